@@ -1,0 +1,337 @@
+"""Open a vision transformer: build it, load its weights strictly, and say how its tokens lie."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
+from alignedcut_cli.backbones.registry import ModelId
+from alignedcut_cli.backbones.taps import patch_tokens, read_taps
+from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError
+
+__all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A vision transformer whose taps can be read.
+
+    `resolved` is its full name with the tag of its weights, `grid` the (rows, columns) of its patches, `prefix` the
+    number of tokens before them, of which the class token (if it has one) is the first and registers are the rest.
+    """
+
+    id: ModelId
+    resolved: str
+    module: nn.Module
+    forward: Callable[[Tensor], Any]
+    blocks: Sequence[nn.Module]
+    grid: tuple[int, int]
+    class_token: bool
+    prefix: int
+    preprocess: Preprocess
+    classifier: tuple[str, ...]
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    hub: Mapping[str, Any]
+
+    @property
+    def tokens(self) -> int:
+        """P: the class token, if there is one, and the patches."""
+        return self.grid[0] * self.grid[1] + self.class_token
+
+    def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
+        """The tapped features of a batch (B, 3, size, size): for each layer (B, P, D), class token first, no registers."""
+        read = read_taps(self.forward, self.blocks, layers, tap, images)
+        return [patch_tokens(layer, self.class_token, self.prefix) for layer in read]
+
+    @torch.inference_mode()
+    def widths(self, layers: Sequence[int], tap: str) -> list[int]:
+        """D of each layer's tap, found by one forward pass of an empty image. Raises UnavailableError for a missing tap."""
+        size, device = self.preprocess.size, next(self.module.parameters()).device
+        found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
+        for layer, feature in zip(layers, found, strict=True):
+            if feature.shape[:2] != (1, self.tokens):
+                raise UnavailableError(
+                    "tap-missing",
+                    f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, not (1, {self.tokens}, D)",
+                    "Choose another --tap or --model",
+                )
+        return [feature.shape[-1] for feature in found]
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """Weights on this disk, and the hub's revision that they came from (empty for a file of the user's)."""
+
+    path: Path
+    revision: str = ""
+
+
+def import_libraries() -> None:
+    """Import timm, or raise UnavailableError (exit 69) where torch and torchvision are not a pair."""
+    try:
+        import timm  # noqa: F401  # imports torchvision
+    except (ImportError, RuntimeError, OSError) as error:
+        import importlib.metadata as metadata
+
+        versions = []
+        for package in ("torch", "torchvision", "timm"):
+            try:
+                versions.append(f"{package} {metadata.version(package)}")
+            except metadata.PackageNotFoundError:
+                versions.append(f"no {package}")
+        first = str(error).splitlines()[0]
+        raise UnavailableError(
+            "torch-pair",
+            f"{', '.join(versions)} do not work together ({first})",
+            "Install torch and torchvision as a pair, both CPU builds or both CUDA builds from the same index: "
+            "pip install --force-reinstall torch torchvision",
+        ) from None
+
+
+def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
+    """The model with random weights, on the CPU, ready for `load_weights`.
+
+    Raises UsageError for an unknown name or an image size that the model cannot take, UnavailableError if it is no
+    vision transformer whose blocks can be tapped.
+    """
+    import_libraries()
+    size = image_size or model.image_size
+    if model.source == "open_clip":
+        return _build_open_clip(model, size)
+    return _build_timm(model, size)
+
+
+def _build_timm(model: ModelId, size: int | None) -> Backbone:
+    import timm
+
+    name = f"local-dir:{model.target}" if model.source == "local" else model.target
+    if model.source == "timm" and not timm.is_model(name.split(".")[0]):
+        raise _unknown(model.label, [*timm.list_models(), *timm.list_pretrained()])
+    arguments: dict[str, Any] = {"num_classes": 0, **({"img_size": size} if size else {})}
+    try:
+        module = timm.create_model(name, pretrained=False, **arguments).eval()
+    except RuntimeError as error:
+        if "pretrained tag" in str(error):
+            raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
+        raise
+    except (AssertionError, TypeError, ValueError) as error:
+        raise _bad_size(model.label, size, error) from None
+    return _from_timm(model, module, module, module)
+
+
+def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module) -> Backbone:
+    if not all(hasattr(tower, part) for part in ("blocks", "patch_embed", "num_prefix_tokens", "forward_features")):
+        raise UnavailableError(
+            "not-a-vit", f"{model.label} ({type(tower).__name__}) is no vision transformer", "See alignedcut models"
+        )
+    config = tower.pretrained_cfg
+    tag = f".{config['tag']}" if config.get("tag") and model.source == "timm" else ""
+    classifier = config.get("classifier") or ()
+    has_class = getattr(tower, "cls_token", None) is not None
+    return Backbone(
+        id=model,
+        resolved=f"{config.get('architecture', model.target)}{tag}" if model.source == "timm" else model.label,
+        module=module,
+        forward=tower.forward_features,
+        blocks=list(tower.blocks),
+        grid=tuple(tower.patch_embed.grid_size),
+        class_token=has_class,
+        prefix=tower.num_prefix_tokens,
+        preprocess=preprocess_from(int(tower.patch_embed.img_size[0]), config, model.label),
+        classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
+        adapt=_timm_filter(loaded),
+        hub=dict(config),
+    )
+
+
+def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """timm's own conversion of checkpoints for a model: other names, position embeddings of another size."""
+    import sys
+
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    return (lambda state: convert(state, module)) if convert else (lambda state: state)
+
+
+def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
+    import open_clip
+
+    arch, _, tag = model.target.partition("/")
+    if open_clip.get_model_config(arch) is None:
+        raise _unknown(model.label, [f"open_clip:{known}" for known in open_clip.list_models()])
+    hub = open_clip.get_pretrained_cfg(arch, tag) if tag else {}
+    if tag and not hub:
+        tags = open_clip.list_pretrained_tags_by_model(arch)
+        raise _unknown(model.label, [f"open_clip:{arch}/{known}" for known in tags])
+    options: dict[str, Any] = {"force_image_size": size} if size else {}
+    if hub.get("quick_gelu"):
+        options["force_quick_gelu"] = True
+    module = open_clip.create_model(arch, pretrained=None, load_weights=False, **options).eval()
+    visual: Any = module.visual
+    config = {**visual.preprocess_cfg, **{key: hub[key] for key in ("mean", "std", "interpolation") if key in hub}}
+    if hasattr(visual, "trunk"):
+        inner = _from_timm(model, module, visual.trunk, visual.trunk)
+        size = inner.preprocess.size
+        return Backbone(**{**vars(inner), "preprocess": preprocess_from(size, config, model.label), "hub": hub})
+    if not hasattr(visual, "transformer") or not hasattr(visual.transformer, "resblocks"):
+        raise UnavailableError("not-a-vit", f"{model.label} has no vision transformer", "See alignedcut models")
+    return Backbone(
+        id=model,
+        resolved=model.target,
+        module=module,
+        forward=visual,
+        blocks=list(visual.transformer.resblocks),
+        grid=tuple(visual.grid_size),
+        class_token=True,
+        prefix=1,
+        preprocess=preprocess_from(int(visual.image_size[0]), config, model.label),
+        classifier=(),
+        adapt=lambda state: state,
+        hub=hub,
+    )
+
+
+def _unknown(label: str, known: Sequence[str]) -> UsageError:
+    near = difflib.get_close_matches(label, known, 3, 0.4)
+    meant = f"Did you mean {', '.join(near)}? " if near else ""
+    return UsageError("unknown-model", f"there is no model {label!r}", f"{meant}See alignedcut models --filter TEXT")
+
+
+def _bad_size(label: str, size: int | None, error: Exception) -> UsageError:
+    return UsageError("bad-image-size", f"{label} cannot take {size} px: {error}", "Give another --image-size")
+
+
+def find_weights(backbone: Backbone, given: Path | None) -> WeightsFile:
+    """The file that holds a model's weights: the user's, the one beside a local model, or the hub's, downloaded once.
+
+    Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub cannot be reached.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise InputMissingError("weights-missing", f"--weights {given} does not exist", "Check the path")
+        return WeightsFile(given)
+    if backbone.id.source == "local":
+        return WeightsFile(_local_weights(Path(backbone.id.target)))
+    try:
+        path = Path(_download(backbone))
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnavailableError(
+            "weights-unavailable",
+            f"the weights of {backbone.resolved} are not on this disk and cannot be downloaded ({reason})",
+            "Download them elsewhere and give them with --weights FILE",
+        ) from None
+    revision = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix())
+    return WeightsFile(path, revision[1] if revision else "")
+
+
+def _local_weights(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise InputMissingError("weights-missing", f"{folder} holds no model.safetensors", "Give --weights FILE")
+    return path
+
+
+def _download(backbone: Backbone) -> str:
+    if backbone.id.source == "open_clip":
+        import open_clip
+
+        if not backbone.hub:
+            raise LookupError("no /TAG was given")
+        return str(open_clip.download_pretrained(dict(backbone.hub)))
+    from huggingface_hub import hf_hub_download
+
+    repository = backbone.hub.get("hf_hub_id")
+    if not repository:
+        raise LookupError("timm lists no weights for it on the hub")
+    name = backbone.hub.get("hf_hub_filename") or "model.safetensors"
+    return hf_hub_download(repository, filename=name)
+
+
+def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device) -> Backbone:
+    """The backbone with its weights loaded strictly, in float32 on the device.
+
+    Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are named.
+    A classifier head is not used and need not fit.
+    """
+    if backbone.id.source == "open_clip":
+        _load_open_clip(backbone.module, weights.path)
+    else:
+        state = {
+            key: value
+            for key, value in backbone.adapt(_read_state(weights.path)).items()
+            if key.rpartition(".")[0] not in backbone.classifier
+        }
+        _demand_fit(backbone.module.state_dict(), state, weights.path)
+        backbone.module.load_state_dict(state, strict=True)
+    backbone.module.float().eval().requires_grad_(False).to(device)
+    return backbone
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: safetensors, or a .pth read with weights_only."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            "weights-unreadable",
+            f"{path} cannot be read as weights ({reason})",
+            "Give a safetensors file, or a .pth of plain tensors",
+        ) from None
+    for key in ("state_dict", "model", "teacher"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError("weights-unreadable", f"{path} holds no table of tensors", "Give a state dict")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _demand_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+    missing = sorted(set(wanted) - set(given))
+    unexpected = sorted(set(given) - set(wanted))
+    misshapen = [
+        f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in sorted(set(wanted) & set(given))
+        if given[key].shape != wanted[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        parts = [
+            f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+            for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+            if keys
+        ]
+        raise DataError(
+            "weights-mismatch",
+            f"{path} does not fit the model: {'; '.join(parts)}",
+            "Give the weights of this very model, or another --model",
+            missing=missing,
+            unexpected=unexpected,
+            misshapen=misshapen,
+        )
+
+
+def _load_open_clip(module: nn.Module, path: Path) -> None:
+    from open_clip.factory import load_checkpoint
+
+    try:
+        load_checkpoint(module, str(path), strict=True, weights_only=True)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:600]
+        raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
+    except Exception as error:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            "weights-unreadable", f"{path} cannot be read as weights ({told})", "Give a safetensors file"
+        ) from None

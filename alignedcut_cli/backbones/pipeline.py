@@ -1,0 +1,177 @@
+"""The extraction loop: decode, forward, keep; the decoding of the next images runs while the model works."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.backbones.load import Backbone
+from alignedcut_cli.core.numerics import halving, stream
+from alignedcut_cli.datasets.images import decode
+from alignedcut_cli.errors import DataError, UsageError
+
+__all__ = ["TokenChoice", "batch_size_for", "extract_shards", "parse_tokens", "tensor_meanings"]
+
+DTYPES = {"float16": torch.float16, "float32": torch.float32}
+LOOKAHEAD = 3
+
+
+@dataclass(frozen=True)
+class TokenChoice:
+    """Which tokens are kept: all, only their mean, or the mean and `sampled` random ones per image and layer."""
+
+    every: bool
+    sampled: int = 0
+
+
+def parse_tokens(text: str, tokens: int) -> TokenChoice:
+    """What `--tokens` means for a model of P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
+    if text in ("all", "pooled"):
+        return TokenChoice(text == "all")
+    kind, _, count = text.partition(":")
+    if kind != "sample" or not count.isdigit() or not 1 <= int(count) <= tokens:
+        raise UsageError(
+            "bad-tokens", f"--tokens {text!r} cannot be", f"Give all, pooled, or sample:K with K from 1 to {tokens}"
+        )
+    return TokenChoice(False, int(count))
+
+
+def batch_size_for(text: str, device: torch.device) -> int:
+    """The images per forward pass that `--batch-size` means; `auto` is 16 on a CPU and 64 on a card."""
+    if text == "auto":
+        return 16 if device.type == "cpu" else 64
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError("bad-batch-size", f"--batch-size {text!r} is no number", "Give auto, or a number from 1")
+    return int(text)
+
+
+def tensor_meanings(layers: Sequence[int], tokens: TokenChoice) -> dict[str, tuple[str, str]]:
+    """(shape axes, meaning) of every tensor of a feature set."""
+    meanings: dict[str, tuple[str, str]] = {}
+    for layer in layers:
+        meanings[f"pooled.{layer:02d}"] = ("B D", f"mean over all tokens of layer {layer}")
+        if tokens.every:
+            meanings[f"tokens.{layer:02d}"] = ("B P D", f"tokens of layer {layer}, class token first, then row by row")
+        if tokens.sampled:
+            meanings[f"sampled.{layer:02d}"] = ("B K D", f"randomly drawn tokens of layer {layer}")
+            meanings[f"drawn.{layer:02d}"] = ("B K", f"which tokens of layer {layer} were drawn, ascending")
+    return meanings
+
+
+def bytes_per_image(widths: Sequence[int], tokens: int, choice: TokenChoice, dtype: str) -> int:
+    """What one image takes on disk."""
+    size = DTYPES[dtype].itemsize
+    kept = (tokens if choice.every else 0) + choice.sampled
+    return sum(width * (4 + kept * size) + 4 * choice.sampled for width in widths)
+
+
+def extract_shards(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    shards: Sequence[tuple[int, int, int]],
+    layers: Sequence[int],
+    *,
+    tap: str = "attn",
+    tokens: TokenChoice = TokenChoice(True),
+    dtype: str = "float16",
+    batch_size: int = 16,
+    seed: int = 0,
+    workers: int = 2,
+    advance: Callable[[int], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The tensors of each shard (number, start, stop) in turn, as named in `tensor_meanings`.
+
+    Batches never cross a shard, so that a resumed run computes what an undisturbed one would. Raises DataError, naming
+    the layer, for features that are not finite or do not fit `dtype`.
+    """
+    device = next(backbone.module.parameters()).device
+    batches = [
+        (number, list(range(first, min(first + batch_size, stop))))
+        for number, start, stop in shards
+        for first in range(start, stop, batch_size)
+    ]
+    size = batch_size
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future[np.ndarray]]] = deque()
+        ahead = iter(batches)
+        parts: list[dict[str, Tensor]] = []
+        for position, (number, ids) in enumerate(batches):
+            while len(waiting) < LOOKAHEAD and (coming := next(ahead, None)):
+                waiting.append([pool.submit(_decode, backbone, paths[image]) for image in coming[1]])
+            pixels = np.stack([future.result() for future in waiting.popleft()])
+
+            def forward(step: int, pixels: np.ndarray = pixels) -> list[Tensor]:
+                nonlocal size
+                size = step
+                runs = [_forward(backbone, pixels[i : i + step], layers, tap, device) for i in range(0, len(pixels), step)]
+                return [torch.cat(layer) for layer in zip(*runs, strict=True)]
+
+            features = halving(forward, size, say, "batch size")
+            parts.append(_keep(features, layers, ids, tokens, dtype, seed, backbone.id.label))
+            advance(len(ids))
+            if position + 1 == len(batches) or batches[position + 1][0] != number:
+                yield number, {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+                parts = []
+
+
+def _decode(backbone: Backbone, path: Path) -> np.ndarray:
+    return backbone.preprocess.resize(decode(path, backbone.preprocess.size))
+
+
+@torch.inference_mode()
+def _forward(
+    backbone: Backbone, pixels: np.ndarray, layers: Sequence[int], tap: str, device: torch.device
+) -> list[Tensor]:
+    return backbone.features(backbone.preprocess.normalise(pixels, device), layers, tap)
+
+
+def _keep(
+    features: Sequence[Tensor],
+    layers: Sequence[int],
+    ids: Sequence[int],
+    tokens: TokenChoice,
+    dtype: str,
+    seed: int,
+    label: str,
+) -> dict[str, Tensor]:
+    """What a feature set keeps of one batch, on the CPU."""
+    kept: dict[str, Tensor] = {}
+    for layer, feature in zip(layers, features, strict=True):
+        _demand_range(feature, layer, dtype, label)
+        kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
+        if tokens.every:
+            kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
+        if tokens.sampled:
+            drawn = torch.stack([draw_tokens(feature.shape[1], tokens.sampled, seed, layer, image) for image in ids])
+            rows = torch.arange(len(ids)).unsqueeze(1)
+            kept[f"sampled.{layer:02d}"] = feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()
+            kept[f"drawn.{layer:02d}"] = drawn.int()
+    return kept
+
+
+def draw_tokens(tokens: int, count: int, seed: int, layer: int, image: int) -> Tensor:
+    """`count` different tokens of one image and layer, ascending; they depend on nothing else: (count,) int64."""
+    generator = torch.Generator().manual_seed(stream(seed, "tokens", layer, image))
+    return torch.randperm(tokens, generator=generator)[:count].sort().values
+
+
+def _demand_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
+    peak = float(feature.abs().amax())
+    limit = torch.finfo(DTYPES[dtype]).max
+    if peak <= limit:
+        return
+    if np.isfinite(peak):
+        raise DataError(
+            "feature-overflow",
+            f"layer {layer} of {label} reaches {peak:.4g}, over the largest {dtype} ({limit:.4g})",
+            "Use --dtype float32",
+        )
+    raise DataError("feature-not-finite", f"layer {layer} of {label} gives NaN or infinity", "Check the weights")

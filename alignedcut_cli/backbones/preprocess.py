@@ -1,0 +1,69 @@
+"""From a photograph to a model's input, by the model's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alignedcut_cli.errors import DataError
+
+__all__ = ["ASPECT", "Preprocess", "preprocess_from"]
+
+ASPECT = "squash"
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photograph becomes an input: the whole image is resized to size x size (`squash`), then normalised."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "aspect": ASPECT,
+        }
+
+    def resize(self, image: Image.Image) -> np.ndarray:
+        """The whole image at the model's size: uint8 (size, size, 3)."""
+        return np.asarray(image.resize((self.size, self.size), _FILTERS[self.interpolation]))
+
+    def normalise(self, pixels: np.ndarray, device: torch.device) -> Tensor:
+        """(x / 255 - mean) / std of uint8 pixels (B, size, size, 3): float32 (B, 3, size, size) on the device."""
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+        mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255
+        return (images - mean).div_(std).contiguous()
+
+
+def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preprocess:
+    """The rule that a model's configuration states (mean, std, interpolation). Raises DataError if it states none."""
+    mean, std, interpolation = config.get("mean"), config.get("std"), config.get("interpolation") or "bicubic"
+    if not _three(mean) or not _three(std):
+        raise DataError("config-incomplete", f"the configuration of {model} states no mean and std", "Use another model")
+    chosen = {"random": "bilinear"}.get(interpolation, interpolation)
+    if chosen not in _FILTERS:
+        raise DataError("config-incomplete", f"{model} asks for unknown interpolation {chosen!r}", "Use another model")
+    return Preprocess(size, tuple(map(float, mean)), tuple(map(float, std)), chosen)
+
+
+def _three(values: Sequence[float] | None) -> bool:
+    return values is not None and len(values) == 3

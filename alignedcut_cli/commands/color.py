@@ -1,0 +1,253 @@
+"""`alignedcut color`: a cut in, a colour for every node and pictures out."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alignedcut_cli import options
+from alignedcut_cli.commands.frame import DryRun, Frame
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.files import remove, writing_text
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "color"
+ALGORITHM = 1
+DRAWN = "drawn.json"
+JOINT_NODES = 3000
+PER_SLOT_NODES = 1000
+EXAMPLES = (
+    "alignedcut color --from cut/tiny-clip -p study",
+    "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
+    "alignedcut color --from cut/tiny-clip --upscale bilinear --overlay 0.3 -p study",
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn; it changes nothing in the artifact."""
+
+    upscale: str
+    overlay: float
+    images: Path | None
+
+
+def command(
+    ctx: typer.Context,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="cut/NAME", help="The cut to colour.  [default: the only one]")
+    ] = None,
+    eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")] = 20,
+    dims: Annotated[int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")] = 3,
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 3000; 1000 with --per-slot]"),
+    ] = None,
+    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
+    upscale: Annotated[str, typer.Option("--upscale", help="How pictures enlarge patches: nearest or bilinear.")] = "nearest",
+    overlay: Annotated[
+        float, typer.Option("--overlay", min=0.0, max=1.0, help="Share of the photograph that shines through.")
+    ] = 0.0,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+    ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None,
+    project: options.Project = Path(),
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Colour every node by its place in a spectral t-SNE: the same colour means the same to the network.
+
+    t-SNE (openTSNE, Barnes-Hut) places a sample of nodes by their top eigenvectors; every other node takes the place of
+    its nearest one. Colours are one mapping for all images and slots of a joint cut, and one for each slot of a
+    --per-slot cut. Pictures: for each image a row of its layers, and a contact sheet a model.
+    """
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    if upscale not in ("nearest", "bilinear"):
+        raise UsageError("bad-choice", f"--upscale {upscale!r} cannot be", "Give nearest or bilinear")
+    cut = frame.project.parse(source, "cut")[1] if source else frame.project.only("cut")
+    given, parent = frame.project.input("cut", "cut", cut)
+    per_slot = bool(parent.params["per_slot"])
+    params = {
+        "eigenvectors": min(eigenvectors, parent.axes["C"]["size"]),
+        "dims": dims,
+        "nodes": nodes or (PER_SLOT_NODES if per_slot else JOINT_NODES),
+        "perplexity": perplexity,
+        "seed": seed,
+    }
+    recipe = Recipe("color", check_name(name or cut), ALGORITHM, params, (given,))
+    folder = frame.project.pictures("color", recipe.name)
+    if dry_run:
+        total = parent.axes["M"]["size"]
+        outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * dims + 16))]
+        need = total * 4 * (2 * parent.axes["C"]["size"] + dims + 8) + 4096 * params["nodes"] * 4
+        described = DryRun([f"cut/{cut}"], [*outputs, *([(f"{folder}/", 0)] if pictures else [])], need)
+        frame.output.result(described.text(), described.as_object())
+        return
+    header, made = _make(frame, recipe, parent, overwrite)
+    result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
+    lines = [str(frame.project.path("color", header.name))]
+    if pictures:
+        _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
+        lines.append(str(folder))
+        result["pictures"] = str(folder)
+    frame.output.result("\n".join(lines), result)
+
+
+def _make(frame: Frame, recipe: Recipe, parent: Header, overwrite: bool) -> tuple[Header, bool]:
+    with frame.project.writing("color", recipe.name):
+        found = frame.existing(recipe, overwrite)
+        if found:
+            frame.say_up_to_date(found)
+            return found, False
+        frame.journal.note("start", "color", recipe.name, frame.argv, recipe=recipe.identity)
+        _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
+        coloured = _colour(frame, recipe, tensors)
+        meanings = {
+            "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
+            "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
+            "sampled": ("m", "the nodes that t-SNE placed; the others took the place of their nearest one"),
+            "divergence": ("G", "Kullback-Leibler divergence of each graph's t-SNE"),
+            "perplexity": ("G", "perplexity used for each graph"),
+            "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+        }
+        axes = {letter: parent.axes[letter] for letter in ("M", "G", "T", "B", "S")}
+        axes |= {
+            "Z": {"size": 3, "labels": ["red", "green", "blue"]},
+            "d": {"size": recipe.params["dims"]},
+            "m": {"size": len(coloured["sampled"])},
+        }
+        header = write_artifact(
+            frame.project.path("color", recipe.name),
+            recipe,
+            {**coloured, "nodes": tensors["nodes"]},
+            meanings,
+            axes=axes,
+            numerics=_numerics(),
+            parents=(parent,),
+        )
+        frame.journal.note("done", "color", recipe.name, frame.argv, recipe=header.recipe)
+        return header, True
+
+
+def _numerics() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"opentsne": version("opentsne"), "numpy": version("numpy"), "computed": "float64", "device": "cpu"}
+
+
+def _colour(frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Places and colours of all nodes, graph by graph."""
+    import numpy as np
+
+    from alignedcut_cli.core.embed import ITERATIONS, rgb_cube, spectral_tsne
+    from alignedcut_cli.core.numerics import stream
+
+    params = recipe.params
+    graphs = tensors["graphs"]
+    found = []
+    with frame.output.progress("placing nodes", len(graphs) * sum(ITERATIONS), "iterations") as advance:
+        for number, (start, stop) in enumerate(graphs):
+            found.append(
+                spectral_tsne(
+                    tensors["eigenvectors"][start:stop, : params["eigenvectors"]],
+                    params["dims"],
+                    nodes=params["nodes"],
+                    perplexity=params["perplexity"],
+                    seed=stream(params["seed"], "color", number) % (1 << 32),
+                    tick=advance,
+                )
+            )
+    return {
+        "rgb": np.concatenate([rgb_cube(one.coordinates) for one in found]),
+        "coordinates": np.concatenate([one.coordinates for one in found]),
+        "sampled": np.concatenate([one.sampled + start for one, (start, _) in zip(found, graphs, strict=True)]),
+        "divergence": np.array([one.divergence for one in found], np.float32),
+        "perplexity": np.array([one.perplexity for one in found], np.float32),
+    }
+
+
+def _draw_if_needed(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+    """Draw the pictures, unless they show this very content in this very way."""
+    wanted = {
+        "content": header.content,
+        "upscale": drawing.upscale,
+        "overlay": drawing.overlay,
+        "images": str(drawing.images),
+    }
+    marker = folder / DRAWN
+    if marker.is_file() and marker.read_text(encoding="utf-8") == json_format.dumps(wanted):
+        return
+    remove(folder)
+    _draw(frame, header, drawing, folder)
+    writing_text(marker, json_format.dumps(wanted))
+
+
+def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+    from alignedcut_cli.report.sheets import Sheet, by_model, colour_grids, contact_sheet, image_rows, save_picture
+
+    _, tensors = load_tensors(frame.project.path("color", header.name))
+    slots, images = header.axes["S"]["slots"], header.axes["B"]["images"]
+    photos = Photos(frame, header, drawing.images)
+    grids = colour_grids(tensors["nodes"], tensors["rgb"], slots)
+    rows = Sheet(128, drawing.upscale, drawing.overlay)
+    cells = Sheet(56, drawing.upscale, drawing.overlay)
+    with frame.output.progress("drawing", len(images), "images") as advance:
+        for number, image in enumerate(images):
+            canvas = image_rows(rows, grids, slots, number, photos(number))
+            save_picture(canvas, folder / f"{number:04d}-{_plain(Path(image['path']).stem)}.png")
+            advance(1)
+    names = [Path(image["path"]).stem for image in images]
+    for model, numbers in by_model(slots).items():
+        canvas = contact_sheet(cells, grids, slots, numbers, names, photos)
+        save_picture(canvas, folder / f"sheet-{_plain(model)}.png")
+
+
+def _plain(text: str) -> str:
+    import re
+
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)[:120]
+
+
+class Photos:
+    """The photographs behind an artifact, small; None for those that are gone (which is said once)."""
+
+    def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
+        manifests = [node["external"]["manifest"] for node in header.history if node["kind"] == "features"]
+        self._root = folder or frame.journal.image_root(manifests[0])
+        self._images = header.axes["B"]["images"]
+        self._frame = frame
+        self._said = False
+
+    def __call__(self, number: int) -> Image.Image | None:
+        from alignedcut_cli.datasets.images import decode
+        from alignedcut_cli.store.canonical import file_digest
+
+        entry = self._images[number]
+        path = self._root / entry["path"] if self._root else None
+        if path and path.is_file() and file_digest(path) == entry["sha256"]:
+            photo = decode(path, 256)
+            photo.thumbnail((256, 256))
+            return photo
+        if not self._said:
+            self._frame.output.note(f"{path or entry['path']} is gone or has changed: pictures go without; see --images")
+            self._said = True
+        return None

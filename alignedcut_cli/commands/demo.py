@@ -1,0 +1,4 @@
+NAME="demo"
+EXAMPLES=()
+def command() -> None:
+    "x"

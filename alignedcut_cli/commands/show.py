@@ -1,0 +1,96 @@
+"""`alignedcut show`: what an artifact holds and how it came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alignedcut_cli import options
+from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.output import table
+from alignedcut_cli.store.canonical import short
+from alignedcut_cli.store.header import Header
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "show"
+EXAMPLES = ("alignedcut show cut/tiny-clip -p study", "alignedcut show features/tiny-clip --history -p study")
+
+
+def command(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="KIND/NAME, or a NAME that only one artifact has.", metavar="NAME")],
+    history: Annotated[bool, typer.Option("--history", help="The commands that led here, oldest first.")] = False,
+    project: options.Project = Path(),
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show an artifact's parameters, tensors and provenance, from its header alone."""
+    frame = Frame.open(ctx, project, json=json, verbose=verbose)
+    header = frame.project.header(*frame.project.parse(name))
+    value = {"schema": "alignedcut.show/1", **header.raw}
+    frame.output.result(_history(header) if history else _summary(header), value)
+
+
+def _summary(header: Header) -> str:
+    raw = header.raw
+    about = [
+        ["artifact", f"{header.kind}/{header.name}"],
+        ["made by", f"alignedcut {raw['tool']}, {_pairs(raw['numerics'])}"],
+        ["recipe", short(header.recipe)],
+        ["content", short(header.content)],
+        *[["reads", f"{given.kind}/{given.name} {short(given.content)}"] for given in header.inputs],
+        *[[key, short(str(value))] for key, value in raw["external"].items()],
+    ]
+    params = [[key, _plain(value)] for key, value in header.params.items()]
+    tensors = [
+        [name, entry["dtype"].lstrip("<|"), " x ".join(map(str, entry["shape"])), f"({entry['axes']})", entry["meaning"]]
+        for name, entry in raw["tensors"].items()
+    ]
+    axes = [[letter, str(axis["size"]), _axis(axis)] for letter, axis in header.axes.items()]
+    parts = [("", about), ("parameters", params), ("axes", axes), ("tensors", tensors)]
+    return "\n".join(_section(title, rows) for title, rows in parts if rows)
+
+
+def _section(title: str, rows: list[list[str]]) -> str:
+    body = table(rows)
+    return "\n".join([f"{title}:", *(f"  {line}" for line in body.splitlines())]) if title else body
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    return _pairs(value) if isinstance(value, dict) else str(value)
+
+
+def _axis(axis: Mapping[str, Any]) -> str:
+    if "images" in axis:
+        names = [image["path"] for image in axis["images"]]
+        return f"images: {names[0]} … {names[-1]}" if len(names) > 1 else f"image: {names[0]}"
+    if "slots" in axis:
+        slots = axis["slots"]
+        return "slots: " + ", ".join(
+            f"{model} layers {_layers([s['layer'] for s in slots if s['model'] == model])}"
+            for model in dict.fromkeys(slot["model"] for slot in slots)
+        )
+    return ", ".join(f"{key} {_plain(value)}" for key, value in axis.items() if key != "size")
+
+
+def _layers(layers: list[int]) -> str:
+    whole = layers == list(range(layers[0], layers[-1] + 1)) and len(layers) > 1
+    return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
+
+
+def _history(header: Header) -> str:
+    lines = []
+    for node in header.history:
+        lines.append(f"{node['kind']}/{node['name']}  {short(node['recipe'])}")
+        lines += [f"  reads {short(recipe)}" for recipe in node["inputs"]]
+        lines += [f"  {key}: {short(str(value))}" for key, value in node["external"].items()]
+        lines += [f"  {key}: {_plain(value)}" for key, value in node["params"].items()]
+    return "\n".join(lines)

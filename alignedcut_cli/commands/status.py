@@ -1,0 +1,59 @@
+"""`alignedcut status`: what state each artifact is in, and the command that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignedcut_cli import options
+from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.output import table
+from alignedcut_cli.store.canonical import short
+from alignedcut_cli.store.status import project_states
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "status"
+EXAMPLES = ("alignedcut status -p study", "alignedcut status -p study --exit-code --json")
+
+
+def command(
+    ctx: typer.Context,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 unless everything is fresh.")] = False,
+    project: options.Project = Path(),
+    json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Say of every artifact whether it is fresh, stale, partial, corrupt or missing, why, and what mends it.
+
+    Only headers are read: alignedcut check --deep reads every byte.
+    """
+    frame = Frame.open(ctx, project, json=json, verbose=verbose)
+    states = project_states(frame.project)
+    rows = []
+    for state in states:
+        rows.append([state.reference, state.state, short(state.content), state.reason])
+    lines = [table(rows)] if rows else ["no artifacts yet: begin with alignedcut extract"]
+    repairs = [f"  {state.repair}" for state in states if state.repair]
+    if repairs:
+        lines += ["", "To mend this, in this order:", *dict.fromkeys(repairs)]
+    value = {
+        "schema": "alignedcut.status/1",
+        "artifacts": [
+            {
+                "kind": state.kind,
+                "name": state.name,
+                "state": state.state,
+                "reason": state.reason,
+                "repair": state.repair,
+                "recipe": state.recipe,
+                "content": state.content,
+            }
+            for state in states
+        ],
+    }
+    frame.output.result("\n".join(lines), value)
+    if exit_code and any(state.state != "fresh" for state in states):
+        raise typer.Exit(1)

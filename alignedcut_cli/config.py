@@ -1,0 +1,135 @@
+"""Values that come from outside a command line: alignedcut.toml, memory sizes."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import ConfigError, UnavailableError, UsageError
+from alignedcut_cli.store.files import disk_errors
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "CONFIG_FILE",
+    "available_memory",
+    "memory_bytes",
+    "option_defaults",
+    "parse_layers",
+    "project_argument",
+    "resolve_device",
+]
+
+CONFIG_FILE = "alignedcut.toml"
+PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
+
+
+def available_memory() -> int:
+    """Bytes of main memory that this process may still take: the machine's free memory, or its control group's limit."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        found = re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())
+        free = int(found[1]) << 10 if found else free
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, int(text))
+    return free
+
+
+def memory_bytes(text: str, available: int | None = None) -> int:
+    """The bytes that `--memory` means: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError("bad-memory", f"--memory {text!r} is no size", "Give for example 8GiB or 50%")
+    if match[2] == "%":
+        if float(match[1]) > 100:
+            raise UsageError("bad-memory", f"--memory {text} is over 100%", "Give at most 100%")
+        whole = available if available is not None else available_memory()
+        return int(whole * float(match[1]) / 100)
+    return int(float(match[1]) * _UNITS[(match[3] or "").upper()])
+
+
+def project_argument(args: Sequence[str]) -> Path:
+    """The project directory that a command's arguments choose: --project, else the environment, else here."""
+    given = os.environ.get(PROJECT_VARIABLE) or "."
+    for number, argument in enumerate(args):
+        if argument == "--":
+            break
+        if argument in ("-p", "--project") and number + 1 < len(args):
+            given = args[number + 1]
+        elif argument.startswith("--project="):
+            given = argument.partition("=")[2]
+        elif argument.startswith("-p") and not argument.startswith("--") and len(argument) > 2:
+            given = argument[2:]
+    return Path(given)
+
+
+def option_defaults(project: Path, command: str, options: Sequence[str]) -> dict[str, Any]:
+    """The defaults that `alignedcut.toml` sets for a command's options: [defaults] for all commands, then [COMMAND].
+
+    Raises ConfigError (exit 78) for a file that is no TOML, or for a key in [COMMAND] that is no option of it.
+    """
+    path = project / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        with disk_errors(path):
+            parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("config-unreadable", f"{path}: {error}", "Correct the file, or remove it") from None
+    shared = _section(path, parsed, "defaults")
+    own = _section(path, parsed, command)
+    for key in own:
+        if key.replace("-", "_") not in options:
+            known = ", ".join(sorted(name.replace("_", "-") for name in options))
+            raise ConfigError("config-unknown", f"{path}: [{command}] has no option {key!r}", f"Use one of: {known}")
+    named = {key.replace("-", "_"): value for key, value in {**shared, **own}.items()}
+    return {key: value for key, value in named.items() if key in options}
+
+
+def _section(path: Path, parsed: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = parsed.get(name, {})
+    if not isinstance(section, dict):
+        raise ConfigError("config-unknown", f"{path}: {name} is no table", f"Write it as [{name}]")
+    return section
+
+
+def resolve_device(text: str) -> torch.device:
+    """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises UnavailableError (exit 69) if a device asked for by name is not there: never a silent fall back.
+    """
+    import torch
+
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if text == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    match = re.fullmatch(r"(cpu|cuda|mps)(?::(\d+))?", text)
+    if not match:
+        raise UsageError("bad-device", f"--device {text!r} is no device", "Give auto, cpu, cuda, cuda:N or mps")
+    if int(match[2] or 0) >= there[match[1]]:
+        raise UnavailableError("device-missing", f"there is no device {text} here", "Give --device cpu, or auto")
+    return torch.device(text)
+
+
+def parse_layers(text: str, depth: int) -> list[int]:
+    """The layers, ascending, that `all` or a list such as `0,3,5-9` means in a model of `depth` blocks."""
+    if text == "all":
+        return list(range(depth))
+    chosen: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UsageError("bad-layers", f"--layers {text!r} is no list of layers", "Give all, or for example 0,3,5-9")
+        chosen.update(range(int(first), int(last or first) + 1))
+    if max(chosen) >= depth:
+        raise UsageError("bad-layers", f"--layers {text}: there is no layer {max(chosen)}", f"Layers are 0 to {depth - 1}")
+    return sorted(chosen)

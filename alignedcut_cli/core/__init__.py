@@ -1,0 +1,1 @@
+"""The science: pure functions on tensors. No files, no printing, no globals."""

@@ -1,0 +1,57 @@
+"""Products with the affinity of Eq. 3, in tiles: the matrix itself is never held."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.numerics import NumericsError, Tick
+
+__all__ = ["affinity", "affinity_product", "tile_rows", "unit_rows"]
+
+
+def tile_rows(memory: int, device: torch.device) -> int:
+    """Rows of a square tile that fits `memory` bytes twice; at most what the caches (CPU) or the card like."""
+    largest = 1024 if device.type == "cpu" else 8192
+    return max(16, min(largest, int((memory / 8) ** 0.5)))
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    """Rows of length 1: v_i / |v_i|, float32, shape (M, D), on the device of `features`.
+
+    Raises NumericsError for rows that are zero (their cosine is undefined) or not finite.
+    """
+    rows = features.float()
+    norms = rows.norm(dim=1, keepdim=True)  # (M, 1)
+    bad = ~torch.isfinite(norms) | (norms == 0)
+    if bad.any():
+        first = int(bad.squeeze(1).nonzero()[0, 0])
+        kind = "zero" if norms[first] == 0 else "not finite"
+        raise NumericsError(f"{int(bad.sum())} of {len(rows)} nodes have no direction: node {first} is {kind}")
+    return rows / norms
+
+
+def affinity(left: Tensor, right: Tensor, gamma: float) -> Tensor:
+    """A_ij = exp((cos(v_i, v_j) - 1) / gamma) between unit rows (M, D) and (m, D): (M, m). Eq. 3 has gamma = 1."""
+    product = left @ right.T
+    return product.sub_(1).div_(gamma).exp_() if gamma != 1 else product.sub_(1).exp_()
+
+
+def affinity_product(units: Tensor, vectors: Tensor, gamma: float, tile: int, tick: Tick | None = None) -> Tensor:
+    """A X for unit rows (M, D) and X (M, b): (M, b), float32.
+
+    Work: M^2 D + 2 M^2 b + M^2 / 2 exponentials, as A is symmetric and each tile serves twice. Extra memory: two tiles.
+    """
+    nodes = len(units)
+    result = torch.zeros_like(vectors)
+    for top in range(0, nodes, tile):
+        rows = slice(top, min(top + tile, nodes))
+        for left in range(top, nodes, tile):
+            columns = slice(left, min(left + tile, nodes))
+            block = affinity(units[rows], units[columns], gamma)  # (tile, tile)
+            result[rows].addmm_(block, vectors[columns])
+            if left > top:
+                result[columns].addmm_(block.T, vectors[rows])
+        if tick:
+            tick(min(tile, nodes - top))
+    return result

@@ -1,0 +1,129 @@
+"""Normalized cut of the affinity graph: exactly (Eq. 3), or from sampled nodes (Eq. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.affinity import affinity_product, unit_rows
+from alignedcut_cli.core.eigen import top_eigenpairs
+from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
+from alignedcut_cli.core.sampling import SAMPLINGS
+
+__all__ = ["Cut", "ncut_exact", "ncut_nystrom", "propagate"]
+
+EXTRA_BLOCK = 4
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a cut gives: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
+
+    The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph.
+    """
+
+    eigenvectors: Tensor
+    eigenvalues: Tensor
+    residuals: Tensor
+    sampled: Tensor
+
+
+def ncut_exact(
+    features: Tensor,
+    eigenvectors: int = 20,
+    *,
+    gamma: float = 1.0,
+    seed: int = 0,
+    tile: int = 1024,
+    tick: Tick | None = None,
+) -> Cut:
+    """The top C eigenvectors of D^-1/2 A D^-1/2 over all nodes (Eq. 3), from features (M, D); float32, on their device.
+
+    A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A in
+    tiles. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
+    """
+    units = unit_rows(features)
+    if eigenvectors > len(units):
+        raise NumericsError(f"{eigenvectors} eigenvectors were asked of a graph of {len(units)} nodes")
+    ones = torch.ones(len(units), 1, device=units.device)
+    degrees = affinity_product(units, ones, gamma, tile, tick)  # (M, 1)
+    scale = degrees.rsqrt()
+
+    def apply(block: Tensor) -> Tensor:
+        return scale * affinity_product(units, scale * block, gamma, tile, tick)
+
+    start = _start_block(degrees, min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
+    pairs = top_eigenpairs(apply, start, eigenvectors)
+    everyone = torch.arange(len(units))
+    return Cut(fix_signs(pairs.vectors), pairs.values, pairs.residuals, everyone)
+
+
+def _start_block(degrees: Tensor, width: int, seed: int) -> Tensor:
+    """The first block (M, width): sqrt(D), which is the first eigenvector, beside Gaussian columns."""
+    generator = torch.Generator().manual_seed(seed)
+    block = torch.randn(len(degrees), width, generator=generator).to(degrees.device)
+    block[:, 0] = degrees.squeeze(1).sqrt()
+    return block
+
+
+def ncut_nystrom(
+    read: Callable[[int, int], Tensor],
+    total: int,
+    eigenvectors: int = 20,
+    *,
+    nodes: int = 10_000,
+    neighbors: int = 100,
+    sampling: str = "uniform",
+    gamma: float = 1.0,
+    seed: int = 0,
+    tile: int = 1024,
+    tick: Tick | None = None,
+) -> Cut:
+    """The cut of m = `nodes` sampled nodes, solved exactly and carried to all M = `total` nodes (Eq. 4).
+
+    X~_i = sum_k A_ki X'_k / sum_k A_ki over the K = `neighbors` nearest sampled nodes k of node i. A sampled node keeps
+    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), which
+    are read twice. `tick` counts rows of products and rows carried over. Raises NumericsError as `ncut_exact` does.
+    """
+    size = min(nodes, total)
+
+    def read_units(ids: Tensor) -> Tensor:
+        return unit_rows(_gather(read, total, ids, tile))
+
+    sampled = SAMPLINGS[sampling](total, size, stream(seed, "sample"), read_units)
+    landmarks = read_units(sampled)  # (m, D)
+    solved = ncut_exact(landmarks, eigenvectors, gamma=gamma, seed=seed, tile=tile, tick=tick)
+    carried = torch.empty(total, eigenvectors, device=landmarks.device)
+    for start in range(0, total, tile):
+        stop = min(start + tile, total)
+        units = unit_rows(read(start, stop))
+        carried[start:stop] = propagate(units, landmarks, solved.eigenvectors, neighbors, gamma)
+        if tick:
+            tick(stop - start)
+    carried[sampled.to(carried.device)] = solved.eigenvectors
+    return Cut(carried, solved.eigenvalues, solved.residuals, sampled)
+
+
+def propagate(units: Tensor, landmarks: Tensor, values: Tensor, neighbors: int, gamma: float = 1.0) -> Tensor:
+    """Eq. 4: the affinity-weighted mean of `values` (m, C) over each row's K nearest landmarks: (t, C).
+
+    `units` (t, D) and `landmarks` (m, D) are unit rows; K = min(neighbors, m). Holds t x m cosines.
+    """
+    nearest = (units @ landmarks.T).topk(min(neighbors, len(landmarks)), dim=1)  # (t, K)
+    weights = nearest.values.sub_(1).div_(gamma).softmax(1)  # (t, K)
+    return torch.einsum("tk,tkc->tc", weights, values[nearest.indices])
+
+
+def _gather(read: Callable[[int, int], Tensor], total: int, ids: Tensor, tile: int) -> Tensor:
+    """The rows with ascending `ids` (m,), read in ranges of at most `tile` nodes: (m, D)."""
+    parts = []
+    for start in range(0, total, tile):
+        stop = min(start + tile, total)
+        first, last = torch.searchsorted(ids, torch.tensor([start, stop])).tolist()
+        if last > first:
+            rows = read(start, stop)
+            parts.append(rows[(ids[first:last] - start).to(rows.device)])
+    return torch.cat(parts)

@@ -1,0 +1,60 @@
+"""Small rules that every kernel shares: errors of fact, random streams, signs, retries in smaller pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["NumericsError", "fix_signs", "halving", "is_out_of_memory", "stream"]
+
+Result = TypeVar("Result")
+Tick = Callable[[int], None]
+
+
+class NumericsError(ValueError):
+    """The numbers given cannot be computed with; the message states which and why."""
+
+
+def stream(seed: int, *names: str | int) -> int:
+    """The seed (0 to 2^63 - 1) of one named random stream, derived from the one seed of the run."""
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def fix_signs(vectors: Tensor) -> Tensor:
+    """The columns of `vectors` (M, C), each turned so that the sum of its cubes is positive (or its largest entry is).
+
+    The rule does not depend on the order of the nodes.
+    """
+    cubes = (vectors.double() ** 3).sum(0)  # (C,)
+    scale = (vectors.double().abs() ** 3).sum(0)  # (C,)
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).squeeze(0).double()  # (C,)
+    decided = cubes.abs() > 1e-3 * scale
+    sign = cubes.where(decided, largest).sign()
+    return vectors * sign.where(sign != 0, 1.0).to(vectors.dtype)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if an exception says that memory ran out, on the host or on a device."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text))
+    )
+
+
+def halving(run: Callable[[int], Result], size: int, say: Callable[[str], None], what: str) -> Result:
+    """`run(size)`, tried again with half the size whenever memory runs out, down to 1; each halving is said."""
+    while True:
+        try:
+            return run(size)
+        except (MemoryError, RuntimeError) as error:
+            if size <= 1 or not is_out_of_memory(error):
+                raise
+        size = max(1, size // 2)
+        say(f"out of memory: going on with {what} {size}")

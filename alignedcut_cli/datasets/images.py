@@ -1,0 +1,210 @@
+"""Photographs: found, checked and decoded the same way everywhere."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from alignedcut_cli.errors import InputMissingError, UsageError
+from alignedcut_cli.store.canonical import digest, file_digest
+
+__all__ = ["BadImage", "ImageEntry", "Manifest", "decode", "find_images", "read_manifest"]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"})
+MOST_PIXELS = 1 << 27
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", "MPO")
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One image of a manifest: its path below the manifest's root, what its bytes are, and its upright size in pixels."""
+
+    path: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+
+    def as_object(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Images in their order. `root` is where they lie on this machine, and no part of the identity."""
+
+    root: Path
+    images: tuple[ImageEntry, ...]
+
+    @property
+    def identity(self) -> str:
+        """sha256 over paths and contents, in order."""
+        return digest([[image.path, image.sha256] for image in self.images])
+
+    def paths(self) -> list[Path]:
+        return [self.root / image.path for image in self.images]
+
+
+def find_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[Path]:
+    """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
+
+    Raises InputMissingError for a path that is not there or a folder without images, UsageError for none, or for one
+    file given twice.
+    """
+    found: list[Path] = []
+    for argument in arguments:
+        if argument == "-":
+            found += [_existing(line.strip()) for line in stdin if line.strip()]
+        elif (path := _existing(argument)).is_dir():
+            found += _images_below(path)
+        else:
+            found.append(path)
+    if not found:
+        raise UsageError("no-images", "no image was given", "Give files, folders, or - and a list on stdin")
+    seen: set[Path] = set()
+    for path in found:
+        if (whole := Path(os.path.abspath(path))) in seen:
+            raise UsageError("image-twice", f"{path} is given twice", "Give each image once")
+        seen.add(whole)
+    return found
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise InputMissingError("image-missing", f"{path} does not exist", "Check the path")
+    return path
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = sorted(
+        (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
+        key=lambda path: path.relative_to(folder).parts,
+    )
+    if not found:
+        raise InputMissingError(
+            "no-images", f"{folder} holds no image", f"Give a folder with files of: {' '.join(sorted(SUFFIXES))}"
+        )
+    return found
+
+
+def read_manifest(
+    paths: Sequence[Path],
+    known: Callable[[Path], ImageEntry | None],
+    workers: int,
+    advance: Callable[[int], None],
+) -> tuple[Manifest, list[BadImage]]:
+    """Check every file by decoding it, and give the manifest of the good ones with the list of the bad ones.
+
+    `known` may give the entry of a file that was checked before and has not changed since.
+    """
+    root = _common_root(paths)
+
+    def check(path: Path) -> ImageEntry | BadImage:
+        entry = known(path) or _inspect(path)
+        advance(1)
+        if isinstance(entry, BadImage):
+            return entry
+        relative = Path(os.path.abspath(path)).relative_to(root).as_posix()
+        return ImageEntry(relative, entry.sha256, entry.bytes, entry.width, entry.height)
+
+    with ThreadPoolExecutor(workers) as pool:
+        checked = list(pool.map(check, paths))
+    good = tuple(entry for entry in checked if isinstance(entry, ImageEntry))
+    return Manifest(root, good), [entry for entry in checked if isinstance(entry, BadImage)]
+
+
+def _common_root(paths: Sequence[Path]) -> Path:
+    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    return Path(os.path.commonpath(parents))
+
+
+def _inspect(path: Path) -> ImageEntry | BadImage:
+    try:
+        with _open(path) as image:
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+            size = _upright_size(path)
+            image.load()
+        return ImageEntry("", file_digest(path), path.stat().st_size, *size)
+    except Exception as error:
+        return BadImage(path, _reason(error))
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    with _open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "is no image"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | _TooLargeError):
+        return f"has more than {MOST_PIXELS} pixels (a decompression bomb?)"
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return "is cut off"
+    return f"cannot be decoded: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+
+
+class _TooLargeError(ValueError):
+    pass
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(path, formats=_FORMATS)
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise _TooLargeError
+    return image
+
+
+def decode(path: Path, near: int | None = None) -> Image.Image:
+    """The image, upright and in 8-bit RGB.
+
+    EXIF orientation is applied; grey, palette, CMYK, 16-bit and float images are converted by value (16-bit to 8-bit
+    by its high byte, float by its own range), and transparency is laid on white. With `near`, a JPEG may be decoded at
+    a reduced scale whose sides are at least 2 * near pixels, which is faster and then resized the same way.
+    """
+    with _open(path) as image:
+        if near:
+            image.draft("RGB", (2 * near, 2 * near))
+        upright = ImageOps.exif_transpose(image)
+        return _to_rgb(upright)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _from_deep(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        scaled = (values - low) / max(high - low, 1e-12) * 255
+    else:
+        scaled = values / (257.0 if values.max() > 255 else 1.0)
+    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,124 @@
+"""The Typer app, and the one wrapper that turns exceptions into messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import typer
+
+from alignedcut_cli import __version__
+from alignedcut_cli.commands import check, color, cut, demo, extract, models, show, status
+from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
+from alignedcut_cli.options import ConfiguredCommand
+
+__all__ = ["app", "main"]
+
+COMMANDS = (extract, cut, color, status, show, check, models, demo)
+
+app = typer.Typer(
+    name="alignedcut",
+    add_completion=True,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+for module in COMMANDS:
+    app.command(
+        name=module.NAME,
+        cls=ConfiguredCommand,
+        short_help=(module.command.__doc__ or "").splitlines()[0],
+        epilog=_examples(module.EXAMPLES),
+    )(module.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=_print_version, help="Print the version."),
+) -> None:
+    """See what vision transformers see: extract -> cut -> color, one project directory, one shell command a step."""
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit status; all failures are told on stderr in one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _run(arguments)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        status = app(arguments, prog_name="alignedcut", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Stopped as stopped:
+        name = signal.Signals(stopped.signal_number).name
+        _tell(arguments, AlignedcutError("stopped", f"stopped by {name}", stopped.remedy), stopped.exit_status)
+        return stopped.exit_status
+    except AlignedcutError as error:
+        return _tell(arguments, error, error.exit_status)
+    except Exception as error:
+        known = _known(error)
+        return _tell(arguments, known, known.exit_status)
+
+
+def _known(error: Exception) -> AlignedcutError:
+    """The failure that an exception of a library stands for; what is left is a bug (exit 70)."""
+    if hasattr(error, "format_message"):  # the command-line parser's own errors
+        return UsageError("usage", error.format_message().rstrip("."), "See --help")  # type: ignore[attr-defined]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemoryError("out-of-memory", str(error).splitlines()[0] or "no memory left", "Give less to do at once")
+    if isinstance(error, OSError):
+        from pathlib import Path
+
+        from alignedcut_cli.store.files import disk_error
+
+        return disk_error(error, Path(str(error.filename or "?")))
+    return AlignedcutError(
+        "bug", f"{type(error).__name__}: {error}", "This is a bug: run it again with --verbose and report what it prints"
+    )
+
+
+def _tell(arguments: list[str], error: AlignedcutError, exit_status: int) -> int:
+    """One line, or with --json one object, on stderr; with --verbose the traceback before it."""
+    if {"-v", "--verbose"} & set(arguments):
+        traceback.print_exc()
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if "--json" in arguments:
+        told: dict[str, Any] = {**error.as_object(), "exit": exit_status, "command": name}
+        line = json.dumps(told, sort_keys=True)
+    else:
+        message = " ".join(error.message.split())
+        line = f"alignedcut{' ' + name if name else ''}: {message}. {error.remedy}.   [{error.code}, exit {exit_status}]"
+    sys.stderr.write(line + "\n")
+    return exit_status

@@ -1,0 +1,108 @@
+"""What a command says: the result on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Output", "format_bytes", "format_seconds", "table"]
+
+_QUIET_SECONDS = 5.0
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes for people: 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: 42 s, 3 min 5 s, 2 h 1 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, two spaces between them."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command's words go. `quiet` leaves out notes and progress, `verbose` adds details."""
+
+    command: str
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def result(self, text: str, value: dict[str, Any]) -> None:
+        """The result, once, on stdout: the text, or with --json the object."""
+        sys.stdout.write((json.dumps(value, sort_keys=True) if self.as_json else text) + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark on stderr."""
+        if not self.quiet:
+            sys.stderr.write(f"alignedcut {self.command}: {text}\n")
+            sys.stderr.flush()
+
+    def detail(self, text: str) -> None:
+        """A remark that only --verbose shows."""
+        if self.verbose:
+            self.note(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A function that counts work done: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere."""
+        if self.quiet:
+            yield lambda _: None
+        elif sys.stderr.isatty():
+            yield from self._bar(what, total, unit)
+        else:
+            yield self._lines(what, total, unit)
+
+    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        rate = TextColumn("{task.fields[rate]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=total, rate="")
+            started = time.monotonic()
+
+            def advance(count: int) -> None:
+                bar.advance(task, count)
+                speed = bar.tasks[0].completed / max(1e-9, time.monotonic() - started)
+                bar.update(task, rate=f"{speed:.3g} {unit}/s")
+
+            yield advance
+
+    def _lines(self, what: str, total: int, unit: str) -> Callable[[int], None]:
+        started = spoken = time.monotonic()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, spoken
+            done += count
+            now = time.monotonic()
+            if now - spoken >= _QUIET_SECONDS and done < total:
+                spoken = now
+                speed = done / (now - started)
+                left = format_seconds((total - done) / speed) if speed else "?"
+                self.note(f"{what}: {done}/{total} {unit}, {speed:.3g} {unit}/s, {left} left")
+
+        return advance

@@ -1,0 +1,1 @@
+"""Pictures of artifacts. Derived from them, and drawn again at will."""

@@ -1,0 +1,1 @@
+"""The artifact store: projects, artifacts, shards, locks, provenance. Imports neither torch nor core."""

@@ -1,0 +1,186 @@
+"""One artifact in one safetensors file: write it whole, read its header alone, map its tensors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import DataError, InputMissingError
+from alignedcut_cli.store.canonical import canonical_json, tensor_digest
+from alignedcut_cli.store.files import disk_errors, writing
+from alignedcut_cli.store.header import KEY, Header, Recipe, header_from, header_object
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Layout", "load_tensors", "map_tensor", "read_header", "read_layout", "write_artifact", "write_tensors"]
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+_LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each tensor of a safetensors file lies, and the file's own metadata."""
+
+    path: Path
+    offsets: Mapping[str, tuple[str, tuple[int, ...], int]]
+    metadata: Mapping[str, str]
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout of a safetensors file, from its header alone.
+
+    Raises InputMissingError if it is not there, DataError if it is truncated or is no safetensors file.
+    """
+    with disk_errors(path):
+        if not path.is_file():
+            raise InputMissingError("artifact-missing", f"{path} does not exist", "Check the name with alignedcut status")
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            prefix = stream.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(size, _LONGEST_HEADER):
+                raise _truncated_or_foreign(path, size)
+            text = stream.read(length)
+    return _parse_layout(path, size, length, text)
+
+
+def _truncated_or_foreign(path: Path, size: int) -> DataError:
+    return DataError(
+        "artifact-foreign", f"{path} ({size} bytes) is no safetensors file, or its header is cut off", "Make it again"
+    )
+
+
+def _parse_layout(path: Path, size: int, length: int, text: bytes) -> Layout:
+    try:
+        parsed = json.loads(text)
+        metadata = parsed.pop("__metadata__", {})
+        offsets = {
+            name: (_DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+            for name, entry in parsed.items()
+        }
+        end = max((8 + length + entry["data_offsets"][1] for entry in parsed.values()), default=8 + length)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError("artifact-foreign", f"{path} is no safetensors file", "Make it again") from None
+    if size < end:
+        raise DataError("artifact-truncated", f"{path} is cut off: {size} of {end} bytes", "Make it again")
+    if size > end:
+        raise DataError("artifact-corrupt", f"{path} has {size - end} bytes too many", "Make it again")
+    return Layout(path, offsets, metadata)
+
+
+def layout_header(layout: Layout) -> Header:
+    """The provenance header in a layout's metadata, checked against the tensors that the file declares."""
+    text = layout.metadata.get(KEY)
+    if text is None:
+        raise DataError(
+            "artifact-foreign", f"{layout.path} has no alignedcut header", "Give an artifact that alignedcut wrote"
+        )
+    try:
+        raw = json.loads(text)
+    except ValueError:
+        raise DataError("artifact-corrupt", f"{layout.path}: the header is no JSON", "Make it again") from None
+    header = header_from(raw, str(layout.path))
+    declared = {name: (given["dtype"], tuple(given["shape"])) for name, given in header.raw["tensors"].items()}
+    found = {name: (dtype, shape) for name, (dtype, shape, _) in layout.offsets.items()}
+    if declared != found:
+        raise DataError(
+            "artifact-corrupt", f"{layout.path}: its tensors are not those that its header declares", "Make it again"
+        )
+    return header
+
+
+def read_header(path: Path) -> Header:
+    """The checked provenance header of an artifact file; no tensor is read."""
+    return layout_header(read_layout(path))
+
+
+def map_tensor(layout: Layout, name: str) -> np.ndarray:
+    """One tensor as a read-only array mapped from the file: bytes are read when touched."""
+    import numpy as np
+
+    dtype, shape, offset = layout.offsets[name]
+    if not math.prod(shape):
+        return np.zeros(shape, dtype)
+    with disk_errors(layout.path):
+        return np.memmap(layout.path, dtype, mode="r", offset=offset, shape=shape)
+
+
+def load_tensors(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
+    """An artifact's header and all its tensors in memory, verified against its content id (DataError if they differ)."""
+    import numpy as np
+
+    layout = read_layout(path)
+    header = layout_header(layout)
+    tensors = {name: np.array(map_tensor(layout, name)) for name in layout.offsets}
+    if tensor_digest(tensors) != header.content:
+        raise DataError(
+            "artifact-corrupt", f"{path}: the tensors do not match the content id in the header", "Make it again"
+        )
+    return header, tensors
+
+
+def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """The header's `tensors` entry: dtype, shape, shape axes and one line of meaning each."""
+    return {
+        name: {
+            "dtype": array.dtype.str,
+            "shape": list(array.shape),
+            "axes": meanings[name][0],
+            "meaning": meanings[name][1],
+        }
+        for name, array in tensors.items()
+    }
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
+    """Write tensors with a header object, whole or not at all: the same values give the same bytes."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    with writing(path) as temporary:
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+            temporary,
+            metadata={KEY: canonical_json(header)},
+        )
+
+
+def write_artifact(
+    path: Path,
+    recipe: Recipe,
+    tensors: Mapping[str, np.ndarray],
+    meanings: Mapping[str, tuple[str, str]],
+    *,
+    axes: Mapping[str, Any],
+    numerics: Mapping[str, Any],
+    parents: tuple[Header, ...] = (),
+    **more: Any,
+) -> Header:
+    """Write one artifact and give its header. `meanings` maps each tensor to (shape axes, meaning)."""
+    made = header_object(
+        recipe,
+        tensor_digest(tensors),
+        axes=axes,
+        tensors=describe(tensors, meanings),
+        numerics=numerics,
+        parents=parents,
+        **more,
+    )
+    write_tensors(path, tensors, made)
+    return header_from(made, str(path))

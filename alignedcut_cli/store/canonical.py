@@ -1,0 +1,50 @@
+"""Canonical JSON and the identities built on it: the same content always gives the same bytes and the same id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["canonical_json", "digest", "file_digest", "short", "tensor_digest"]
+
+_CHUNK = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, ASCII, and no NaN or infinity (ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """The sha256 (64 hex digits) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 (64 hex digits) of a file's bytes."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]]) -> str:
+    """The content id of named arrays: sha256 over name, dtype, shape and little-endian bytes, in order of name."""
+    state = hashlib.sha256()
+    for name, array in sorted(dict(tensors).items()):
+        state.update(canonical_json([name, array.dtype.str, list(array.shape)]).encode("ascii"))
+        if array.size:
+            state.update(memoryview(array if array.flags.c_contiguous else array.copy()).cast("B"))
+    return state.hexdigest()
+
+
+def short(identity: str) -> str:
+    """The first 12 digits of an id, for people."""
+    return identity[:12]

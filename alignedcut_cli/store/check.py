@@ -1,0 +1,132 @@
+"""A project's health: headers, shapes across artifacts, content hashes, finite values, leftovers of killed runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from alignedcut_cli.errors import AlignedcutError
+from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
+from alignedcut_cli.store.canonical import tensor_digest
+from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
+from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.project import KINDS, Project
+
+__all__ = ["Finding", "check_project", "sweep"]
+
+_SHARED_AXES = ("B", "M")
+_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what, and the command that mends it."""
+
+    where: str
+    code: str
+    message: str
+    repair: str
+
+
+def check_project(project: Project, *, deep: bool) -> Iterator[Finding]:
+    """Everything wrong in a project; `deep` reads every tensor (content ids, finite values) as well."""
+    project.demand_project()
+    journal = Journal(project)
+    for kind in KINDS:
+        for name in project.names(kind):
+            repair = journal.command(kind, name, overwrite=True)
+            try:
+                yield from _check_one(project, kind, name, repair, deep)
+            except AlignedcutError as error:
+                yield Finding(f"{kind}/{name}", error.code, error.message, repair)
+    for path in leftovers(project):
+        where = str(path.relative_to(project.root))
+        yield Finding(where, "leftover", "a killed run left this behind", "alignedcut check --fix")
+
+
+def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) -> Iterator[Finding]:
+    where = f"{kind}/{name}"
+    header = project.header(kind, name)
+    layouts = FeatureSet(project.path(kind, name)).layouts if kind == "features" else [read_layout(project.path(kind, name))]
+    for message in (*_axis_faults(header), *_input_faults(project, header)):
+        yield Finding(where, "shape-mismatch", message, repair)
+    if not deep:
+        return
+    contents = [shard["content"] for shard in header.raw["shards"]] if kind == "features" else [header.content]
+    for layout, content in zip(layouts, contents, strict=True):
+        yield from _deep_faults(where, layout, content, repair)
+
+
+def _axis_faults(header: Header) -> Iterator[str]:
+    sizes = {letter: axis["size"] for letter, axis in header.axes.items()}
+    for name, entry in header.raw["tensors"].items():
+        letters = entry["axes"].split()
+        if len(letters) != len(entry["shape"]):
+            yield f"{name} has {len(entry['shape'])} axes, its header names {len(letters)}"
+        for letter, size in zip(letters, entry["shape"], strict=False):
+            if letter in sizes and sizes[letter] != size:
+                yield f"{name} has {size} along {letter}, where the artifact has {sizes[letter]}"
+
+
+def _input_faults(project: Project, header: Header) -> Iterator[str]:
+    for given in header.inputs:
+        try:
+            other = project.header(given.kind, given.name)
+        except AlignedcutError:
+            continue
+        if other.content != given.content:
+            continue
+        for letter in _SHARED_AXES:
+            if letter in header.axes and letter in other.axes:
+                here, there = header.axes[letter]["size"], other.axes[letter]["size"]
+                if here != there:
+                    yield f"it has {here} along {letter}, its input {given.kind}/{given.name} has {there}"
+
+
+def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Iterator[Finding]:
+    import numpy as np
+
+    arrays = {name: map_tensor(layout, name) for name in layout.offsets}
+    if tensor_digest(arrays) != content:
+        message = f"{layout.path.name}: the tensors do not match their content id"
+        yield Finding(where, "artifact-corrupt", message, repair)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in array):
+            yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds NaN or infinity", repair)
+
+
+def leftovers(project: Project) -> list[Path]:
+    """What killed runs left behind, and no running process writes any more: temporary files and half-done commits."""
+    found: list[Path] = []
+    for kind in KINDS:
+        folder = project.root / kind
+        if folder.is_dir():
+            found += [path for name, path in _suspects(folder) if not project.is_being_written(kind, name)]
+    return found
+
+
+def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")):
+        if match := _TEMPORARY.fullmatch(path.name):
+            yield match[1], path
+    for path in sorted(folder.glob(f".*.partial/.*{TEMPORARY_SUFFIX}")):
+        yield path.parent.name[1:].removesuffix(".partial"), path
+    for path in sorted(folder.glob(".*.old")):
+        yield path.name[1:].removesuffix(".old"), path
+    for path in sorted(folder.glob(f"[!.]*/{PLAN}")):
+        yield path.parent.name, path
+
+
+def sweep(project: Project) -> list[Path]:
+    """Remove the leftovers of killed runs, and give what was removed. Extractions that can be resumed stay."""
+    swept = leftovers(project)
+    for path in swept:
+        if path.name.endswith(".old"):
+            finish_swap(path.with_name(path.name[1:].removesuffix(".old")))
+        else:
+            remove(path)
+    return swept

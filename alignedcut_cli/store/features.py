@@ -1,0 +1,237 @@
+"""Feature sets: a folder of shards and an index.json that is written last, so that a set is there whole or not at all.
+
+Work in progress lies in `features/.NAME.partial`, which one rename turns into `features/NAME`. A set that is replaced
+moves to `features/.NAME.old` until then.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import AlignedcutError, DataError
+from alignedcut_cli.store.artifact import Layout, describe, map_tensor, read_header, read_layout, write_tensors
+from alignedcut_cli.store.canonical import canonical_json, digest, tensor_digest
+from alignedcut_cli.store.files import disk_errors, fsync_folder, remove, writing_text
+from alignedcut_cli.store.header import Header, Recipe, header_from, header_object
+from alignedcut_cli.store.project import INDEX
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["FeatureSet", "FeatureWriter", "NodeRows", "finish_swap", "partial_progress", "read_index", "shard_ranges"]
+
+PLAN = "plan.json"
+SHARD_BYTES = 32 << 20
+
+
+def shard_ranges(images: int, bytes_per_image: int) -> list[tuple[int, int]]:
+    """The fixed plan of shards: ranges [start, stop) of images, of about 32 MiB and at least 8 images each."""
+    step = max(8, SHARD_BYTES // max(1, bytes_per_image))
+    return [(start, min(start + step, images)) for start in range(0, images, step)]
+
+
+def partial_folder(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def old_folder(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _read_json(path: Path) -> Any:
+    with disk_errors(path):
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise DataError("artifact-corrupt", f"{path} is no JSON", "Make the feature set again") from None
+
+
+def read_index(folder: Path) -> Header:
+    """The checked header of a feature set."""
+    return header_from(_read_json(folder / INDEX), str(folder / INDEX))
+
+
+def partial_progress(folder: Path) -> tuple[int, int] | None:
+    """(finished, planned) shards of an extraction that has not ended, or None."""
+    plan = partial_folder(folder) / PLAN
+    if not plan.is_file():
+        return None
+    planned = _read_json(plan)["shards"]
+    return sum((plan.parent / name).is_file() for name in planned), len(planned)
+
+
+def finish_swap(folder: Path) -> bool:
+    """Carry to its end a commit that a kill cut in two; True if there was something left to do."""
+    old, partial = old_folder(folder), partial_folder(folder)
+    if old.exists() and not folder.exists():
+        (partial if (partial / INDEX).is_file() else old).rename(folder)
+    leftovers = [path for path in (old, folder / PLAN) if path.exists()]
+    for path in leftovers:
+        remove(path)
+    return bool(leftovers)
+
+
+class FeatureWriter:
+    """A feature set in the making. Use: `open`, `missing`, `write` for each missing shard, `commit`."""
+
+    def __init__(self, folder: Path, recipe: Recipe, ranges: Sequence[tuple[int, int]]) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.ranges = list(ranges)
+        self.partial = partial_folder(folder)
+
+    def shard_name(self, number: int) -> str:
+        return f"{number:05d}-of-{len(self.ranges):05d}.safetensors"
+
+    def recorded_plan(self) -> Mapping[str, Any] | None:
+        """The plan of an earlier run that did not end, or None."""
+        path = self.partial / PLAN
+        return _read_json(path) if path.is_file() else None
+
+    def open(self) -> None:
+        """Begin, or go on with, the folder of work in progress; one left by another recipe is cleared away."""
+        found = self.recorded_plan()
+        if found is not None and found["recipe"] == self.recipe.identity:
+            return
+        remove(self.partial)
+        self.partial.mkdir(parents=True)
+        plan = {
+            "recipe": self.recipe.identity,
+            "params": dict(self.recipe.params),
+            "external": dict(self.recipe.external),
+            "shards": [self.shard_name(number) for number in range(len(self.ranges))],
+        }
+        writing_text(self.partial / PLAN, canonical_json(plan))
+
+    def missing(self) -> list[int]:
+        """The shards still to be made. One that cannot be read, or is of another recipe, counts as missing."""
+        return [number for number in range(len(self.ranges)) if not self._is_whole(number)]
+
+    def _is_whole(self, number: int) -> bool:
+        try:
+            header = read_header(self.partial / self.shard_name(number))
+        except AlignedcutError:
+            return False
+        return header.recipe == self.recipe.identity and header.raw["shard"] == number
+
+    def write(
+        self, number: int, tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]], **fields: Any
+    ) -> None:
+        """Write one shard, whole or not at all."""
+        start, stop = self.ranges[number]
+        header = header_object(
+            self.recipe,
+            tensor_digest(tensors),
+            tensors=describe(tensors, meanings),
+            shard=number,
+            start=start,
+            stop=stop,
+            **fields,
+        )
+        write_tensors(self.partial / self.shard_name(number), tensors, header)
+
+    def commit(self, **fields: Any) -> Header:
+        """Write the index, and make the set visible under its name in one rename."""
+        shards = []
+        for number, (start, stop) in enumerate(self.ranges):
+            header = read_header(self.partial / self.shard_name(number))
+            shards.append(
+                {"file": self.shard_name(number), "content": header.content, "start": start, "stop": stop}
+            )
+        first = read_header(self.partial / self.shard_name(0)).raw["tensors"]
+        images = self.ranges[-1][1]
+        tensors = {name: {**entry, "shape": [images, *entry["shape"][1:]]} for name, entry in first.items()}
+        made = header_object(self.recipe, digest(shards), tensors=tensors, shards=shards, **fields)
+        writing_text(self.partial / INDEX, canonical_json(made))
+        self._swap()
+        return header_from(made, str(self.folder))
+
+    def _swap(self) -> None:
+        with disk_errors(self.folder):
+            if self.folder.exists():
+                self.folder.rename(old_folder(self.folder))
+            self.partial.rename(self.folder)
+            fsync_folder(self.folder.parent)
+        finish_swap(self.folder)
+
+
+class FeatureSet:
+    """A finished feature set, read by mapping its shards."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header = read_index(folder)
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        """The layouts of the shards, in order; a missing or altered shard is a DataError."""
+        found = []
+        for shard in self.header.raw["shards"]:
+            path = self.folder / shard["file"]
+            if not path.is_file():
+                raise DataError("shard-missing", f"{path} is gone", "Make the feature set again with --overwrite")
+            if read_header(path).content != shard["content"]:
+                raise DataError("artifact-corrupt", f"{path} is of another run than its index.json", "Make it again")
+            found.append(read_layout(path))
+        return found
+
+    @property
+    def images(self) -> Sequence[Mapping[str, Any]]:
+        return self.header.axes["B"]["images"]
+
+    @property
+    def slots(self) -> Sequence[Mapping[str, Any]]:
+        return self.header.axes["S"]["slots"]
+
+    def blocks(self, tensor: str) -> list[np.ndarray]:
+        """One tensor as mapped arrays, shard by shard along the image axis."""
+        if tensor not in self.header.raw["tensors"]:
+            raise DataError(
+                "tokens-missing",
+                f"{self.folder.name} holds no {tensor.split('.')[0]} (it was made with --tokens "
+                f"{self.header.params['tokens']})",
+                "Extract again with --tokens all",
+            )
+        return [map_tensor(layout, tensor) for layout in self.layouts]
+
+    def tensors(self) -> Iterator[tuple[Path, Layout, str]]:
+        """Every tensor of every shard: (file, layout, name)."""
+        for layout in self.layouts:
+            for name in layout.offsets:
+                yield layout.path, layout, name
+
+
+class NodeRows:
+    """The rows of several (…, D) arrays one after another, read in ranges: `rows(start, stop)` gives (stop - start, D)."""
+
+    def __init__(self, blocks: Sequence[np.ndarray]) -> None:
+        self._blocks = [block.reshape(-1, block.shape[-1]) for block in blocks]
+        self._starts = [0]
+        for block in self._blocks:
+            self._starts.append(self._starts[-1] + len(block))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def width(self) -> int:
+        return self._blocks[0].shape[1]
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop, copied, in the stored dtype."""
+        import numpy as np
+
+        first = bisect.bisect_right(self._starts, start) - 1
+        parts = []
+        for number in range(first, len(self._blocks)):
+            base = self._starts[number]
+            if base >= stop:
+                break
+            parts.append(self._blocks[number][max(0, start - base) : stop - base])
+        return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)

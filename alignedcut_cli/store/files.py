@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alignedcut_cli.errors import AlignedcutError, DiskError, InputMissingError, PermissionDeniedError
+
+__all__ = ["TEMPORARY_SUFFIX", "disk_errors", "fsync_folder", "make_folder", "remove", "writing", "writing_text"]
+
+TEMPORARY_SUFFIX = ".tmp"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def disk_error(error: OSError, path: Path) -> AlignedcutError:
+    """The failure that an OSError on a path means to the user."""
+    reason = error.strerror or str(error)
+    if error.errno in _DENIED:
+        return PermissionDeniedError("permission-denied", f"{path}: {reason}", "Check the folder's owner and mode")
+    if error.errno in _FULL:
+        return DiskError("disk-full", f"{path}: {reason}", "Free some space, then run the same command again")
+    if isinstance(error, FileNotFoundError):
+        return InputMissingError("file-missing", f"{path}: {reason}", "Check the path")
+    return DiskError("disk-failed", f"{path}: {reason}", "Check the disk, then run the same command again")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn any OSError in the block into a failure that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from None
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder with its parents."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; on success it is given the umask's mode, synced and renamed.
+
+    On failure or interruption the temporary file is removed and `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def writing_text(path: Path, text: str) -> None:
+    """Replace a small text file, whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing there is fine."""
+    with disk_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,167 @@
+"""The provenance header: what an artifact is, what was asked for, and the commands that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alignedcut_cli import __version__
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.canonical import digest
+
+__all__ = ["KEY", "SCHEMA", "Header", "Input", "Recipe", "header_from", "header_object"]
+
+KEY = "alignedcut"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Input:
+    """An artifact that a command read, by what it held and by what had been asked for."""
+
+    role: str
+    kind: str
+    name: str
+    content: str
+    recipe: str
+
+    def as_object(self) -> dict[str, str]:
+        return {
+            "role": self.role,
+            "kind": self.kind,
+            "name": self.name,
+            "content": self.content,
+            "recipe": self.recipe,
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a command was asked for: with the same recipe comes the same artifact."""
+
+    kind: str
+    name: str
+    algorithm: int
+    params: Mapping[str, Any]
+    inputs: tuple[Input, ...] = ()
+    external: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """sha256 of kind, algorithm version, parameters, contents of inputs, and external inputs. Names do not count."""
+        return digest(
+            {
+                "kind": self.kind,
+                "algorithm": self.algorithm,
+                "params": self.params,
+                "inputs": [[given.role, given.content] for given in self.inputs],
+                "external": self.external,
+            }
+        )
+
+    def node(self) -> dict[str, Any]:
+        """This command as one node of a history."""
+        return {
+            "recipe": self.identity,
+            "kind": self.kind,
+            "name": self.name,
+            "algorithm": self.algorithm,
+            "params": dict(self.params),
+            "inputs": [given.recipe for given in self.inputs],
+            "external": dict(self.external),
+        }
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that an artifact says of itself; `raw` is the JSON object, checked."""
+
+    raw: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.raw["kind"]
+
+    @property
+    def name(self) -> str:
+        return self.raw["name"]
+
+    @property
+    def recipe(self) -> str:
+        return self.raw["recipe"]
+
+    @property
+    def content(self) -> str:
+        return self.raw["content"]
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.raw["params"]
+
+    @property
+    def axes(self) -> Mapping[str, Any]:
+        return self.raw["axes"]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(Input(**given) for given in self.raw["inputs"])
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]:
+        return self.raw["history"]
+
+
+def header_object(
+    recipe: Recipe,
+    content: str,
+    *,
+    axes: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, Any]],
+    numerics: Mapping[str, Any],
+    parents: Sequence[Header] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """The header of an artifact as a JSON object.
+
+    history = the commands of all `parents`, each once, oldest first, then this one. The field `check` is the digest of
+    all the others, so that a flipped byte in the header itself is found.
+    """
+    history: dict[str, Any] = {node["recipe"]: node for parent in parents for node in parent.history}
+    history[recipe.identity] = recipe.node()
+    made = {
+        "schema": SCHEMA,
+        "kind": recipe.kind,
+        "name": recipe.name,
+        "tool": __version__,
+        "algorithm": recipe.algorithm,
+        "params": dict(recipe.params),
+        "inputs": [given.as_object() for given in recipe.inputs],
+        "external": dict(recipe.external),
+        "axes": dict(axes),
+        "tensors": {name: dict(meaning) for name, meaning in tensors.items()},
+        "numerics": dict(numerics),
+        "history": list(history.values()),
+        "recipe": recipe.identity,
+        "content": content,
+        **more,
+    }
+    return {**made, "check": digest(made)}
+
+
+def header_from(raw: Any, where: str) -> Header:
+    """A checked header from parsed JSON. Raises DataError (foreign, newer schema, or damaged), naming `where`."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
+        raise DataError("artifact-foreign", f"{where} has no alignedcut header", "Give an artifact that alignedcut wrote")
+    if raw["schema"] > SCHEMA:
+        raise DataError(
+            "artifact-newer",
+            f"{where} has schema {raw['schema']}; this alignedcut {__version__} reads up to {SCHEMA}",
+            "Upgrade alignedcut",
+        )
+    rest = {key: value for key, value in raw.items() if key != "check"}
+    if raw.get("check") != digest(rest):
+        raise DataError(
+            "artifact-corrupt", f"{where}: the header does not match its own checksum", "Make the artifact again"
+        )
+    return Header(rest)

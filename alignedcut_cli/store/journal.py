@@ -1,0 +1,80 @@
+"""The machine's own diary of a project: which command lines ran, where. It never enters an artifact."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alignedcut_cli.store.files import disk_errors, make_folder
+from alignedcut_cli.store.project import MACHINE, Project
+
+__all__ = ["Journal"]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """`.alignedcut/journal.jsonl`: one JSON object a line, appended."""
+
+    project: Project
+
+    @property
+    def path(self) -> Path:
+        return self.project.root / MACHINE / "journal.jsonl"
+
+    def note(self, event: str, kind: str, name: str, argv: Sequence[str], **more: Any) -> None:
+        """Append one event (`start`, `done`) of the command line that makes an artifact."""
+        record = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "event": event,
+            "kind": kind,
+            "name": name,
+            "argv": list(argv),
+            "cwd": str(Path.cwd()),
+            **more,
+        }
+        make_folder(self.path.parent)
+        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """All events, oldest first; lines that a crash cut off are left out."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                found.append(record)
+        return found
+
+    def last(self, kind: str, name: str) -> dict[str, Any] | None:
+        """The newest event about an artifact."""
+        matching = [r for r in self.records() if r.get("kind") == kind and r.get("name") == name]
+        return matching[-1] if matching else None
+
+    def image_root(self, manifest: str) -> Path | None:
+        """The folder from which the images of a manifest were last read."""
+        roots = [r["image_root"] for r in self.records() if r.get("manifest") == manifest and "image_root" in r]
+        return Path(roots[-1]) if roots else None
+
+    def command(self, kind: str, name: str, *, overwrite: bool) -> str:
+        """The shell command that makes an artifact (again)."""
+        last = self.last(kind, name)
+        maker = "extract" if kind == "features" else kind
+        argv = list(last["argv"]) if last else [maker, "--name", name]
+        if overwrite and "--overwrite" not in argv:
+            argv.append("--overwrite")
+        line = shlex.join(["alignedcut", *argv])
+        if last and last["cwd"] != str(Path.cwd()):
+            return f"cd {shlex.quote(last['cwd'])} && {line}"
+        return line

@@ -1,0 +1,158 @@
+"""A project: the directory that holds all artifacts of one study, and the names in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alignedcut_cli.errors import InputMissingError, UsageError
+from alignedcut_cli.store.artifact import read_header
+from alignedcut_cli.store.files import make_folder
+from alignedcut_cli.store.header import Header, Input
+from alignedcut_cli.store.locks import hold, is_held
+
+__all__ = ["INDEX", "KINDS", "MACHINE", "Project", "check_name"]
+
+KINDS = ("features", "align", "cut", "color", "segment", "trace")
+MACHINE = ".alignedcut"
+INDEX = "index.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+
+
+def check_name(name: str) -> str:
+    """The name itself if it can be an artifact's name; UsageError otherwise."""
+    if not _NAME.fullmatch(name) or name.endswith(".safetensors"):
+        raise UsageError(
+            "bad-name",
+            f"{name!r} cannot name an artifact",
+            "Use letters, digits, '.', '_', '+' and '-', beginning with a letter or a digit",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Project:
+    """Paths and look-ups in a project directory; nothing is cached."""
+
+    root: Path
+
+    def create(self) -> Project:
+        """Make the project's directory, if it is not there yet."""
+        make_folder(self.root / MACHINE)
+        return self
+
+    def path(self, kind: str, name: str) -> Path:
+        """The file (or, for features, the folder) of an artifact."""
+        return self.root / kind / (name if kind == "features" else f"{name}.safetensors")
+
+    def header_path(self, kind: str, name: str) -> Path:
+        """The file that holds an artifact's header."""
+        return self.path(kind, name) / INDEX if kind == "features" else self.path(kind, name)
+
+    def pictures(self, kind: str, name: str) -> Path:
+        return self.root / "pictures" / kind / name
+
+    def reference(self, kind: str, name: str) -> str:
+        """An artifact as users write it."""
+        return f"{kind}/{name}"
+
+    def names(self, kind: str) -> list[str]:
+        """The names of the artifacts of a kind, sorted; hidden files (work in progress) do not count."""
+        folder = self.root / kind
+        if not folder.is_dir():
+            return []
+        if kind == "features":
+            return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        return sorted(p.stem for p in folder.glob("*.safetensors") if not p.name.startswith("."))
+
+    def header(self, kind: str, name: str) -> Header:
+        """The checked header of an artifact. Raises InputMissingError or DataError."""
+        from alignedcut_cli.store.features import read_index
+
+        self.demand(kind, name)
+        return read_index(self.path(kind, name)) if kind == "features" else read_header(self.path(kind, name))
+
+    def demand(self, kind: str, name: str) -> None:
+        """Raise InputMissingError (exit 66), naming what there is, if the artifact does not exist."""
+        if self.header_path(kind, name).is_file():
+            return
+        self.demand_project()
+        there = ", ".join(self.names(kind)) or "none"
+        raise InputMissingError(
+            "artifact-missing", f"there is no {kind}/{name} in {self.root}", f"Give one of: {there}", available=there
+        )
+
+    def demand_project(self) -> None:
+        """Raise InputMissingError (exit 66) if the directory holds no project."""
+        if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in KINDS):
+            raise InputMissingError(
+                "no-project",
+                f"{self.root} holds no alignedcut project",
+                "Give its directory with --project, or begin one with alignedcut extract",
+            )
+
+    def parse(self, reference: str, kind: str | None = None) -> tuple[str, str]:
+        """(kind, name) of `kind/name`, of a bare name where the kind is known or the name is unique, or of a path."""
+        text = reference.removesuffix("/").removesuffix(".safetensors")
+        head, _, name = text.rpartition("/")
+        given = Path(head).name if head else None
+        if given in KINDS:
+            if kind and given != kind:
+                raise UsageError("wrong-kind", f"{reference} is not of kind {kind}", f"Give {kind}/NAME")
+            return given, check_name(name)
+        if head:
+            raise UsageError("bad-reference", f"{reference!r} names no artifact", f"Give {kind or 'KIND'}/NAME")
+        check_name(name)
+        if kind:
+            return kind, name
+        return self._unique(name)
+
+    def _unique(self, name: str) -> tuple[str, str]:
+        self.demand_project()
+        kinds = [kind for kind in KINDS if self.header_path(kind, name).is_file()]
+        if len(kinds) == 1:
+            return kinds[0], name
+        if kinds:
+            options = ", ".join(f"{kind}/{name}" for kind in kinds)
+            raise UsageError("ambiguous-name", f"{name!r} names several artifacts", f"Give one of: {options}")
+        there = ", ".join(f"{kind}/{found}" for kind in KINDS for found in self.names(kind)) or "none"
+        raise InputMissingError("artifact-missing", f"there is no {name!r} in {self.root}", f"Give one of: {there}")
+
+    def only(self, kind: str) -> str:
+        """The name of the one artifact of a kind; InputMissingError if there is none, UsageError if there are several."""
+        self.demand_project()
+        names = self.names(kind)
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise InputMissingError(
+                "artifact-missing", f"there is no {kind} artifact in {self.root}", f"Make one first: see {MAKERS[kind]}"
+            )
+        raise UsageError(
+            "ambiguous-input",
+            f"there are {len(names)} {kind} artifacts: {', '.join(names)}",
+            f"Choose with --from {kind}/NAME",
+        )
+
+    def input(self, role: str, kind: str, name: str) -> tuple[Input, Header]:
+        """An artifact as the input of a recipe, with its header."""
+        header = self.header(kind, name)
+        return Input(role, kind, name, header.content, header.recipe), header
+
+    def lock_path(self, kind: str, name: str) -> Path:
+        return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
+
+    @contextmanager
+    def writing(self, kind: str, name: str) -> Iterator[None]:
+        """Be the one writer of an artifact for the block. Raises LockedError (exit 75)."""
+        with hold(self.lock_path(kind, name), f"{kind}/{name}"):
+            yield
+
+    def is_being_written(self, kind: str, name: str) -> bool:
+        return is_held(self.lock_path(kind, name))
+
+
+MAKERS = {kind: f"alignedcut {'extract' if kind == 'features' else kind} --help" for kind in KINDS}

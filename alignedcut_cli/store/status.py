@@ -1,0 +1,125 @@
+"""What state each artifact of a project is in, why, and which command mends it. Reads headers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alignedcut_cli.errors import AlignedcutError, DataError
+from alignedcut_cli.store.features import partial_progress
+from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.project import KINDS, Project
+
+__all__ = ["ArtifactState", "project_states"]
+
+
+@dataclass(frozen=True)
+class ArtifactState:
+    """One artifact: `state` is fresh, stale, partial, corrupt or missing; `repair` is a shell command or ""."""
+
+    kind: str
+    name: str
+    state: str
+    reason: str = ""
+    repair: str = ""
+    recipe: str = ""
+    content: str = ""
+
+    @property
+    def reference(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+def project_states(project: Project) -> list[ArtifactState]:
+    """The state of every artifact, in the order of the chain; inputs that are gone are listed as missing.
+
+    An artifact is stale when what an input holds now is not what it held when it was read, or when an input is itself
+    stale, corrupt or missing.
+    """
+    project.demand_project()
+    journal = Journal(project)
+    headers: dict[tuple[str, str], Header] = {}
+    states: dict[tuple[str, str], ArtifactState] = {}
+    for kind in KINDS:
+        for name in project.names(kind):
+            states[kind, name] = _state_alone(project, journal, headers, kind, name)
+        for state in _partials(project, journal, kind):
+            states.setdefault((kind, state.name), state)
+    for key in [key for kind in KINDS for key in states if key[0] == kind]:
+        if key in headers:
+            states[key] = _state_with_inputs(journal, headers, states, states[key])
+    missing = _missing_inputs(journal, headers, states)
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    return sorted([*states.values(), *missing], key=lambda state: (order.get(state.kind, 99), state.name))
+
+
+def _state_alone(
+    project: Project, journal: Journal, headers: dict[tuple[str, str], Header], kind: str, name: str
+) -> ArtifactState:
+    try:
+        header = project.header(kind, name)
+        if kind == "features":
+            _demand_shards(project, name, header)
+    except AlignedcutError as error:
+        return ArtifactState(kind, name, "corrupt", error.message, journal.command(kind, name, overwrite=True))
+    headers[kind, name] = header
+    return ArtifactState(kind, name, "fresh", recipe=header.recipe, content=header.content)
+
+
+def _demand_shards(project: Project, name: str, header: Header) -> None:
+    folder = project.path("features", name)
+    for shard in header.raw["shards"]:
+        if not (folder / shard["file"]).is_file():
+            raise DataError("shard-missing", f"its shard {shard['file']} is gone", "Make it again")
+
+
+def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactState]:
+    folder = project.root / kind
+    if kind != "features" or not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.glob(".*.partial")):
+        name = path.name[1:].removesuffix(".partial")
+        progress = partial_progress(folder / name)
+        if progress:
+            being_written = " (being written)" if project.is_being_written(kind, name) else ""
+            reason = f"{progress[0]}/{progress[1]} shards{being_written}"
+            found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
+    return found
+
+
+def _state_with_inputs(
+    journal: Journal,
+    headers: dict[tuple[str, str], Header],
+    states: dict[tuple[str, str], ArtifactState],
+    state: ArtifactState,
+) -> ArtifactState:
+    for given in headers[state.kind, state.name].inputs:
+        upstream = states.get((given.kind, given.name))
+        if upstream is None:
+            reason = f"its input {given.kind}/{given.name} is gone"
+        elif upstream.state != "fresh":
+            reason = f"its input {upstream.reference} is {upstream.state}"
+        elif upstream.content != given.content:
+            reason = f"its input {upstream.reference} has changed since"
+        else:
+            continue
+        repair = journal.command(state.kind, state.name, overwrite=True)
+        return ArtifactState(state.kind, state.name, "stale", reason, repair, state.recipe, state.content)
+    return state
+
+
+def _missing_inputs(
+    journal: Journal, headers: dict[tuple[str, str], Header], states: dict[tuple[str, str], ArtifactState]
+) -> list[ArtifactState]:
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for (kind, name), header in headers.items():
+        for given in header.inputs:
+            if (given.kind, given.name) not in states:
+                wanted.setdefault((given.kind, given.name), []).append(f"{kind}/{name}")
+    return [
+        ArtifactState(
+            kind, name, "missing", f"read by {', '.join(readers)}", journal.command(kind, name, overwrite=False)
+        )
+        for (kind, name), readers in wanted.items()
+    ]

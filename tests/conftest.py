@@ -1,0 +1,96 @@
+"""What the tests share: a command line run in this process, tiny photographs, and a tiny random model's weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alignedcut_cli.main import main
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+TINY = "test_vit"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one command line ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def object(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]):
+    """Run a command line in this process: `cli("cut", "-p", project)` gives a Run."""
+
+    def run(*argv: object) -> Run:
+        capsys.readouterr()
+        status = main([str(word) for word in argv])
+        captured = capsys.readouterr()
+        return Run(status, captured.out, captured.err)
+
+    return run
+
+
+def photograph(seed: int, width: int = 90, height: int = 70) -> Image.Image:
+    """A photograph of sorts: a bright blob on a smooth ground, with noise."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width]
+    ground = np.stack([rows * 2 + 40, columns + 60, np.full_like(rows, 90 + 20 * (seed % 5))], 2)
+    centre = generator.uniform(0.3, 0.7, 2) * (height, width)
+    inside = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) < (height / 4) ** 2
+    ground[inside] = generator.integers(0, 255, 3)
+    noisy = ground + generator.normal(0, 6, ground.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 20 small photographs, some in a folder below."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "below").mkdir()
+    for number in range(20):
+        photograph(number).save(folder / ("below" if number % 4 == 3 else ".") / f"photo-{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of timm's test_vit (160 px, patch 16, 6 blocks of 64 channels), as safetensors."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = timm.create_model(TINY, pretrained=False, num_classes=0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def extracted(photos: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with features/tiny, made by the command line. Read only: copy it before changing anything."""
+    project = tmp_path_factory.mktemp("extracted") / "study"
+    argv = ["extract", photos, "-m", TINY, "--weights", tiny_weights, "--name", "tiny", "-p", project, "-q"]
+    assert main([str(word) for word in argv]) == 0
+    return project
+
+
+@pytest.fixture
+def real() -> Path:
+    """The folder of real photographs and weights; the test skips where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip("real photographs and weights are not here (../shared/real)")
+    return REAL
