@@ -63,12 +63,12 @@ def project_argument(args: Sequence[str]) -> Path:
     for number, argument in enumerate(args):
         if argument == "--":
             break
-        if argument in ("-p", "--project") and number + 1 < len(args):
+        if argument == "--project" and number + 1 < len(args):
             given = args[number + 1]
         elif argument.startswith("--project="):
             given = argument.partition("=")[2]
-        elif argument.startswith("-p") and not argument.startswith("--") and len(argument) > 2:
-            given = argument[2:]
+        elif short := re.fullmatch(r"-[qv]*p(.*)", argument, re.DOTALL):
+            given = short[1] or (args[number + 1] if number + 1 < len(args) else given)
     return Path(given)
 
 
@@ -127,9 +127,10 @@ def parse_layers(text: str, depth: int) -> list[int]:
     chosen: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise UsageError("bad-layers", f"--layers {text!r} is no list of layers", "Give all, or for example 0,3,5-9")
+        if int(last or first) >= depth:
+            highest = int(last or first)
+            raise UsageError("bad-layers", f"--layers {text}: there is no layer {highest}", f"Layers are 0 to {depth - 1}")
         chosen.update(range(int(first), int(last or first) + 1))
-    if max(chosen) >= depth:
-        raise UsageError("bad-layers", f"--layers {text}: there is no layer {max(chosen)}", f"Layers are 0 to {depth - 1}")
     return sorted(chosen)

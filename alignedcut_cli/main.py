@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -65,6 +68,8 @@ def _stop(number: int, _: FrameType | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status; all failures are told on stderr in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # told as errors by datasets/images, or of no concern
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return _run(arguments)
@@ -73,14 +78,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
+def _open_closed_streams() -> None:
+    """Python sets a stream to None where the shell closed it (`>&-`): what is written there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+
+
 def _run(arguments: list[str]) -> int:
     try:
-        status = app(arguments, prog_name="alignedcut", standalone_mode=False)
+        status = app(arguments, prog_name="alignedcut", standalone_mode=False, obj=tuple(arguments))
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _reader_gone()
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # the command-line parser's own answer to a broken pipe
+            return _reader_gone()
+        raise
     except Stopped as stopped:
         name = signal.Signals(stopped.signal_number).name
         _tell(arguments, AlignedcutError("stopped", f"stopped by {name}", stopped.remedy), stopped.exit_status)
@@ -88,8 +103,17 @@ def _run(arguments: list[str]) -> int:
     except AlignedcutError as error:
         return _tell(arguments, error, error.exit_status)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(error.format_message() + "\n")  # type: ignore[attr-defined]
+            return 2
         known = _known(error)
         return _tell(arguments, known, known.exit_status)
+
+
+def _reader_gone() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _known(error: Exception) -> AlignedcutError:
@@ -99,8 +123,6 @@ def _known(error: Exception) -> AlignedcutError:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return OutOfMemoryError("out-of-memory", str(error).splitlines()[0] or "no memory left", "Give less to do at once")
     if isinstance(error, OSError):
-        from pathlib import Path
-
         from alignedcut_cli.store.files import disk_error
 
         return disk_error(error, Path(str(error.filename or "?")))

@@ -55,4 +55,4 @@ class ConfiguredCommand(TyperCommand):
 
 
 def _asks_for_help(args: Sequence[str]) -> bool:
-    return "--help" in args
+    return "--help" in args or "-h" in args

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from alignedcut_cli.store.files import disk_error
 
 __all__ = ["Output", "format_bytes", "format_seconds", "table"]
 
@@ -50,8 +53,13 @@ class Output:
 
     def result(self, text: str, value: dict[str, Any]) -> None:
         """The result, once, on stdout: the text, or with --json the object."""
-        sys.stdout.write((json.dumps(value, sort_keys=True) if self.as_json else text) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write((json.dumps(value, sort_keys=True) if self.as_json else text) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise disk_error(error, Path("standard output")) from None
 
     def note(self, text: str) -> None:
         """A remark on stderr."""

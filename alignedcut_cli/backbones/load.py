@@ -103,10 +103,12 @@ def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
     vision transformer whose blocks can be tapped.
     """
     import_libraries()
-    size = image_size or model.image_size
-    if model.source == "open_clip":
-        return _build_open_clip(model, size)
-    return _build_timm(model, size)
+    build = _build_open_clip if model.source == "open_clip" else _build_timm
+    backbone = build(model, image_size or model.image_size)
+    if any(backbone.preprocess.size % patches for patches in backbone.grid):
+        told = f"its patches do not tile it ({backbone.grid[0]} x {backbone.grid[1]})"
+        raise _bad_size(model.label, backbone.preprocess.size, told)
+    return backbone
 
 
 def _build_timm(model: ModelId, size: int | None) -> Backbone:
@@ -123,7 +125,7 @@ def _build_timm(model: ModelId, size: int | None) -> Backbone:
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
         raise
     except (AssertionError, TypeError, ValueError) as error:
-        raise _bad_size(model.label, size, error) from None
+        raise _bad_size(model.label, size, str(error)) from None
     return _from_timm(model, module, module, module)
 
 
@@ -204,8 +206,8 @@ def _unknown(label: str, known: Sequence[str]) -> UsageError:
     return UsageError("unknown-model", f"there is no model {label!r}", f"{meant}See alignedcut models --filter TEXT")
 
 
-def _bad_size(label: str, size: int | None, error: Exception) -> UsageError:
-    return UsageError("bad-image-size", f"{label} cannot take {size} px: {error}", "Give another --image-size")
+def _bad_size(label: str, size: int | None, reason: str) -> UsageError:
+    return UsageError("bad-image-size", f"{label} cannot take {size} px: {reason}", "Give another --image-size")
 
 
 def find_weights(backbone: Backbone, given: Path | None) -> WeightsFile:

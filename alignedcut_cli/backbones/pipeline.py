@@ -36,7 +36,7 @@ def parse_tokens(text: str, tokens: int) -> TokenChoice:
     if text in ("all", "pooled"):
         return TokenChoice(text == "all")
     kind, _, count = text.partition(":")
-    if kind != "sample" or not count.isdigit() or not 1 <= int(count) <= tokens:
+    if kind != "sample" or not count.isdecimal() or not 1 <= int(count) <= tokens:
         raise UsageError(
             "bad-tokens", f"--tokens {text!r} cannot be", f"Give all, pooled, or sample:K with K from 1 to {tokens}"
         )
@@ -47,7 +47,7 @@ def batch_size_for(text: str, device: torch.device) -> int:
     """The images per forward pass that `--batch-size` means; `auto` is 16 on a CPU and 64 on a card."""
     if text == "auto":
         return 16 if device.type == "cpu" else 64
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError("bad-batch-size", f"--batch-size {text!r} is no number", "Give auto, or a number from 1")
     return int(text)
 

@@ -44,7 +44,7 @@ class Preprocess:
 
     def resize(self, image: Image.Image) -> np.ndarray:
         """The whole image at the model's size: uint8 (size, size, 3)."""
-        return np.asarray(image.resize((self.size, self.size), _FILTERS[self.interpolation]))
+        return np.array(image.resize((self.size, self.size), _FILTERS[self.interpolation]))
 
     def normalise(self, pixels: np.ndarray, device: torch.device) -> Tensor:
         """(x / 255 - mean) / std of uint8 pixels (B, size, size, 3): float32 (B, 3, size, size) on the device."""

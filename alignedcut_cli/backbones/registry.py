@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import InputMissingError, UsageError
 
 __all__ = ["SHORT_NAMES", "ModelId", "list_models", "parse_model"]
@@ -39,15 +40,6 @@ SHORT_NAMES: dict[str, tuple[ModelId, str]] = {
     "dinov1": (ModelId("dinov1", "timm", "vit_base_patch16_224.dino"), "DINO (2021) ViT-B/16"),
     "deit": (ModelId("deit", "timm", "deit_base_patch16_224.fb_in1k"), "DeiT-B/16, supervised on ImageNet-1k"),
 }
-
-
-def sample_models() -> dict[str, Path]:
-    """The tiny models that are shipped with alignedcut, by name: folders in timm's own format."""
-    package = Path(__file__).resolve().parent.parent
-    for root in (package / "sample_data", package.parent / "sample_data"):
-        if (root / "models").is_dir():
-            return {path.parent.name: path.parent for path in sorted((root / "models").glob("*/config.json"))}
-    return {}
 
 
 def parse_model(text: str) -> ModelId:

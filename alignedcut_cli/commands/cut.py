@@ -171,7 +171,8 @@ def _plan(
 ) -> Plan:
     names = [frame.project.parse(text, "features")[1] for text in sources] or [frame.project.only("features")]
     if len(set(names)) < len(names):
-        raise UsageError("input-twice", f"--from names {names[0]} twice", "Give each feature set once")
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
     inputs: list[Input] = []
     parents: list[Header] = []
     slots: list[Slot] = []

@@ -1,4 +1,98 @@
-NAME="demo"
-EXAMPLES=()
-def command() -> None:
-    "x"
+"""`alignedcut demo`: the whole chain on the scenes and models that are shipped, as a lesson."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alignedcut_cli import options
+from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.datasets.samples import sample_data, sample_models
+from alignedcut_cli.errors import AlignedcutError, UsageError
+from alignedcut_cli.output import format_seconds, table
+from alignedcut_cli.store.files import disk_errors, make_folder, remove
+from alignedcut_cli.store.project import KINDS, MACHINE
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "demo"
+SCENES = "scenes"
+EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
+
+
+def command(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="The project to create.", metavar="[DIR]")] = Path("alignedcut-demo"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier demo made there, and start over.")] = False,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Run the whole chain on shipped scenes and tiny models, printing each command before it runs.
+
+    Needs no network. A second run finds everything up to date.
+    """
+    frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
+    _prepare(folder, fresh)
+    rows, steps = [["command", "seconds"]], []
+    for argv in chain(folder, device):
+        line = shlex.join(["alignedcut", *argv])
+        frame.output.note(f"$ {line}")
+        began = time.monotonic()
+        _run([*argv, *(["-q"] if quiet else []), *(["-v"] if verbose else [])])
+        seconds = time.monotonic() - began
+        rows.append([line, f"{seconds:.1f}"])
+        steps.append({"command": line, "seconds": round(seconds, 1)})
+    pictures = sorted(str(path) for path in (folder / "pictures" / "color").glob("*/sheet-*.png"))
+    total = format_seconds(sum(step["seconds"] for step in steps))
+    text = "\n".join([table(rows), "", f"Done in {total}. Open these pictures (images x layers):", *pictures])
+    frame.output.result(text, {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures})
+
+
+def chain(folder: Path, device: str) -> list[list[str]]:
+    """The command lines of the demo, in order, as a user would type them."""
+    models = list(sample_models())
+    place = ["-p", str(folder)]
+    chosen = [] if device == "auto" else ["--device", device]
+    lines = [["extract", str(folder / SCENES), *(word for model in models for word in ("--model", model)), *place, *chosen]]
+    for model in models:
+        lines.append(["cut", "--from", f"features/{model}", "--nodes", "4000", *place, *chosen])
+        lines.append(["color", "--from", f"cut/{model}", "--nodes", "1500", *place])
+    lines.append(["check", "--exit-code", *place])
+    lines.append(["status", *place])
+    return lines
+
+
+def _prepare(folder: Path, fresh: bool) -> None:
+    """The project's folder with a copy of the scenes; with `fresh`, without what an earlier demo made."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
+        raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
+    if fresh:
+        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES):
+            remove(folder / name)
+    make_folder(folder / MACHINE)
+    with disk_errors(folder):
+        for picture in sorted((sample_data() / SCENES / "images").iterdir()):
+            (folder / SCENES).mkdir(exist_ok=True)
+            copy = folder / SCENES / picture.name
+            if not copy.is_file() or copy.read_bytes() != picture.read_bytes():
+                shutil.copyfile(picture, copy)
+
+
+def _run(argv: Sequence[str]) -> None:
+    """Run one command line in this process; what it prints on stdout goes to stderr. Its failure is the demo's."""
+    from alignedcut_cli.main import app
+
+    with contextlib.redirect_stdout(sys.stderr):
+        status: Any = app(list(argv), prog_name="alignedcut", standalone_mode=False, obj=list(argv))
+    if isinstance(status, int) and status:
+        raise AlignedcutError("demo-failed", f"{shlex.join(argv)} ended with {status}", "Run that command alone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,13 +158,19 @@ def _demand_distinct(names: Sequence[str]) -> None:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
 
 
+def _stdin_lines() -> Iterator[str]:
+    """The lines of stdin as file names, whatever bytes they hold."""
+    binary = getattr(sys.stdin, "buffer", None)
+    yield from (map(os.fsdecode, binary) if binary else sys.stdin or ())
+
+
 def _manifest(frame: Frame, images: Sequence[str], on_bad_image: str, *, write: bool) -> Manifest:
     """Every image checked; those checked before and unchanged since are taken from the hash cache."""
     from alignedcut_cli.datasets.images import ImageEntry, find_images, read_manifest
     from alignedcut_cli.store.hashes import HashCache
 
     cache = HashCache(frame.project)
-    paths = find_images(images, sys.stdin)
+    paths = find_images(images, _stdin_lines() if "-" in images else ())
 
     def known(path: Path) -> ImageEntry | None:
         facts = cache.get(path)

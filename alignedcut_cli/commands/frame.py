@@ -9,8 +9,9 @@ from typing import Any
 
 import typer
 
-from alignedcut_cli.errors import OutputExistsError
+from alignedcut_cli.errors import AlignedcutError, OutputExistsError
 from alignedcut_cli.output import Output, format_bytes, table
+from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
@@ -64,7 +65,8 @@ class Frame:
         """The artifact's header if it is up to date; None if there is work to do.
 
         Raises OutputExistsError (exit 73), with the parameters that differ, if another recipe made what is there and
-        `overwrite` is not set. What is there and cannot be read is replaced only with `overwrite`, too.
+        `overwrite` is not set. What is there and cannot be read, or lacks a shard, is replaced only with `overwrite`,
+        too; with it every byte is read first, so that the repair of a damaged artifact is not called up to date.
         """
         path = self.project.header_path(recipe.kind, recipe.name)
         if not path.exists():
@@ -72,11 +74,13 @@ class Frame:
         if overwrite:
             try:
                 header = self.project.header(recipe.kind, recipe.name)
-            except Exception:
+                whole = header.recipe == recipe.identity and not faults(self.project, recipe.kind, recipe.name, deep=True)
+            except AlignedcutError:
                 return None
-            return header if header.recipe == recipe.identity else None
+            return header if whole else None
         header = self.project.header(recipe.kind, recipe.name)
         if header.recipe == recipe.identity:
+            faults(self.project, recipe.kind, recipe.name, deep=False)
             return header
         raise exists_error(recipe, header.raw)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def find_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[Path]:
     found: list[Path] = []
     for argument in arguments:
         if argument == "-":
-            found += [_existing(line.strip()) for line in stdin if line.strip()]
+            found += [_existing(line.rstrip("\r\n")) for line in stdin if line.strip()]
         elif (path := _existing(argument)).is_dir():
             found += _images_below(path)
         else:
@@ -136,11 +135,14 @@ def _common_root(paths: Sequence[Path]) -> Path:
 
 
 def _inspect(path: Path) -> ImageEntry | BadImage:
+    if not path.is_file():
+        return BadImage(path, "is no regular file")
     try:
         with _open(path) as image:
             image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
             size = _upright_size(path)
             image.load()
+            _to_rgb(image.crop((0, 0, 1, 1)))
         return ImageEntry("", file_digest(path), path.stat().st_size, *size)
     except Exception as error:
         return BadImage(path, _reason(error))
@@ -168,9 +170,7 @@ class _TooLargeError(ValueError):
 
 
 def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = Image.open(path, formats=_FORMATS)
+    image = Image.open(path, formats=_FORMATS)
     if image.width * image.height > MOST_PIXELS:
         image.close()
         raise _TooLargeError
@@ -203,8 +203,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F":
-        low, high = float(values.min()), float(values.max())
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         scaled = (values - low) / max(high - low, 1e-12) * 255
     else:
-        scaled = values / (257.0 if values.max() > 255 else 1.0)
+        sixteen = image.mode.startswith("I;16") or values.max() > 255
+        scaled = values / (257.0 if sixteen else 1.0)
     return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def read_layout(path: Path) -> Layout:
         with path.open("rb") as stream:
             prefix = stream.read(8)
             length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or length > min(size, _LONGEST_HEADER):
+            if len(prefix) < 8 or length > min(size - 8, _LONGEST_HEADER):
                 raise _truncated_or_foreign(path, size)
             text = stream.read(length)
     return _parse_layout(path, size, length, text)
@@ -70,12 +72,17 @@ def _parse_layout(path: Path, size: int, length: int, text: bytes) -> Layout:
     try:
         parsed = json.loads(text)
         metadata = parsed.pop("__metadata__", {})
-        offsets = {
-            name: (_DTYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
-            for name, entry in parsed.items()
-        }
-        end = max((8 + length + entry["data_offsets"][1] for entry in parsed.values()), default=8 + length)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if not isinstance(metadata, dict):
+            raise TypeError
+        offsets = {}
+        end = 8 + length
+        for name, entry in parsed.items():
+            dtype, shape, (first, last) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            if min(shape, default=0) < 0 or first < 0 or last - first != math.prod(shape) * int(dtype[2:]):
+                raise ValueError
+            offsets[name] = (dtype, shape, 8 + length + first)
+            end = max(end, 8 + length + last)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError("artifact-foreign", f"{path} is no safetensors file", "Make it again") from None
     if size < end:
         raise DataError("artifact-truncated", f"{path} is cut off: {size} of {end} bytes", "Make it again")
@@ -93,7 +100,7 @@ def layout_header(layout: Layout) -> Header:
         )
     try:
         raw = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError, TypeError):
         raise DataError("artifact-corrupt", f"{layout.path}: the header is no JSON", "Make it again") from None
     header = header_from(raw, str(layout.path))
     declared = {name: (given["dtype"], tuple(given["shape"])) for name, given in header.raw["tensors"].items()}
@@ -151,14 +158,21 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Write tensors with a header object, whole or not at all: the same values give the same bytes."""
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with writing(path) as temporary:
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-            temporary,
-            metadata={KEY: canonical_json(header)},
-        )
+        whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        try:
+            save_file(whole, temporary, metadata={KEY: canonical_json(header)})
+        except SafetensorError as error:
+            raise _disk_error_of(error) from None
+
+
+def _disk_error_of(error: Exception) -> Exception:
+    """The OSError that safetensors tells of in words only; any other error as it is."""
+    found = re.search(r"os error (\d+)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error
 
 
 def write_artifact(

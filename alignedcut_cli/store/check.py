@@ -16,7 +16,7 @@ from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import KINDS, Project
 
-__all__ = ["Finding", "check_project", "sweep"]
+__all__ = ["Finding", "check_project", "faults", "sweep"]
 
 _SHARED_AXES = ("B", "M")
 _TEMPORARY = re.compile(r"\.(.+?)(\.safetensors)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
@@ -61,6 +61,11 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
         yield from _deep_faults(where, layout, content, repair)
 
 
+def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
+    """What is wrong with one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    return list(_check_one(project, kind, name, "", deep))
+
+
 def _axis_faults(header: Header) -> Iterator[str]:
     sizes = {letter: axis["size"] for letter, axis in header.axes.items()}
     for name, entry in header.raw["tensors"].items():
@@ -95,7 +100,7 @@ def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Itera
         message = f"{layout.path.name}: the tensors do not match their content id"
         yield Finding(where, "artifact-corrupt", message, repair)
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in array):
+        if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in np.atleast_1d(array)):
             yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds NaN or infinity", repair)
 
 

@@ -48,7 +48,7 @@ def _read_json(path: Path) -> Any:
     with disk_errors(path):
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError("artifact-corrupt", f"{path} is no JSON", "Make the feature set again") from None
 
 
@@ -59,11 +59,22 @@ def read_index(folder: Path) -> Header:
 
 def partial_progress(folder: Path) -> tuple[int, int] | None:
     """(finished, planned) shards of an extraction that has not ended, or None."""
-    plan = partial_folder(folder) / PLAN
-    if not plan.is_file():
+    plan = read_plan(folder)
+    if plan is None:
         return None
-    planned = _read_json(plan)["shards"]
-    return sum((plan.parent / name).is_file() for name in planned), len(planned)
+    return sum((partial_folder(folder) / name).is_file() for name in plan["shards"]), len(plan["shards"])
+
+
+def read_plan(folder: Path) -> Mapping[str, Any] | None:
+    """The plan of an extraction that has not ended; None if there is none, or none that can be read."""
+    path = partial_folder(folder) / PLAN
+    if not path.is_file():
+        return None
+    try:
+        plan = _read_json(path)
+    except DataError:
+        return None
+    return plan if isinstance(plan, dict) and plan.keys() >= {"recipe", "params", "external", "shards"} else None
 
 
 def finish_swap(folder: Path) -> bool:
@@ -91,13 +102,13 @@ class FeatureWriter:
 
     def recorded_plan(self) -> Mapping[str, Any] | None:
         """The plan of an earlier run that did not end, or None."""
-        path = self.partial / PLAN
-        return _read_json(path) if path.is_file() else None
+        return read_plan(self.folder)
 
     def open(self) -> None:
         """Begin, or go on with, the folder of work in progress; one left by another recipe is cleared away."""
         found = self.recorded_plan()
-        if found is not None and found["recipe"] == self.recipe.identity:
+        names = [self.shard_name(number) for number in range(len(self.ranges))]
+        if found is not None and found["recipe"] == self.recipe.identity and found["shards"] == names:
             return
         remove(self.partial)
         self.partial.mkdir(parents=True)
@@ -105,7 +116,7 @@ class FeatureWriter:
             "recipe": self.recipe.identity,
             "params": dict(self.recipe.params),
             "external": dict(self.recipe.external),
-            "shards": [self.shard_name(number) for number in range(len(self.ranges))],
+            "shards": names,
         }
         writing_text(self.partial / PLAN, canonical_json(plan))
 
@@ -234,4 +245,4 @@ class NodeRows:
             if base >= stop:
                 break
             parts.append(self._blocks[number][max(0, start - base) : stop - base])
-        return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
+        return np.concatenate(parts) if parts else self._blocks[0][:0].copy()

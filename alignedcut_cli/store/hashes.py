@@ -13,7 +13,7 @@ __all__ = ["HashCache"]
 
 
 class HashCache:
-    """Facts about files in `.alignedcut/hashes.json`, each good while path, size and modification time stay."""
+    """Facts about files in `.alignedcut/hashes.json`, each good while path, size and times of change stay."""
 
     def __init__(self, project: Project) -> None:
         self._path = project.root / MACHINE / "hashes.json"
@@ -27,7 +27,9 @@ class HashCache:
     def get(self, path: Path) -> dict[str, Any] | None:
         """The facts stored about a file, or None if there are none or it has changed."""
         entry = self._facts.get(str(path.absolute()))
-        return entry["facts"] if entry and entry["stamp"] == _stamp(path) else None
+        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(path):
+            return None
+        return entry["facts"] if isinstance(entry.get("facts"), dict) else None
 
     def put(self, path: Path, facts: dict[str, Any]) -> None:
         self._facts[str(path.absolute())] = {"stamp": _stamp(path), "facts": facts}
@@ -42,4 +44,4 @@ class HashCache:
 
 def _stamp(path: Path) -> list[int]:
     found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

@@ -14,6 +14,21 @@ __all__ = ["KEY", "SCHEMA", "Header", "Input", "Recipe", "header_from", "header_
 
 KEY = "alignedcut"
 SCHEMA = 1
+_FIELDS = {
+    "kind",
+    "name",
+    "tool",
+    "algorithm",
+    "params",
+    "inputs",
+    "external",
+    "axes",
+    "tensors",
+    "numerics",
+    "history",
+    "recipe",
+    "content",
+}
 
 
 @dataclass(frozen=True)
@@ -149,6 +164,14 @@ def header_object(
     return {**made, "check": digest(made)}
 
 
+def _digest_or_none(value: Any) -> str | None:
+    """The digest, or None for what cannot be canonical JSON (a flipped byte can make 1e05 of 1.05, or 1e999)."""
+    try:
+        return digest(value)
+    except (ValueError, RecursionError):
+        return None
+
+
 def header_from(raw: Any, where: str) -> Header:
     """A checked header from parsed JSON. Raises DataError (foreign, newer schema, or damaged), naming `where`."""
     if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
@@ -160,7 +183,7 @@ def header_from(raw: Any, where: str) -> Header:
             "Upgrade alignedcut",
         )
     rest = {key: value for key, value in raw.items() if key != "check"}
-    if raw.get("check") != digest(rest):
+    if raw.get("check") != _digest_or_none(rest) or not rest.keys() >= _FIELDS:
         raise DataError(
             "artifact-corrupt", f"{where}: the header does not match its own checksum", "Make the artifact again"
         )

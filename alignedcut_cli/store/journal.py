@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from alignedcut_cli.store.files import disk_errors, make_folder
 from alignedcut_cli.store.project import MACHINE, Project
@@ -38,13 +39,20 @@ class Journal:
             **more,
         }
         make_folder(self.path.parent)
-        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        with disk_errors(self.path), self.path.open("ab+") as stream:
+            stream.write(self._line_end(stream) + json.dumps(record).encode("ascii") + b"\n")
+
+    def _line_end(self, stream: BinaryIO) -> bytes:
+        """A line end where a crash cut the last line off, so that the next event does not become part of it."""
+        if stream.seek(0, os.SEEK_END) == 0:
+            return b""
+        stream.seek(-1, os.SEEK_END)
+        return b"" if stream.read(1) == b"\n" else b"\n"
 
     def records(self) -> list[dict[str, Any]]:
         """All events, oldest first; lines that a crash cut off are left out."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         found = []
@@ -73,7 +81,7 @@ class Journal:
         maker = "extract" if kind == "features" else kind
         argv = list(last["argv"]) if last else [maker, "--name", name]
         if overwrite and "--overwrite" not in argv:
-            argv.append("--overwrite")
+            argv.insert(1, "--overwrite")
         line = shlex.join(["alignedcut", *argv])
         if last and last["cwd"] != str(Path.cwd()):
             return f"cd {shlex.quote(last['cwd'])} && {line}"

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alignedcut_cli.errors import InputMissingError, UsageError
+from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.artifact import read_header
-from alignedcut_cli.store.files import make_folder
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.locks import hold, is_held
 
@@ -69,11 +69,15 @@ class Project:
         return sorted(p.stem for p in folder.glob("*.safetensors") if not p.name.startswith("."))
 
     def header(self, kind: str, name: str) -> Header:
-        """The checked header of an artifact. Raises InputMissingError or DataError."""
+        """The checked header of an artifact, by the name that it has now. Raises InputMissingError or DataError."""
         from alignedcut_cli.store.features import read_index
 
         self.demand(kind, name)
-        return read_index(self.path(kind, name)) if kind == "features" else read_header(self.path(kind, name))
+        path = self.path(kind, name)
+        found = read_index(path) if kind == "features" else read_header(path)
+        if found.kind != kind:
+            raise DataError("wrong-kind", f"{path} holds a {found.kind} artifact", f"Move it to {found.kind}/")
+        return Header({**found.raw, "name": name})
 
     def demand(self, kind: str, name: str) -> None:
         """Raise InputMissingError (exit 66), naming what there is, if the artifact does not exist."""
@@ -147,9 +151,19 @@ class Project:
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
-        """Be the one writer of an artifact for the block. Raises LockedError (exit 75)."""
+        """Be the one writer of an artifact for the block, after sweeping what a killed one left. Raises LockedError (exit 75)."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
+            for path in self.temporaries(kind, name):
+                remove(path)
             yield
+
+    def temporaries(self, kind: str, name: str) -> list[Path]:
+        """The temporary files of an artifact: of its writer, or left by one that was killed."""
+        folder = self.root / kind
+        if kind == "features":
+            return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
+        pattern = re.compile(re.escape(f".{name}.safetensors.") + r"\d+" + re.escape(TEMPORARY_SUFFIX))
+        return sorted(path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if pattern.fullmatch(path.name))
 
     def is_being_written(self, kind: str, name: str) -> bool:
         return is_held(self.lock_path(kind, name))

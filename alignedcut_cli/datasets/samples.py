@@ -1,0 +1,27 @@
+"""The small world that is shipped with alignedcut: scenes whose truth is known, and tiny models trained on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alignedcut_cli.errors import InputMissingError
+
+__all__ = ["sample_data", "sample_models"]
+
+
+def sample_data() -> Path:
+    """The folder sample_data: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "sample_data", package.parent / "sample_data"):
+        if (folder / "scenes").is_dir():
+            return folder
+    raise InputMissingError("sample-data-missing", "this installation has no sample_data", "Install alignedcut again")
+
+
+def sample_models() -> dict[str, Path]:
+    """The tiny models by name: folders in timm's own format. Empty where there is no sample_data."""
+    try:
+        folder = sample_data() / "models"
+    except InputMissingError:
+        return {}
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}

@@ -1,0 +1,99 @@
+"""Small artifacts and feature sets for the tests of the store, made without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.features import FeatureWriter
+from alignedcut_cli.store.header import Header, Input, Recipe
+from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.project import Project
+
+MEANINGS = {"pooled.00": ("B D", "means"), "tokens.00": ("B P D", "tokens")}
+IMAGES, TOKENS, WIDTH = 20, 5, 4
+RANGES = [(0, 8), (8, 16), (16, 20)]
+NUMERICS = {"device": "cpu"}
+
+
+def features_recipe(name: str = "f", **params: Any) -> Recipe:
+    return Recipe("features", name, 1, {"tokens": "all", **params}, (), {"manifest": "m" * 64})
+
+
+def shard_tensors(start: int, stop: int, add: float = 0.0) -> dict[str, np.ndarray]:
+    rows = np.arange(IMAGES * TOKENS * WIDTH, dtype=np.float32).reshape(IMAGES, TOKENS, WIDTH)[start:stop] + add
+    return {"pooled.00": rows.mean(1), "tokens.00": rows.astype(np.float16)}
+
+
+def write_shard(writer: FeatureWriter, number: int, add: float = 0.0) -> None:
+    axes = {"P": {"size": TOKENS}}
+    writer.write(number, shard_tensors(*writer.ranges[number], add), MEANINGS, numerics=NUMERICS, axes=axes)
+
+
+def commit(writer: FeatureWriter) -> Header:
+    slot = {"model": "x", "layer": 0, "tap": "attn", "width": WIDTH, "grid": [2, 2], "class_token": True}
+    images = [{"path": f"{n}.png", "sha256": f"{n:064d}", "bytes": 1, "width": 2, "height": 2} for n in range(IMAGES)]
+    axes = {"P": {"size": TOKENS}, "B": {"size": IMAGES, "images": images}, "S": {"size": 1, "slots": [slot]}}
+    return writer.commit(numerics=NUMERICS, axes=axes)
+
+
+def make_features(project: Project, name: str = "f", *, add: float = 0.0, **params: Any) -> Header:
+    """A finished feature set of three shards."""
+    writer = FeatureWriter(project.path("features", name), features_recipe(name, **params), RANGES)
+    writer.open()
+    for number in writer.missing():
+        write_shard(writer, number, add)
+    header = commit(writer)
+    Journal(project.create()).note("done", "features", name, ["extract", "photos", "--name", name], recipe=header.recipe)
+    return header
+
+
+def make_cut(
+    project: Project,
+    name: str = "c",
+    source: str = "f",
+    *,
+    kind: str = "cut",
+    rows: int = 6,
+    size: int | None = None,
+    poison: bool = False,
+) -> Header:
+    """An artifact that reads another one; `size` is what its header says of M where that differs from its rows."""
+    given, parent = project.input("source", "features" if kind == "cut" else "cut", source)
+    vectors = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+    if poison:
+        vectors[1, 1] = np.nan
+    header = write_artifact(
+        project.path(kind, name),
+        Recipe(kind, name, 1, {"rows": rows}, (given,)),
+        {"eigenvectors": vectors},
+        {"eigenvectors": ("M C", "vectors")},
+        axes={"M": {"size": rows if size is None else size}, "C": {"size": 2}},
+        numerics=NUMERICS,
+        parents=(parent,),
+    )
+    Journal(project.create()).note("done", kind, name, [kind, "--from", given.kind + "/" + source, "--name", name])
+    return header
+
+
+def as_input(header: Header) -> Input:
+    return Input("source", header.kind, header.name, header.content, header.recipe)
+
+
+def flip(path: Path, offset: int = -1) -> None:
+    """Turn one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Time of change and bytes of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
