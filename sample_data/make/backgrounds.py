@@ -57,7 +57,7 @@ def _grass(draws: Draws, size: int, horizon: float) -> Canvas:
     y, x = _axes(size)
     below = depth[:, 0] >= 0
     blades = noise(draws, size, (size // 9, size // 3)) * np.float32(0.7) + noise(draws, size, (5, 5)) * np.float32(0.3)
-    canvas[below] *= (np.float32(0.45) + np.float32(1.1) * blades)[below][..., None]
+    canvas[below] *= (np.float32(0.45) + np.float32(1.1) * blades[below])[..., None]
     for _ in range(draws.count(0, 14)):
         spot = ellipse(draws.between(0, 1), draws.between(horizon + 0.05, 1), 0.014, 0.014)
         canvas[spot(x, y)] = hsv(draws.between(0.8, 1.2), draws.between(0.0, 0.8), 0.97)
@@ -165,11 +165,11 @@ def _forest(draws: Draws, size: int, horizon: float) -> Canvas:
         base = draws.between(0.72, 0.95)
         trunk = polygon((at - wide, base), (at + wide, base), (at + lean + wide * 0.7, -0.02), (at + lean - wide * 0.7, -0.02))(x, y)
         grain = noise(draws, size, (8, size // 3))
-        canvas[trunk] = (bark * (np.float32(0.6) + np.float32(0.8) * grain)[..., None])[trunk]
+        canvas[trunk] = bark * (np.float32(0.6) + np.float32(0.8) * grain[trunk])[:, None]
     leaves = noise(draws, size, (20, 20))
     tip = np.array(hsv(draws.near(0.28, 0.03), 0.65, draws.between(0.45, 0.7)), np.float32)
     crown = leaves > np.float32(0.6) + np.float32(0.45) * y
-    canvas[crown] = (tip * (np.float32(0.5) + np.float32(0.9) * foliage)[..., None])[crown]
+    canvas[crown] = tip * (np.float32(0.5) + np.float32(0.9) * foliage[crown])[:, None]
     floor = (y > draws.between(0.85, 0.93))[:, 0]
     canvas[floor] *= np.array((1.1, 0.85, 0.6), np.float32)
     return canvas, np.full((size, size), BACKGROUNDS.index("forest"), np.uint8)

@@ -65,7 +65,7 @@ def building(draws: Draws, hue: float) -> list[Part]:
                  Part(ellipse(0, -0.45, 0.12, 0.1), _darker(wall, 0.6)), Part(box(-0.95, 0.72, 0.95, 0.9), wall)]  # fmt: skip
         return parts + [Part(box(x - 0.1, -0.28, x + 0.1, 0.74), wall, 0.4) for x in (-0.72, -0.25, 0.25, 0.72)]
     half, top = (draws.between(0.62, 0.8), -0.2) if kind == "house" else (draws.between(0.4, 0.55), -0.9)
-    parts = [Part(box(-half, top, half, 0.92), wall, 1.0)]
+    parts = [Part(box(-half, top, half, 0.92), wall, 0.5)]
     if kind == "house":
         parts += [Part(box(0.25, -0.85, 0.42, -0.3), _darker(roof, 0.7)), Part(polygon((-half - 0.15, top), (0, -0.92), (half + 0.15, top)), roof, 0.6)]
     rows, columns = (2, 3) if kind == "house" else (draws.count(4, 6), draws.count(3, 4))

@@ -26,7 +26,8 @@ _FINE = 2  # Objects are painted at this many samples a pixel side, then average
 
 @dataclass(frozen=True)
 class Look:
-    """What a category's objects share: painter, loose hue (turns), loose texture, how far they may turn."""
+    """What a category's objects share: painter, loose hue (turns), loose texture, how far they may turn, how often
+    they are mirrored."""
 
     paint: object
     hue: float
@@ -34,6 +35,7 @@ class Look:
     frequency: float
     angle: float
     tilt: float
+    mirrors: float = 0.5
 
 
 LOOKS = {
@@ -43,7 +45,7 @@ LOOKS = {
     "vehicle": Look(vehicle, 0.98, stripes, 3.0, 0.25, 0.03),
     "building": Look(building, 0.11, checker, 4.5, 0.0, 0.01),
     "food": Look(food, 0.10, dots, 4.0, 0.13, 0.06),
-    "word": Look(word, 0.15, stripes, 2.0, 0.1, 0.04),
+    "word": Look(word, 0.15, stripes, 2.0, 0.1, 0.04, mirrors=0.0),
     "tool": Look(tool, 0.03, stripes, 5.0, 0.25, 0.5),
     "plant": Look(plant, 0.31, stripes, 5.0, 0.12, 0.03),
     "ball": Look(ball, 0.82, stripes, 3.5, 0.12, 0.5),
@@ -171,7 +173,7 @@ def scene(
     for instance, (x, y, reach) in enumerate(places, start=1):
         category = draws.pick(categories or range(len(CATEGORIES)))
         look = LOOKS[CATEGORIES[category]]
-        hue, angle, is_mirrored = draws.near(look.hue, 0.06), draws.near(0, look.tilt / 2), draws.chance(0.5)
+        hue, angle, is_mirrored = draws.near(look.hue, 0.06), draws.near(0, look.tilt / 2), draws.chance(look.mirrors)
         parts, texture = look.paint(draws, hue), _texture(draws, look)
         rows, columns, u, v = frame_of((x * _FINE, y * _FINE), reach * _FINE, angle, is_mirrored, fine)
         inside, colour = _coloured(parts, texture, u, v, light)
