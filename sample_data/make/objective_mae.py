@@ -1,0 +1,48 @@
+"""tiny-mae: what is hidden is reconstructed from what is seen (masked autoencoding)."""
+
+import torch
+from timm.models import VisionTransformer
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .augment import colour_jitter, normalise, views
+from .networks import NETWORKS, assemble, embed_patches, run_blocks
+
+__all__ = ["MaskedObjective"]
+
+
+class MaskedObjective(nn.Module):
+    """Mean squared error of the hidden patches' pixels, normalised by patch, predicted by a shallow decoder."""
+
+    def __init__(self, network: VisionTransformer, generator: torch.Generator, hidden: float = 0.7) -> None:
+        super().__init__()
+        self.network, self.generator, self.hidden, width = network, generator, hidden, 96
+        patches = network.patch_embed.num_patches
+        self.enter = nn.Linear(network.embed_dim, width)
+        self.blank = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(1, patches, width) * 0.02)
+        self.decoder = nn.Sequential(*(Block(width, 4, qkv_bias=True) for _ in range(2)), nn.LayerNorm(width))
+        self.leave = nn.Linear(width, 3 * network.patch_embed.patch_size[0] ** 2)
+
+    def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
+        spec, side = NETWORKS["tiny-mae"], self.network.patch_embed.patch_size[0]
+        images = colour_jitter(views(images, 96, (0.6, 1.05), True, self.generator), 0.2, self.generator)
+        images = normalise(images, spec["mean"], spec["std"])
+        target = F.unfold(images, side, stride=side).mT  # (B, P, 3 side side)
+        target = (target - target.mean(2, keepdim=True)) / (target.var(2, keepdim=True) + 1e-2).sqrt()
+        patches = embed_patches(self.network, images)
+        kept = int(patches.shape[1] * (1 - self.hidden))
+        order = torch.rand(patches.shape[:2], generator=self.generator).argsort(dim=1)[..., None]
+        seen = patches.gather(1, order[:, :kept].expand(-1, -1, patches.shape[2]))
+        _, tokens = run_blocks(self.network, assemble(self.network, seen))
+        entered = self.enter(tokens)
+        canvas = self.blank.expand(len(images), patches.shape[1], -1).clone()
+        canvas = canvas.scatter(1, order[:, :kept].expand(-1, -1, entered.shape[2]), entered) + self.places
+        guess = self.leave(self.decoder(canvas))  # (B, P, 3 side side)
+        error = (guess - target).square().mean(2).gather(1, order[:, kept:, 0])
+        return error.mean(), {}
+
+    def after_step(self, progress: float) -> None:
+        """Nothing to do: no teacher."""
