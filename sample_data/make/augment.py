@@ -29,12 +29,13 @@ def views(images: Tensor, side: int, zoom: tuple[float, float], flip: bool, gene
 
 def colour_jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Images in 0..1 with random brightness, contrast, saturation and channel gains of this relative strength."""
-    draw = 1 + strength * (2 * torch.rand(len(images), 6, 1, 1, 1, generator=generator) - 1)
-    images = images * draw[:, 0] * (1 + (draw[:, 3:6, :, 0, 0, None] - 1) * 0.4)
-    centre = images.mean((1, 2, 3), keepdim=True)
-    images = centre + (images - centre) * draw[:, 1]
-    grey = images.mean(1, keepdim=True)
-    return (grey + (images - grey) * draw[:, 2]).clamp(0, 1)
+    draw = 1 + strength * (2 * torch.rand(len(images), 6, generator=generator) - 1)
+    contrast, saturation = draw[:, 1, None, None], draw[:, 2, None, None]
+    mix = saturation * torch.eye(3) + (1 - saturation) / 3  # (B, 3, 3)
+    mix = contrast * mix * (draw[:, 0, None] * (1 + 0.4 * (draw[:, 3:] - 1)))[:, None, :]
+    pixels = mix @ images.flatten(2)
+    centre = pixels.mean((1, 2), keepdim=True) / contrast
+    return (pixels + centre * (1 - contrast)).clamp_(0, 1).view(images.shape)
 
 
 def normalise(images: Tensor, mean: list[float], std: list[float]) -> Tensor:

@@ -25,7 +25,7 @@ NETWORKS = {
         "std": [0.229, 0.224, 0.225],
     },
     "tiny-mae": {
-        "model_args": _COMMON | {"embed_dim": 128},
+        "model_args": _COMMON | {"embed_dim": 96},
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
     },

@@ -15,7 +15,7 @@ __all__ = ["CaptionObjective"]
 class CaptionObjective(nn.Module):
     """Sigmoid losses of images against single caption words and against whole captions (bags of words) of the batch."""
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 64) -> None:
+    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 56) -> None:
         super().__init__()
         self.network, self.generator, self.kept = network, generator, kept
         width = network.embed_dim

@@ -13,11 +13,11 @@ __all__ = ["MaskedObjective"]
 
 
 class MaskedObjective(nn.Module):
-    """Mean squared error of the hidden patches' pixels, normalised by patch, predicted by a shallow decoder."""
+    """Mean squared error of hidden patches' pixels, normalised by patch: a shallow decoder guesses `asked` of them."""
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, hidden: float = 0.7) -> None:
+    def __init__(self, network: VisionTransformer, generator: torch.Generator, hidden: float = 0.7, asked: int = 48) -> None:
         super().__init__()
-        self.network, self.generator, self.hidden, width = network, generator, hidden, 96
+        self.network, self.generator, self.hidden, self.asked, width = network, generator, hidden, asked, 64
         patches = network.patch_embed.num_patches
         self.enter = nn.Linear(network.embed_dim, width)
         self.blank = nn.Parameter(torch.randn(1, 1, width) * 0.02)
@@ -37,12 +37,12 @@ class MaskedObjective(nn.Module):
         order = torch.rand(patches.shape[:2], generator=self.generator).argsort(dim=1)[..., None]
         seen = patches.gather(1, order[:, :kept].expand(-1, -1, patches.shape[2]))
         _, tokens = run_blocks(self.network, assemble(self.network, seen))
-        entered = self.enter(tokens)
-        canvas = self.blank.expand(len(images), patches.shape[1], -1).clone()
-        canvas = canvas.scatter(1, order[:, :kept].expand(-1, -1, entered.shape[2]), entered) + self.places
-        guess = self.leave(self.decoder(canvas))  # (B, P, 3 side side)
-        error = (guess - target).square().mean(2).gather(1, order[:, kept:, 0])
-        return error.mean(), {}
+        asked = order[:, kept : kept + self.asked]
+        places = self.places.expand(len(images), -1, -1)
+        known = self.enter(tokens) + places.gather(1, order[:, :kept].expand(-1, -1, places.shape[2]))
+        wanted = self.blank + places.gather(1, asked.expand(-1, -1, places.shape[2]))
+        guess = self.leave(self.decoder(torch.cat([known, wanted], dim=1))[:, kept:])  # (B, asked, 3 side side)
+        return (guess - target.gather(1, asked.expand(-1, -1, target.shape[2]))).square().mean(), {}
 
     def after_step(self, progress: float) -> None:
         """Nothing to do: no teacher."""

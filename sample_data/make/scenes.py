@@ -3,9 +3,10 @@
 `python -m sample_data.make.scenes DIR` writes the shipped set of scenes into DIR.
 """
 
+import argparse
 import colorsys
 import json
-import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,9 @@ class Look:
     """What a category's objects share: painter, loose hue (turns), loose texture, how far they may turn, how often
     they are mirrored."""
 
-    paint: object
+    paint: Callable[[Draws, float], list[Part]]
     hue: float
-    texture: object
+    texture: Callable[[float, float, float], Texture]
     frequency: float
     angle: float
     tilt: float
@@ -169,30 +170,19 @@ def scene(
     number = draws.count(*objects)
     limit = (0.5, 0.5, 0.3, 0.25)[min(number, 3)]
     places = _place(draws, number, (radius[0] * size, min(radius[1], limit) * size), size)
-    labels, looks = np.zeros((fine, fine), np.uint8), []
-    for instance, (x, y, reach) in enumerate(places, start=1):
+    labels, painted = np.zeros((fine, fine), np.uint8), []
+    for instance, place in enumerate(places, start=1):
         category = draws.pick(categories or range(len(CATEGORIES)))
-        look = LOOKS[CATEGORIES[category]]
-        hue, angle, is_mirrored = draws.near(look.hue, 0.06), draws.near(0, look.tilt / 2), draws.chance(look.mirrors)
-        parts, texture = look.paint(draws, hue), _texture(draws, look)
-        rows, columns, u, v = frame_of((x * _FINE, y * _FINE), reach * _FINE, angle, is_mirrored, fine)
-        inside, colour = _coloured(parts, texture, u, v, light)
-        canvas[rows, columns][inside] = colour[inside]
-        labels[rows, columns][inside] = instance
-        looks.append((Placed(category, instance, (x, y), reach, angle, is_mirrored), hue))
+        painted.append(_paint_object(draws, canvas, labels, place, category, instance, light))
     exposure = draws.between(0.65, 1.15)
     tint = np.array([draws.near(1.0, 0.05) for _ in range(3)], np.float32) * np.float32(exposure)
     image = np.clip(_shrink(canvas) * (tint * np.float32(255.0 / _FINE**2)), 0, 255)
-    instance = np.zeros((size, size), np.uint8)
-    for number in range(1, len(looks) + 1):
-        instance[_shrink((labels == number).astype(np.uint8)) >= 2] = number
-    seen = [(placed, hue) for placed, hue in looks if (instance == placed.instance).any()]
-    table = np.zeros(len(looks) + 1, np.uint8)
-    table[1:] = [1 + placed.category for placed, _ in looks]
+    instance, category = _masks(labels, [placed.category for placed, _ in painted])
+    seen = [(placed, hue) for placed, hue in painted if (instance == placed.instance).any()]
     shown = tuple(placed for placed, _ in seen)
     return Scene(
         image=(image + np.float32(0.5)).astype(np.uint8),
-        category=table[instance],
+        category=category,
         instance=instance,
         background=kinds[::_FINE, ::_FINE] + np.uint8(1),
         background_kind=kind,
@@ -200,3 +190,72 @@ def scene(
         objects=shown,
         caption=_caption(shown, [hue for _, hue in seen], kind, exposure > 0.9, size),
     )
+
+
+def _paint_object(draws, canvas, labels, place, category: int, instance: int, light) -> tuple[Placed, float]:
+    """Paint one object into the canvas and its instance number into the labels, in place; what it is, and its hue."""
+    x, y, reach = place
+    look = LOOKS[CATEGORIES[category]]
+    hue, angle, is_mirrored = draws.near(look.hue, 0.06), draws.near(0, look.tilt / 2), draws.chance(look.mirrors)
+    parts, texture = look.paint(draws, hue), _texture(draws, look)
+    frame = frame_of((x * _FINE, y * _FINE), reach * _FINE, angle, is_mirrored, len(canvas))
+    rows, columns, u, v = frame
+    inside, colour = _coloured(parts, texture, u, v, light)
+    canvas[rows, columns][inside] = colour[inside]
+    labels[rows, columns][inside] = instance
+    return Placed(category, instance, (x, y), reach, angle, is_mirrored), hue
+
+
+def _masks(labels: np.ndarray, categories: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Instance and category masks of the picture: a pixel is an object's if at least half of its samples are."""
+    instance = np.zeros([length // _FINE for length in labels.shape], np.uint8)
+    for number in range(1, len(categories) + 1):
+        instance[_shrink((labels == number).astype(np.uint8)) >= _FINE**2 // 2] = number
+    table = np.array([0, *(1 + category for category in categories)], np.uint8)
+    return instance, table[instance]
+
+
+def names() -> dict[str, list[str]]:
+    """The names of the mask values 0, 1, 2 … of category and of background."""
+    return {"category": ["background", *CATEGORIES], "background": ["none", *BACKGROUNDS]}
+
+
+def _palette() -> list[int]:
+    """Sixteen well-separated RGB colours, black first, as a flat list."""
+    colours = [colorsys.hsv_to_rgb((5 * k % 15) / 15, 0.75, 0.95 - 0.25 * (k % 2)) for k in range(15)]
+    return [0, 0, 0] + [int(255 * channel) for colour in colours for channel in colour]
+
+
+def _save_mask(mask: np.ndarray, path: Path) -> None:
+    picture = Image.fromarray(mask)
+    picture.putpalette(_palette())
+    picture.save(path, optimize=True)
+
+
+def write_scenes(folder: Path, seeds: Sequence[int] = range(SHIPPED)) -> None:
+    """Write images/, category/, instance/ and background/ (PNG, one a scene) and names.json into `folder`.
+
+    A scene's files are called scene-0007.png after its seed; masks are palette images whose values names.json names.
+    """
+    for kind in ("images", "category", "instance", "background"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    captions = {}
+    for seed in seeds:
+        made, name = scene(seed), f"scene-{seed:04d}.png"
+        Image.fromarray(made.image).save(folder / "images" / name, optimize=True)
+        for kind in ("category", "instance", "background"):
+            _save_mask(getattr(made, kind), folder / kind / name)
+        captions[name] = " ".join(made.caption)
+    text = json.dumps(names() | {"captions": captions}, indent=1)
+    (folder / "names.json").write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Write the shipped scenes into the folder given on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    write_scenes(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ from .pool import load_pool
 __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
-    "tiny-clip": {"objective": CaptionObjective, "steps": 3600, "batch": 32, "rate": 1e-3, "decay": 0.05},
+    "tiny-clip": {"objective": CaptionObjective, "steps": 2500, "batch": 32, "rate": 1e-3, "decay": 0.05},
     "tiny-dino": {"objective": DistilObjective, "steps": 5000, "batch": 32, "rate": 1e-3, "decay": 0.04},
     "tiny-mae": {"objective": MaskedObjective, "steps": 6000, "batch": 48, "rate": 1.2e-3, "decay": 0.05},
 }
