@@ -116,7 +116,7 @@ def _road(draws: Draws, size: int, horizon: float) -> Canvas:
     asphalt = _fill(size, hsv(0.62, draws.between(0.0, 0.08), draws.between(0.3, 0.5)))
     _vary(asphalt, draws.field(size, size), 0.18)
     canvas[shape], kinds[shape] = asphalt[shape], BACKGROUNDS.index("road")
-    middle, depth, shift = (left + right) / 2, 0.0, draws.between(0.05, 0.12)
+    middle, shift = (left + right) / 2, draws.between(0.05, 0.12)
     for index in range(6):
         near = [horizon + (1 - horizon) * min((index * 0.2 + shift + step) ** 1.6, 1.02) for step in (0.0, 0.1)]
         at = [(depth - horizon) / (1 - horizon) for depth in near]
@@ -125,7 +125,11 @@ def _road(draws: Draws, size: int, horizon: float) -> Canvas:
         dash = polygon((x0 - w0, y0), (x0 + w0, y0), (x1 + w1, y1), (x1 - w1, y1))(x, y)
         canvas[dash] = (0.95, 0.93, 0.85)
     for a, b in ((vanish - 0.09, left + 0.1), (vanish + 0.09, right - 0.1)):
-        canvas[polygon((a - 0.004, horizon), (a + 0.004, horizon), (b + 0.03, 1.02), (b - 0.03, 1.02))(x, y)] = (0.9, 0.9, 0.88)
+        canvas[polygon((a - 0.004, horizon), (a + 0.004, horizon), (b + 0.03, 1.02), (b - 0.03, 1.02))(x, y)] = (
+            0.9,
+            0.9,
+            0.88,
+        )
     return canvas, kinds
 
 
@@ -147,7 +151,10 @@ def _wall(draws: Draws, size: int, horizon: float) -> Canvas:
     wood = np.array(hsv(draws.near(0.08, 0.01), draws.between(0.4, 0.65), draws.between(0.4, 0.7)), np.float32)
     slope = (x - np.float32(0.5)) / (y + np.float32(0.35))
     plank = slope * np.float32(draws.between(7, 11)) + np.float32(20)
-    planks = wood * (np.float32(0.8) + np.float32(0.3) * draws.field(1, 60)[0][np.floor(plank).astype(np.intp) % 60])[..., None]
+    planks = (
+        wood
+        * (np.float32(0.8) + np.float32(0.3) * draws.field(1, 60)[0][np.floor(plank).astype(np.intp) % 60])[..., None]
+    )
     planks[plank - np.floor(plank) < 0.08] *= np.float32(0.6)
     canvas[below] = planks[below]
     canvas[box(-1, floor - 0.035, 2, floor)(x, y) & (x < 2)] = hsv(0.1, 0.1, 0.97)
@@ -159,11 +166,13 @@ def _forest(draws: Draws, size: int, horizon: float) -> Canvas:
     canvas = _fill(size, hsv(draws.near(0.36, 0.03), draws.between(0.45, 0.75), draws.between(0.2, 0.4)))
     foliage = noise(draws, size, (16, 16)) * np.float32(0.6) + noise(draws, size, (36, 36)) * np.float32(0.4)
     canvas *= (np.float32(0.3) + np.float32(1.6) * foliage)[..., None]
-    for index in range(draws.count(4, 8)):
+    for _ in range(draws.count(4, 8)):
         at, wide, lean = draws.between(0, 1), draws.between(0.02, 0.06), draws.near(0, 0.03)
         bark = np.array(hsv(draws.near(0.07, 0.015), draws.between(0.25, 0.5), draws.between(0.18, 0.45)), np.float32)
         base = draws.between(0.72, 0.95)
-        trunk = polygon((at - wide, base), (at + wide, base), (at + lean + wide * 0.7, -0.02), (at + lean - wide * 0.7, -0.02))(x, y)
+        trunk = polygon(
+            (at - wide, base), (at + wide, base), (at + lean + wide * 0.7, -0.02), (at + lean - wide * 0.7, -0.02)
+        )(x, y)
         grain = noise(draws, size, (8, size // 3))
         canvas[trunk] = bark * (np.float32(0.6) + np.float32(0.8) * grain[trunk])[:, None]
     leaves = noise(draws, size, (20, 20))

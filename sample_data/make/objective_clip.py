@@ -1,5 +1,7 @@
 """tiny-clip: an image and the words of its caption agree (sigmoid loss, as in SigLIP)."""
 
+import math
+
 import torch
 from timm.models import VisionTransformer
 from torch import Tensor, nn
@@ -13,37 +15,47 @@ __all__ = ["CaptionObjective"]
 
 
 class CaptionObjective(nn.Module):
-    """Sigmoid losses of images against single caption words and against whole captions (bags of words) of the batch."""
+    """Sigmoid losses of images against single caption words and against whole captions (bags of words) of the batch.
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 56) -> None:
+    A word is looked for in every patch and in the class token (a soft maximum over patches, as in FILIP), a whole
+    caption in the class token and the mean patch.
+    """
+
+    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 50) -> None:
         super().__init__()
         self.network, self.generator, self.kept = network, generator, kept
         width = network.embed_dim
         self.words = nn.Parameter(torch.randn(len(VOCABULARY), width) * width**-0.5)
         self.from_class, self.from_patches = nn.Linear(width, width), nn.Linear(width, width)
         self.caption = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.scale = nn.Parameter(torch.tensor([2.3, 2.3]))
-        self.bias = nn.Parameter(torch.tensor([-2.0, -4.0]))
+        self.scale = nn.Parameter(torch.tensor([2.3, 2.3, 2.3]))
+        self.word_bias = nn.Parameter(torch.full((len(VOCABULARY),), -4.0))
+        self.pair_bias = nn.Parameter(torch.tensor(-4.0))
+
+    def _words(self, summary: Tensor, patches: Tensor) -> Tensor:
+        """Logits (B, words) of unit class tokens (B, D) and patches (B, P, D)."""
+        words, scale = F.normalize(self.words, dim=1), self.scale.exp()
+        found = torch.logsumexp(patches @ words.T * scale[0] * 1.5, dim=1) / 1.5 - math.log(patches.shape[1]) / 1.5
+        return found + summary @ words.T * scale[1] + self.word_bias
 
     def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of images (B, 3, 96, 96) in 0..1 and captions (B, words) in {0, 1}, and what to log."""
         spec = NETWORKS["tiny-clip"]
         images = colour_jitter(views(images, 96, (0.9, 1.1), False, self.generator), 0.25, self.generator)
         patches = embed_patches(self.network, normalise(images, spec["mean"], spec["std"]))
-        if progress < 0.85:
+        if progress < 0.9:
             order = torch.rand(patches.shape[:2], generator=self.generator).argsort(dim=1)[:, : self.kept]
             patches = patches.gather(1, order[..., None].expand(-1, -1, patches.shape[2]))
         summary, tokens = run_blocks(self.network, assemble(self.network, patches))
-        image = F.normalize(self.from_class(summary) + self.from_patches(tokens.mean(1)), dim=1)  # (B, D)
-        word = image @ F.normalize(self.words, dim=1).T * self.scale[0].exp() + self.bias[0]  # (B, words)
+        summary, tokens = F.normalize(self.from_class(summary), dim=1), F.normalize(self.from_patches(tokens), dim=2)
         captions = captions.float()
+        word_loss = F.binary_cross_entropy_with_logits(self._words(summary, tokens), captions)
         told = F.normalize(self.caption(captions @ self.words), dim=1)
-        pair = image @ told.T * self.scale[1].exp() + self.bias[1]  # (B, B)
-        same = 2 * torch.eye(len(image)) - 1
-        word_loss = F.binary_cross_entropy_with_logits(word, captions)
-        pair_loss = -F.logsigmoid(same * pair).sum(1).mean()
+        image = F.normalize(summary + tokens.mean(1), dim=1)
+        pair = image @ told.T * self.scale[2].exp() + self.pair_bias  # (B, B)
+        pair_loss = -F.logsigmoid((2 * torch.eye(len(image)) - 1) * pair).sum(1).mean()
         hit = (pair.argmax(1) == torch.arange(len(pair))).float().mean()
-        return 4 * word_loss + 0.3 * pair_loss, {"word": word_loss.item(), "pair": pair_loss.item(), "hit": hit.item()}
+        return 10 * word_loss + 0.1 * pair_loss, {"word": word_loss.item(), "pair": pair_loss.item(), "hit": hit.item()}
 
     def after_step(self, progress: float) -> None:
         """Nothing to do: no teacher."""

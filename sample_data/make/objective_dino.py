@@ -22,7 +22,7 @@ _GRID = GLOBAL // 8
 
 
 def even_out(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
-    """Assignments (n, K), rows summing to 1, whose columns have equal sums: Sinkhorn-Knopp on exp(scores / temperature)."""
+    """Assignments (n, K) with row sums 1 and equal column sums: Sinkhorn-Knopp on exp(scores / temperature)."""
     shares = ((scores - scores.max()) / temperature).exp().clamp_min(1e-30)
     for _ in range(rounds):
         shares = shares / shares.sum(0, keepdim=True)

@@ -15,7 +15,9 @@ __all__ = ["MaskedObjective"]
 class MaskedObjective(nn.Module):
     """Mean squared error of hidden patches' pixels, normalised by patch: a shallow decoder guesses `asked` of them."""
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, hidden: float = 0.7, asked: int = 48) -> None:
+    def __init__(
+        self, network: VisionTransformer, generator: torch.Generator, hidden: float = 0.7, asked: int = 48
+    ) -> None:
         super().__init__()
         self.network, self.generator, self.hidden, self.asked, width = network, generator, hidden, asked, 64
         patches = network.patch_embed.num_patches

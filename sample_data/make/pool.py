@@ -1,4 +1,4 @@
-"""The scenes that the models are trained on: rendered once into a folder outside the package, then read by all three."""
+"""The scenes that the models are trained on, rendered once into a folder outside the package."""
 
 from multiprocessing import Pool
 from pathlib import Path
@@ -14,7 +14,7 @@ FIRST_SEED = 1_000_000
 
 
 def _render(job: tuple[int, bool]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and caption (uint8 0 or 1 a word of VOCABULARY) of one seed: one large object, or one to three of any size."""
+    """Image and caption (uint8, 0 or 1 a word of VOCABULARY) of a seed: one large object, or one to three."""
     seed, is_easy = job
     made = scene(seed, objects=(1, 1), radius=(0.28, 0.45)) if is_easy else scene(seed, objects=(1, 3))
     return made.image, np.isin(VOCABULARY, made.caption).astype(np.uint8)

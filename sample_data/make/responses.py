@@ -8,7 +8,16 @@ import numpy as np
 
 from .scenes import BACKGROUNDS, CATEGORIES, SIZE, Scene
 
-__all__ = ["AREAS", "FIELDS", "TUNING", "early_maps", "early_signal", "late_features", "late_signal", "receptive_fields"]
+__all__ = [
+    "AREAS",
+    "FIELDS",
+    "TUNING",
+    "early_maps",
+    "early_signal",
+    "late_features",
+    "late_signal",
+    "receptive_fields",
+]
 
 FIELDS = 24
 """Rows and columns of the maps that receptive fields pool over: 4 x 4 pixels each."""

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from .backgrounds import BACKGROUNDS, paint_background
+from .large import building, vehicle, word
 from .living import animal, body, face, plant
-from .made import ball, building, food, tool, vehicle, word
 from .shapes import Draws, Part, Texture, checker, dots, frame_of, stripes
+from .small import ball, food, tool
 
 __all__ = ["BACKGROUNDS", "CATEGORIES", "SIZE", "VOCABULARY", "Placed", "Scene", "names", "scene", "write_scenes"]
 
@@ -140,7 +141,10 @@ def _caption(objects: tuple[Placed, ...], hues: list[float], kind: int, is_brigh
     words = []
     for placed, hue in zip(objects, hues, strict=True):
         words += [CATEGORIES[placed.category], "large" if placed.radius > size * 0.24 else "small"]
-        words += ["left" if placed.centre[0] < size / 2 else "right", "upper" if placed.centre[1] < size / 2 else "lower"]
+        words += [
+            "left" if placed.centre[0] < size / 2 else "right",
+            "upper" if placed.centre[1] < size / 2 else "lower",
+        ]
         words.append(HUES[int((hue % 1.0) * len(HUES) + 0.5) % len(HUES)])
     if len(objects) < 2:
         words.append("alone" if objects else "empty")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = [
-    "Draws", "Part", "Shape", "box", "capsule", "checker", "dots", "ellipse", "frame_of", "hsv", "noise", "polygon",
-    "ring", "stripes", "wave",
+    "Colour", "Draws", "Part", "Shape", "Texture", "box", "capsule", "checker", "darker", "dots", "ellipse", "frame_of",
+    "hsv", "noise", "polygon", "ring", "stripes", "wave",
 ]  # fmt: skip
 
 Colour = tuple[float, float, float]
@@ -65,6 +65,11 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
     saturation, value = min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0)
     ramps = (abs((hue * 6.0 + shift) % 6.0 - 3.0) - 1.0 for shift in (0.0, 4.0, 2.0))
     return tuple(value * (1.0 - saturation + saturation * min(max(ramp, 0.0), 1.0)) for ramp in ramps)
+
+
+def darker(colour: Colour, factor: float) -> Colour:
+    """A colour times a factor."""
+    return tuple(channel * factor for channel in colour)
 
 
 def ellipse(x: float, y: float, width: float, height: float) -> Shape:

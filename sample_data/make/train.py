@@ -23,7 +23,7 @@ from .pool import load_pool
 __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
-    "tiny-clip": {"objective": CaptionObjective, "steps": 2500, "batch": 32, "rate": 1e-3, "decay": 0.05},
+    "tiny-clip": {"objective": CaptionObjective, "steps": 2300, "batch": 32, "rate": 1e-3, "decay": 0.05},
     "tiny-dino": {"objective": DistilObjective, "steps": 5000, "batch": 32, "rate": 1e-3, "decay": 0.04},
     "tiny-mae": {"objective": MaskedObjective, "steps": 6000, "batch": 48, "rate": 1.2e-3, "decay": 0.05},
 }
@@ -77,8 +77,10 @@ def train(name: str, steps: int, pool: Path, out: Path, seed: int = 0) -> None:
             log.flush()
 
         size = sum(parameter.numel() for parameter in objective.network.parameters())
-        say(f"{name}: {size} parameters, {steps} steps of {recipe['batch']} scenes, rate {recipe['rate']}, seed {seed}, "
-            f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")  # fmt: skip
+        say(
+            f"{name}: {size} parameters, {steps} steps of {recipe['batch']} scenes, rate {recipe['rate']}, "
+            f"seed {seed}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads"
+        )
         for step, (picture, words, progress) in enumerate(batches(images, captions, recipe["batch"], steps, seed), 1):
             for group in optimiser.param_groups:
                 group["lr"] = recipe["rate"] * _rate(progress)
