@@ -34,7 +34,7 @@ def test_layout_is_that_of_algonauts(folder):
         ceiling = np.load(folder / f"noise_ceiling/{hemisphere}_noise_ceiling.npy")
         assert responses.dtype == held.dtype == ceiling.dtype == np.float32
         assert responses.shape == (TRAINING, len(ceiling)) and held.shape == (TEST, len(ceiling))
-        assert np.isfinite(responses).all() and 0 <= ceiling.min() and ceiling.max() <= 0.8
+        assert np.isfinite(responses).all() and ceiling.min() >= 0 and ceiling.max() <= 0.8
         for family in MAPPINGS:
             labels = np.load(folder / f"roi_masks/{hemisphere}.{family}_challenge_space.npy")
             assert labels.shape == ceiling.shape and np.issubdtype(labels.dtype, np.integer)

@@ -1,7 +1,6 @@
 """The three tiny networks: they load as timm models and their patches know more than random ones."""
 
 import functools
-from pathlib import Path
 
 import pytest
 import timm
@@ -9,11 +8,10 @@ import torch
 from safetensors import safe_open
 from torch.nn import functional as F
 
-import sample_data
+from sample_data import MODELS
 from sample_data.make.networks import NETWORKS, assemble, build, embed_patches, run_blocks
 from sample_data.make.probe import compare, mean_iou, patch_labels, probe_scenes
 
-MODELS = Path(sample_data.__file__).parent / "models"
 LEAST = {"tiny-clip": 12.0, "tiny-dino": 4.0, "tiny-mae": 4.0}
 """Points of category mIoU over random that a small probe must find; the full one is in sample_data/README.md."""
 

@@ -1,7 +1,6 @@
 """The generator: shipped scenes come out again, masks tell the truth, colour alone does not name a category."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,9 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 from sklearn.linear_model import LogisticRegression
 
-import sample_data
+from sample_data import SCENES
 from sample_data.make.scenes import BACKGROUNDS, CATEGORIES, SIZE, VOCABULARY, names, scene, write_scenes
 
-SHIPPED = Path(sample_data.__file__).parent / "scenes"
 KINDS = {"images": "image", "category": "category", "instance": "instance", "background": "background"}
 
 
@@ -22,9 +20,9 @@ KINDS = {"images": "image", "category": "category", "instance": "instance", "bac
 def test_shipped_scenes_come_out_again(seed):
     made = scene(seed)
     for folder, field in KINDS.items():
-        with Image.open(SHIPPED / folder / f"scene-{seed:04d}.png") as picture:
+        with Image.open(SCENES / folder / f"scene-{seed:04d}.png") as picture:
             assert np.array_equal(np.asarray(picture), getattr(made, field)), folder
-    captions = json.loads((SHIPPED / "names.json").read_text())["captions"]
+    captions = json.loads((SCENES / "names.json").read_text())["captions"]
     assert captions[f"scene-{seed:04d}.png"] == " ".join(made.caption)
 
 
@@ -32,16 +30,16 @@ def test_written_files_are_the_shipped_ones(tmp_path):
     write_scenes(tmp_path, range(2))
     for folder in KINDS:
         for path in (tmp_path / folder).iterdir():
-            with Image.open(path) as again, Image.open(SHIPPED / folder / path.name) as shipped:
+            with Image.open(path) as again, Image.open(SCENES / folder / path.name) as shipped:
                 assert again.mode == shipped.mode and again.tobytes() == shipped.tobytes()
 
 
 def test_every_category_and_background_is_shipped():
-    shipped = json.loads((SHIPPED / "names.json").read_text())
+    shipped = json.loads((SCENES / "names.json").read_text())
     assert {key: shipped[key] for key in ("category", "background")} == names()
     for kind, named in names().items():
         seen = set()
-        for path in (SHIPPED / kind).iterdir():
+        for path in (SCENES / kind).iterdir():
             with Image.open(path) as picture:
                 seen |= set(np.unique(np.asarray(picture)).tolist())
         assert seen - {0} == set(range(1, len(named)))

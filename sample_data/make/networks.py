@@ -9,9 +9,8 @@ from safetensors.torch import save_file
 from timm.models import VisionTransformer
 from torch import Tensor
 
-__all__ = ["MODELS", "NETWORKS", "assemble", "build", "embed_patches", "run_blocks", "save_network"]
+__all__ = ["NETWORKS", "assemble", "build", "embed_patches", "run_blocks", "save_network"]
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
 _COMMON = {"img_size": 96, "patch_size": 8, "num_heads": 4, "depth": 6}
 NETWORKS = {
     "tiny-clip": {
@@ -20,7 +19,7 @@ NETWORKS = {
         "std": [0.26862954, 0.26130258, 0.27577711],
     },
     "tiny-dino": {
-        "model_args": _COMMON | {"embed_dim": 96, "reg_tokens": 4, "init_values": 1.0},
+        "model_args": _COMMON | {"embed_dim": 96, "num_heads": 3, "reg_tokens": 4, "init_values": 1.0},
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     },

@@ -9,9 +9,12 @@ from torch.nn import functional as F
 
 from .augment import colour_jitter, normalise, views
 from .networks import NETWORKS, assemble, embed_patches, run_blocks
-from .scenes import VOCABULARY
+from .scenes import BACKGROUNDS, CATEGORIES, VOCABULARY
 
 __all__ = ["CaptionObjective"]
+
+_ATTRIBUTE = 0.15
+"""Weight of a word for where, how large or which colour, against 1 for a word that names a thing or a place."""
 
 
 class CaptionObjective(nn.Module):
@@ -28,6 +31,9 @@ class CaptionObjective(nn.Module):
         self.words = nn.Parameter(torch.randn(len(VOCABULARY), width) * width**-0.5)
         self.from_class, self.from_patches = nn.Linear(width, width), nn.Linear(width, width)
         self.caption = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.weight = torch.full((len(VOCABULARY),), _ATTRIBUTE)
+        self.weight[: len(CATEGORIES) + len(BACKGROUNDS)] = 1.0
+        self.weight /= self.weight.sum()
         self.scale = nn.Parameter(torch.tensor([2.3, 2.3, 2.3]))
         self.word_bias = nn.Parameter(torch.full((len(VOCABULARY),), -4.0))
         self.pair_bias = nn.Parameter(torch.tensor(-4.0))
@@ -49,13 +55,19 @@ class CaptionObjective(nn.Module):
         summary, tokens = run_blocks(self.network, assemble(self.network, patches))
         summary, tokens = F.normalize(self.from_class(summary), dim=1), F.normalize(self.from_patches(tokens), dim=2)
         captions = captions.float()
-        word_loss = F.binary_cross_entropy_with_logits(self._words(summary, tokens), captions)
+        word_loss = F.binary_cross_entropy_with_logits(self._words(summary, tokens), captions, reduction="none")
+        word_loss = (word_loss.mean(0) * self.weight).sum()
         told = F.normalize(self.caption(captions @ self.words), dim=1)
         image = F.normalize(summary + tokens.mean(1), dim=1)
         pair = image @ told.T * self.scale[2].exp() + self.pair_bias  # (B, B)
         pair_loss = -F.logsigmoid((2 * torch.eye(len(image)) - 1) * pair).sum(1).mean()
         hit = (pair.argmax(1) == torch.arange(len(pair))).float().mean()
-        return 10 * word_loss + 0.1 * pair_loss, {"word": word_loss.item(), "pair": pair_loss.item(), "hit": hit.item()}
+        return 6 * word_loss + 0.1 * pair_loss, {"word": word_loss.item(), "pair": pair_loss.item(), "hit": hit.item()}
+
+    @property
+    def shipped(self) -> VisionTransformer:
+        """The network whose weights are kept."""
+        return self.network
 
     def after_step(self, progress: float) -> None:
         """Nothing to do: no teacher."""

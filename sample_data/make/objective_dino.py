@@ -53,10 +53,10 @@ def _koleo(summary: Tensor) -> Tensor:
 class DistilObjective(nn.Module):
     """Student, teacher and the three losses."""
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, prototypes: int = 512) -> None:
+    def __init__(self, network: VisionTransformer, generator: torch.Generator) -> None:
         super().__init__()
         self.network, self.generator = network, generator
-        self.heads = nn.ModuleList(Head(network.embed_dim, prototypes) for _ in range(2))
+        self.heads = nn.ModuleList(Head(network.embed_dim, prototypes) for prototypes in (96, 384))
         self.blank = nn.Parameter(torch.randn(1, 1, network.embed_dim) * 0.02)
         self.teacher = copy.deepcopy(nn.ModuleList([self.network, self.heads])).requires_grad_(False)
 
@@ -90,13 +90,11 @@ class DistilObjective(nn.Module):
             aim_patch = even_out(teacher_patch(tokens[hidden]), heat)
         patches = self._masked(both, corner, hidden)
         summary, tokens = run_blocks(self.network, assemble(self.network, patches))
-        small = torch.cat([self._view(images, LOCAL, (0.25, 0.5)) for _ in range(2)])
-        local, _ = run_blocks(
-            self.network, assemble(self.network, embed_patches(self.network, small, self._corner(LOCAL)))
-        )
-        says = F.log_softmax(self.heads[0](torch.cat([summary, local])) / 0.1, dim=-1).view(4, len(images), -1)
+        small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))
+        local, _ = run_blocks(self.network, assemble(self.network, small))
+        says = F.log_softmax(self.heads[0](torch.cat([summary, local])) / 0.1, dim=-1).view(3, len(images), -1)
         aims = aim.view(2, len(images), -1)
-        pairs = [(t, s) for t in range(2) for s in range(4) if t != s]
+        pairs = [(t, s) for t in range(2) for s in range(3) if t != s]
         whole = -sum((aims[t] * says[s]).sum(-1).mean() for t, s in pairs) / len(pairs)
         part = -(aim_patch * F.log_softmax(self.heads[1](tokens[hidden]) / 0.1, dim=-1)).sum(-1).mean()
         spread = sum(_koleo(view) for view in summary.chunk(2)) / 2
@@ -108,10 +106,15 @@ class DistilObjective(nn.Module):
         nothing = embed_patches(self.network, torch.zeros_like(images[:1]), corner) - self.network.patch_embed.proj.bias
         return torch.where(hidden[..., None], self.blank + nothing, patches)
 
+    @property
+    def shipped(self) -> VisionTransformer:
+        """The network whose weights are kept: the teacher."""
+        return self.teacher[0]
+
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Move the teacher towards the student, by less and less."""
-        share = 0.004 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
+        share = 0.008 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
         student = nn.ModuleList([self.network, self.heads])
         for slow, fast in zip(self.teacher.parameters(), student.parameters(), strict=True):
             slow.lerp_(fast, share)

@@ -46,5 +46,10 @@ class MaskedObjective(nn.Module):
         guess = self.leave(self.decoder(torch.cat([known, wanted], dim=1))[:, kept:])  # (B, asked, 3 side side)
         return (guess - target.gather(1, asked.expand(-1, -1, target.shape[2]))).square().mean(), {}
 
+    @property
+    def shipped(self) -> VisionTransformer:
+        """The network whose weights are kept."""
+        return self.network
+
     def after_step(self, progress: float) -> None:
         """Nothing to do: no teacher."""

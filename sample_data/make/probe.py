@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .networks import MODELS, NETWORKS, build
+from .. import MODELS
+from .networks import NETWORKS, build
 from .scenes import CATEGORIES, scene
 
 __all__ = ["compare", "layer_tokens", "load_network", "mean_iou", "patch_labels", "probe_layers", "probe_scenes"]
