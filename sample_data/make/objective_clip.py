@@ -24,7 +24,7 @@ class CaptionObjective(nn.Module):
     caption in the class token and the mean patch.
     """
 
-    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 50) -> None:
+    def __init__(self, network: VisionTransformer, generator: torch.Generator, kept: int = 48) -> None:
         super().__init__()
         self.network, self.generator, self.kept = network, generator, kept
         width = network.embed_dim

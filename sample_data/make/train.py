@@ -1,6 +1,6 @@
 """Train one of the three models: `python -m sample_data.make.train tiny-clip [--steps N] [--pool DIR] [--out DIR]`.
 
-Prints one line every 100 steps into the log that is shipped beside the weights, writes the weights every 500 steps,
+Prints one line every 100 steps into the log that is shipped beside the weights, writes weights and a checkpoint every 200,
 and ends with the probe of its best layer. Labels reach tiny-clip only, as words of captions.
 """
 
@@ -20,19 +20,20 @@ from .objective_clip import CaptionObjective
 from .objective_dino import DistilObjective
 from .objective_mae import MaskedObjective
 from .pool import load_pool
+from .probe import compare
 
 __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
-    "tiny-clip": {"objective": CaptionObjective, "steps": 2300, "batch": 32, "rate": 1e-3, "decay": 0.05},
+    "tiny-clip": {"objective": CaptionObjective, "steps": 2200, "batch": 32, "rate": 1e-3, "decay": 0.05},
     "tiny-dino": {"objective": DistilObjective, "steps": 4000, "batch": 24, "rate": 1e-3, "decay": 0.04},
     "tiny-mae": {"objective": MaskedObjective, "steps": 2600, "batch": 48, "rate": 1.2e-3, "decay": 0.05},
 }
 EASY, HARD = 8000, 16000
 
 
-def batches(images: np.ndarray, captions: np.ndarray, size: int, steps: int, seed: int):
-    """Yield (images float32 (B, 3, H, W) in 0..1, captions, progress in 0..1) for each step.
+def batches(images: np.ndarray, captions: np.ndarray, size: int, steps: int, seed: int, done: int = 0):
+    """Yield (images float32 (B, 3, H, W) in 0..1, captions, progress in 0..1) for each step after the first `done`.
 
     The curriculum: one large object in nineteen of twenty scenes at first, in one of four from halfway on.
     """
@@ -41,6 +42,8 @@ def batches(images: np.ndarray, captions: np.ndarray, size: int, steps: int, see
         progress = step / steps
         is_easy = draws.random(size) < max(0.95 - 1.5 * progress, 0.25)
         chosen = np.where(is_easy, draws.integers(0, EASY, size), draws.integers(EASY, EASY + HARD, size))
+        if step < done:
+            continue
         picture = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).float() / 255
         yield picture, torch.from_numpy(captions[chosen]), progress
 
@@ -60,17 +63,49 @@ def _rate(progress: float, warm: float = 0.04) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
 
 
+def _store(path: Path, step: int, objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Write all that a killed run needs to go on."""
+    state = {"step": step, "objective": objective.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state | {"generator": objective.generator.get_state()}, path.with_suffix(".part"))
+    path.with_suffix(".part").rename(path)
+
+
+def _restore(path: Path, objective: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """The number of steps done by the run that wrote this checkpoint, whose state is taken over; 0 without one."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    objective.load_state_dict(state["objective"])
+    optimiser.load_state_dict(state["optimiser"])
+    objective.generator.set_state(state["generator"])
+    return state["step"]
+
+
+def _step(objective, optimiser, picture, words, progress: float) -> dict[str, float]:
+    """One update; what to log."""
+    loss, notes = objective(picture, words, progress)
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 3.0)
+    optimiser.step()
+    objective.after_step(progress)
+    return {"loss": loss.item()} | notes
+
+
 def train(name: str, steps: int, pool: Path, out: Path, seed: int = 0) -> None:
-    """Train a network and write config.json, model.safetensors and training.log into `out`."""
+    """Train a network and write config.json, model.safetensors and training.log into `out`.
+
+    A run that was killed goes on from `out`/checkpoint.pt when the same command is given again.
+    """
     torch.manual_seed(seed)
     recipe = RECIPES[name]
     images, captions = load_pool(pool, EASY, HARD)
     objective = recipe["objective"](build(name, seed), torch.Generator().manual_seed(seed))
-    groups = _groups(objective, recipe["decay"])
-    optimiser = torch.optim.AdamW(groups, lr=recipe["rate"], betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(_groups(objective, recipe["decay"]), lr=recipe["rate"], betas=(0.9, 0.98))
     out.mkdir(parents=True, exist_ok=True)
+    done = _restore(out / "checkpoint.pt", objective, optimiser)
     start, totals = time.monotonic(), {}
-    with (out / "training.log").open("w") as log:
+    with (out / "training.log").open("a" if done else "w") as log:
 
         def say(line: str) -> None:
             print(line, flush=True)
@@ -79,30 +114,26 @@ def train(name: str, steps: int, pool: Path, out: Path, seed: int = 0) -> None:
 
         size = sum(parameter.numel() for parameter in objective.network.parameters())
         say(
-            f"{name}: {size} parameters, {steps} steps of {recipe['batch']} scenes, rate {recipe['rate']}, "
+            f"{name}: {size} parameters, step {done} to {steps} of {recipe['batch']} scenes, rate {recipe['rate']}, "
             f"seed {seed}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads"
         )
-        for step, (picture, words, progress) in enumerate(batches(images, captions, recipe["batch"], steps, seed), 1):
+        stream = batches(images, captions, recipe["batch"], steps, seed, done)
+        for step, (picture, words, progress) in enumerate(stream, done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = recipe["rate"] * _rate(progress)
-            loss, notes = objective(picture, words, progress)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 3.0)
-            optimiser.step()
-            objective.after_step(progress)
-            for key, value in ({"loss": loss.item()} | notes).items():
+            for key, value in _step(objective, optimiser, picture, words, progress).items():
                 totals[key] = totals.get(key, 0.0) + value
             if step % 100 == 0:
                 shown = " ".join(f"{key} {value / 100:.4f}" for key, value in totals.items())
-                speed = step * recipe["batch"] / (time.monotonic() - start)
-                say(f"step {step} {shown} scenes/s {speed:.0f} seconds {time.monotonic() - start:.0f}")
+                seconds = time.monotonic() - start
+                speed = (step - done) * recipe["batch"] / seconds
+                say(f"step {step} {shown} scenes/s {speed:.0f} seconds {seconds:.0f}")
                 totals = {}
-            if step % 500 == 0 or step == steps:
+            if step % 200 == 0 or step == steps:
                 save_network(objective.shipped, name, out)
-        from .probe import compare
-
+                _store(out / "checkpoint.pt", step, objective, optimiser)
         say("best layer: " + json.dumps(compare(name, out)))
+    (out / "checkpoint.pt").unlink()
 
 
 def main() -> None:
