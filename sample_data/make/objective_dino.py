@@ -50,8 +50,17 @@ def _koleo(summary: Tensor) -> Tensor:
     return -((unit - unit[near]).norm(dim=1) + 1e-4).log().mean()
 
 
+def _cross(aim: Tensor, cosines: Tensor) -> Tensor:
+    """Mean cross entropy of assignments (n, K) and a student's cosines (n, K), at temperature 0.1."""
+    return -(aim * F.log_softmax(cosines / 0.1, dim=-1)).sum(-1).mean()
+
+
 class DistilObjective(nn.Module):
-    """Student, teacher and the three losses."""
+    """Student, teacher and the three losses.
+
+    The teacher sees two whole views; the student the first one, masked, and a small crop. The student's class token
+    predicts the teacher's of other views, its masked patches the teacher's patches of the same view.
+    """
 
     def __init__(self, network: VisionTransformer, generator: torch.Generator) -> None:
         super().__init__()
@@ -79,25 +88,21 @@ class DistilObjective(nn.Module):
 
     def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
-        teacher, (teacher_global, teacher_patch) = self.teacher
+        teacher, (teacher_class, teacher_patch) = self.teacher
         heat = 0.05 + 0.02 * min(progress / 0.3, 1.0)
         both = torch.cat([self._view(images, GLOBAL, (0.55, 0.95)) for _ in range(2)])
-        corner, count = self._corner(GLOBAL), len(both)
+        corner, hidden = self._corner(GLOBAL), self._hide(len(images))
         with torch.no_grad():
             summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, both, corner)))
-            aim = even_out(teacher_global(summary), heat)
-            hidden = self._hide(count)
-            aim_patch = even_out(teacher_patch(tokens[hidden]), heat)
-        patches = self._masked(both, corner, hidden)
-        summary, tokens = run_blocks(self.network, assemble(self.network, patches))
+            first, second = even_out(teacher_class(summary), heat).chunk(2)
+            aim = even_out(teacher_patch(tokens[: len(images)][hidden]), heat)
+        masked = assemble(self.network, self._masked(both[: len(images)], corner, hidden))
+        summary, tokens = run_blocks(self.network, masked)
         small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))
         local, _ = run_blocks(self.network, assemble(self.network, small))
-        says = F.log_softmax(self.heads[0](torch.cat([summary, local])) / 0.1, dim=-1).view(3, len(images), -1)
-        aims = aim.view(2, len(images), -1)
-        pairs = [(t, s) for t in range(2) for s in range(3) if t != s]
-        whole = -sum((aims[t] * says[s]).sum(-1).mean() for t, s in pairs) / len(pairs)
-        part = -(aim_patch * F.log_softmax(self.heads[1](tokens[hidden]) / 0.1, dim=-1)).sum(-1).mean()
-        spread = sum(_koleo(view) for view in summary.chunk(2)) / 2
+        whole = _cross(second, self.heads[0](summary))
+        whole = (whole + _cross(first, self.heads[0](local)) + _cross(second, self.heads[0](local))) / 3
+        part, spread = _cross(aim, self.heads[1](tokens[hidden])), _koleo(summary)
         return whole + part + 0.1 * spread, {"whole": whole.item(), "patch": part.item(), "koleo": spread.item()}
 
     def _masked(self, images: Tensor, corner: tuple[int, int], hidden: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Train one of the three models: `python -m sample_data.make.train tiny-clip [--steps N] [--pool DIR] [--out DIR]`.
 
-Prints one line every 100 steps into the log that is shipped beside the weights, writes weights and a checkpoint every 200,
-and ends with the probe of its best layer. Labels reach tiny-clip only, as words of captions.
+Prints one line every 100 steps into the log that is shipped beside the weights, writes weights and a checkpoint every
+200, and ends with the probe of its best layer. Labels reach tiny-clip only, as words of captions.
 """
 
 import argparse
@@ -26,8 +26,8 @@ __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
     "tiny-clip": {"objective": CaptionObjective, "steps": 2200, "batch": 32, "rate": 1e-3, "decay": 0.05},
-    "tiny-dino": {"objective": DistilObjective, "steps": 4000, "batch": 24, "rate": 1e-3, "decay": 0.04},
-    "tiny-mae": {"objective": MaskedObjective, "steps": 2600, "batch": 48, "rate": 1.2e-3, "decay": 0.05},
+    "tiny-dino": {"objective": DistilObjective, "steps": 3000, "batch": 32, "rate": 1e-3, "decay": 0.04},
+    "tiny-mae": {"objective": MaskedObjective, "steps": 1900, "batch": 48, "rate": 1.5e-3, "decay": 0.05},
 }
 EASY, HARD = 8000, 16000
 
