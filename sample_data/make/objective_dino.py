@@ -1,0 +1,125 @@
+"""tiny-dino: a student predicts what its own slow average says of other views and of masked patches.
+
+The class-token loss is DINO's, the loss of masked patches iBOT's, the assignments are evened out by Sinkhorn-Knopp and
+the class tokens spread by KoLeo, as in DINOv2. No label is used.
+"""
+
+import copy
+import math
+
+import torch
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .augment import colour_jitter, normalise, views
+from .networks import NETWORKS, assemble, embed_patches, run_blocks
+
+__all__ = ["DistilObjective", "even_out"]
+
+GLOBAL, LOCAL = 64, 40
+_GRID = GLOBAL // 8
+
+
+def even_out(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
+    """Assignments (n, K) with row sums 1 and equal column sums: Sinkhorn-Knopp on exp(scores / temperature)."""
+    shares = ((scores - scores.max()) / temperature).exp().clamp_min(1e-30)
+    for _ in range(rounds):
+        shares = shares / shares.sum(0, keepdim=True)
+        shares = shares / shares.sum(1, keepdim=True)
+    return shares
+
+
+class Head(nn.Module):
+    """A small projection and K prototypes of unit length: cosines (…, K)."""
+
+    def __init__(self, width: int, prototypes: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, 64))
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(prototypes, 64), dim=1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Cosines of tokens (…, D) to the prototypes."""
+        return F.normalize(self.inner(tokens), dim=-1) @ F.normalize(self.prototypes, dim=1).T
+
+
+def _koleo(summary: Tensor) -> Tensor:
+    """Mean negative log distance to the nearest other row (n, D)."""
+    unit = F.normalize(summary, dim=1)
+    near = (unit @ unit.T - 3 * torch.eye(len(unit))).argmax(1)
+    return -((unit - unit[near]).norm(dim=1) + 1e-4).log().mean()
+
+
+def _cross(aim: Tensor, cosines: Tensor) -> Tensor:
+    """Mean cross entropy of assignments (n, K) and a student's cosines (n, K), at temperature 0.1."""
+    return -(aim * F.log_softmax(cosines / 0.1, dim=-1)).sum(-1).mean()
+
+
+class DistilObjective(nn.Module):
+    """Student, teacher and the three losses.
+
+    The teacher sees two whole views; the student the first one, masked, and a small crop. The student's class token
+    predicts the teacher's of other views, its masked patches the teacher's patches of the same view.
+    """
+
+    def __init__(self, network: VisionTransformer, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network, self.generator = network, generator
+        self.heads = nn.ModuleList(Head(network.embed_dim, prototypes) for prototypes in (96, 384))
+        self.blank = nn.Parameter(torch.randn(1, 1, network.embed_dim) * 0.02)
+        self.teacher = copy.deepcopy(nn.ModuleList([self.network, self.heads])).requires_grad_(False)
+
+    def _corner(self, side: int) -> tuple[int, int]:
+        room = 12 - side // 8
+        row, column = torch.randint(0, room + 1, (2,), generator=self.generator).tolist()
+        return row, column
+
+    def _view(self, images: Tensor, side: int, zoom: tuple[float, float]) -> Tensor:
+        spec = NETWORKS["tiny-dino"]
+        crops = colour_jitter(views(images, side, zoom, True, self.generator), 0.3, self.generator)
+        return normalise(crops, spec["mean"], spec["std"])
+
+    def _hide(self, count: int) -> Tensor:
+        """Which patches are masked, bool (count, P): a smooth random blob of 30 to 60 percent of each view."""
+        field = F.interpolate(torch.rand(count, 1, 4, 4, generator=self.generator), _GRID, mode="bilinear")
+        field = field.flatten(1) + 0.25 * torch.rand(count, _GRID**2, generator=self.generator)
+        share = 0.3 + 0.3 * torch.rand(count, 1, generator=self.generator)
+        return field.argsort(1).argsort(1) < share * _GRID**2
+
+    def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
+        """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
+        teacher, (teacher_class, teacher_patch) = self.teacher
+        heat = 0.05 + 0.02 * min(progress / 0.3, 1.0)
+        both = torch.cat([self._view(images, GLOBAL, (0.55, 0.95)) for _ in range(2)])
+        corner, hidden = self._corner(GLOBAL), self._hide(len(images))
+        with torch.no_grad():
+            summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, both, corner)))
+            first, second = even_out(teacher_class(summary), heat).chunk(2)
+            aim = even_out(teacher_patch(tokens[: len(images)][hidden]), heat)
+        masked = assemble(self.network, self._masked(both[: len(images)], corner, hidden))
+        summary, tokens = run_blocks(self.network, masked)
+        small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))
+        local, _ = run_blocks(self.network, assemble(self.network, small))
+        whole = _cross(second, self.heads[0](summary))
+        whole = (whole + _cross(first, self.heads[0](local)) + _cross(second, self.heads[0](local))) / 3
+        part, spread = _cross(aim, self.heads[1](tokens[hidden])), _koleo(summary)
+        return whole + part + 0.1 * spread, {"whole": whole.item(), "patch": part.item(), "koleo": spread.item()}
+
+    def _masked(self, images: Tensor, corner: tuple[int, int], hidden: Tensor) -> Tensor:
+        """Patch embeddings in which the hidden patches' content, but not their position, is the blank token."""
+        patches = embed_patches(self.network, images, corner)
+        nothing = embed_patches(self.network, torch.zeros_like(images[:1]), corner) - self.network.patch_embed.proj.bias
+        return torch.where(hidden[..., None], self.blank + nothing, patches)
+
+    @property
+    def shipped(self) -> VisionTransformer:
+        """The network whose weights are kept: the teacher."""
+        return self.teacher[0]
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Move the teacher towards the student, by less and less."""
+        share = 0.008 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
+        student = nn.ModuleList([self.network, self.heads])
+        for slow, fast in zip(self.teacher.parameters(), student.parameters(), strict=True):
+            slow.lerp_(fast, share)

@@ -1,0 +1,79 @@
+"""The training code: labels stay out of two objectives, views and jitter do what they say, a run writes a model."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from sample_data.make import train as training
+from sample_data.make.augment import colour_jitter, normalise, views
+from sample_data.make.networks import NETWORKS, build, save_network
+from sample_data.make.objective_dino import even_out
+from sample_data.make.scenes import VOCABULARY
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(3))
+
+
+def _loss(name, images, captions):
+    torch.manual_seed(0)
+    objective = training.RECIPES[name]["objective"](build(name), torch.Generator().manual_seed(0))
+    loss, _ = objective(images, captions, 0.5)
+    return objective, loss
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_tiny_clip_looks_at_captions(name, images):
+    captions = torch.zeros(4, len(VOCABULARY), dtype=torch.uint8)
+    same = _loss(name, images, captions)[1] == _loss(name, images, 1 - captions)[1]
+    assert same == (name != "tiny-clip")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_weight_learns(name, images):
+    objective, loss = _loss(name, images, torch.ones(4, len(VOCABULARY), dtype=torch.uint8))
+    loss.backward()
+    for key, parameter in objective.network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+    objective.after_step(0.5)
+
+
+def test_even_out_balances():
+    shares = even_out(torch.randn(200, 10, generator=torch.Generator().manual_seed(0)), 0.5, rounds=30)
+    assert torch.allclose(shares.sum(1), torch.ones(200))
+    assert torch.allclose(shares.sum(0), torch.full((10,), 20.0), rtol=0.02)
+
+
+def test_jitter_of_no_strength_changes_nothing(images):
+    assert torch.allclose(colour_jitter(images, 0.0, torch.Generator()), images, atol=1e-5)
+    jittered = colour_jitter(images, 0.3, torch.Generator().manual_seed(0))
+    assert jittered.min() >= 0 and jittered.max() <= 1 and not torch.allclose(jittered, images, atol=0.05)
+
+
+def test_views_are_crops(images):
+    """A crop of a plain gradient spans about its share of the gradient."""
+    ramp = torch.linspace(0, 1, 96).expand(4, 3, 96, 96)
+    crops = views(ramp, 64, (0.5, 0.5), False, torch.Generator().manual_seed(0))
+    span = crops[..., -1] - crops[..., 0]
+    assert crops.shape == (4, 3, 64, 64)
+    assert span.min() > 0.4 and span.max() < 0.6
+    assert normalise(images, [0.5] * 3, [0.5] * 3).min() >= -1
+
+
+def test_curriculum_begins_with_single_objects(monkeypatch):
+    monkeypatch.setattr(training, "EASY", 5)
+    monkeypatch.setattr(training, "HARD", 5)
+    pictures = np.zeros((10, 8, 8, 3), np.uint8)
+    captions = np.repeat([[1], [0]], 5, axis=0).astype(np.uint8)
+    easy = [words.float().mean().item() for _, words, _ in training.batches(pictures, captions, 64, 40, seed=0)]
+    assert np.mean(easy[:4]) > 0.8 and np.mean(easy[20:]) < 0.4
+
+
+def test_a_saved_network_loads_as_a_timm_folder(tmp_path):
+    network = build("tiny-dino", seed=3)
+    save_network(network, "tiny-dino", tmp_path)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value.half().float(), again.state_dict()[key])
