@@ -128,9 +128,13 @@ def parse_layers(text: str, depth: int) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise UsageError("bad-layers", f"--layers {text!r} is no list of layers", "Give all, or for example 0,3,5-9")
+            raise UsageError(
+                "bad-layers", f"--layers {text!r} is no list of layers", "Give all, or for example 0,3,5-9"
+            )
         if int(last or first) >= depth:
             highest = int(last or first)
-            raise UsageError("bad-layers", f"--layers {text}: there is no layer {highest}", f"Layers are 0 to {depth - 1}")
+            raise UsageError(
+                "bad-layers", f"--layers {text}: there is no layer {highest}", f"Layers are 0 to {depth - 1}"
+            )
         chosen.update(range(int(first), int(last or first) + 1))
     return sorted(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -68,7 +69,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status; all failures are told on stderr in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _open_closed_streams()
+    _prepare_streams()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # told as errors by datasets/images, or of no concern
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -78,11 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
-def _open_closed_streams() -> None:
-    """Python sets a stream to None where the shell closed it (`>&-`): what is written there goes nowhere."""
+def _prepare_streams() -> None:
+    """Streams that take whatever is written: closed ones (`>&-`, None in Python) lose it, others escape what they lack."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # open to the end
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -121,13 +124,17 @@ def _known(error: Exception) -> AlignedcutError:
     if hasattr(error, "format_message"):  # the command-line parser's own errors
         return UsageError("usage", error.format_message().rstrip("."), "See --help")  # type: ignore[attr-defined]
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return OutOfMemoryError("out-of-memory", str(error).splitlines()[0] or "no memory left", "Give less to do at once")
+        return OutOfMemoryError(
+            "out-of-memory", (str(error).splitlines() or ["no memory left"])[0], "Give less to do at once"
+        )
     if isinstance(error, OSError):
         from alignedcut_cli.store.files import disk_error
 
         return disk_error(error, Path(str(error.filename or "?")))
     return AlignedcutError(
-        "bug", f"{type(error).__name__}: {error}", "This is a bug: run it again with --verbose and report what it prints"
+        "bug",
+        f"{type(error).__name__}: {error}",
+        "This is a bug: run it again with --verbose and report what it prints",
     )
 
 
@@ -141,6 +148,8 @@ def _tell(arguments: list[str], error: AlignedcutError, exit_status: int) -> int
         line = json.dumps(told, sort_keys=True)
     else:
         message = " ".join(error.message.split())
-        line = f"alignedcut{' ' + name if name else ''}: {message}. {error.remedy}.   [{error.code}, exit {exit_status}]"
+        line = (
+            f"alignedcut{' ' + name if name else ''}: {message}. {error.remedy}.   [{error.code}, exit {exit_status}]"
+        )
     sys.stderr.write(line + "\n")
     return exit_status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ class Run:
         return json.loads(self.out)
 
 
+Cli = Callable[..., Run]
+
+
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]):
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command line in this process: `cli("cut", "-p", project)` gives a Run."""
 
     def run(*argv: object) -> Run:

@@ -10,8 +10,8 @@ from torch import Tensor
 def dense_affinity(features: Tensor, gamma: float = 1.0) -> Tensor:
     """A_ij = exp((cos(v_i, v_j) - 1) / gamma), entry by entry as written (Eq. 3): (M, M) float64."""
     values = features.double()
-    cosine = torch.nn.functional.cosine_similarity(values[:, None, :], values[None, :, :], dim=2)
-    return ((cosine - 1) / gamma).exp()
+    products, lengths = values @ values.T, (values**2).sum(1).sqrt()
+    return ((products / torch.outer(lengths, lengths) - 1) / gamma).exp()
 
 
 def dense_cut(features: Tensor, count: int, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ def assert_same_subspace(left: Tensor, right: Tensor, tolerance: float) -> None:
 
 
 def clusters(nodes: int, width: int = 48, groups: int = 8, seed: int = 0, spread: float = 0.6) -> Tensor:
-    """Made-up features (M, D) float32 with a clear cluster structure, and so with a gap after `groups` eigenvalues."""
+    """Made-up features (M, D) float32 in clusters, and so with a gap after `groups` eigenvalues."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(groups, width, generator=generator)
     member = torch.randint(groups, (nodes,), generator=generator)

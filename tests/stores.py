@@ -47,7 +47,9 @@ def make_features(project: Project, name: str = "f", *, add: float = 0.0, **para
     for number in writer.missing():
         write_shard(writer, number, add)
     header = commit(writer)
-    Journal(project.create()).note("done", "features", name, ["extract", "photos", "--name", name], recipe=header.recipe)
+    Journal(project.create()).note(
+        "done", "features", name, ["extract", "photos", "--name", name], recipe=header.recipe
+    )
     return header
 
 

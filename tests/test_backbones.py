@@ -122,10 +122,8 @@ def test_taps_rebuild_the_residual_stream(backbone: Backbone) -> None:
 @torch.inference_mode()
 def test_queries_keys_and_values_give_the_attention(backbone: Backbone) -> None:
     """softmax(q k^T / sqrt(d)) v of the taps, through the model's own output projection, is the attention's output."""
-    if (
-        "Eva" in type(backbone.blocks[0]).__name__
-        or hasattr(backbone.blocks[0].attn, "q_norm")
-        and not isinstance(backbone.blocks[0].attn.q_norm, torch.nn.Identity)
+    if "Eva" in type(backbone.blocks[0]).__name__ or (
+        hasattr(backbone.blocks[0].attn, "q_norm") and not isinstance(backbone.blocks[0].attn.q_norm, torch.nn.Identity)
     ):
         parts = [backbone.features(pictures(1, backbone.preprocess.size), [1], tap)[0] for tap in "qkv"]
         assert all(part.shape == parts[0].shape for part in parts)

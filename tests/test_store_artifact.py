@@ -389,7 +389,9 @@ def test_the_file_digest_is_sha256(tmp_path: Path) -> None:
 
 def test_temporary_names_are_hidden_and_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(Path, "write_text", lambda path, text, **_: seen.append(path.name) or path.write_bytes(text.encode()))
+    monkeypatch.setattr(
+        Path, "write_text", lambda path, text, **_: seen.append(path.name) or path.write_bytes(text.encode())
+    )
     writing_text(tmp_path / "a.txt", "text")
     assert seen == [f".a.txt.{os.getpid()}{TEMPORARY_SUFFIX}"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

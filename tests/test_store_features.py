@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +160,7 @@ class Killed(BaseException):
 def test_a_kill_between_any_two_steps_of_a_commit_is_mended(
     project: Project, monkeypatch: pytest.MonkeyPatch, steps: int, replaced: bool
 ) -> None:
-    """Steps are renames and removals; after each, finish_swap leaves a whole set, the new one if its index was there."""
+    """Steps are renames and removals; after each, finish_swap leaves a whole set, old or new."""
     folder = project.path("features", "f")
     old = make_features(project) if replaced else None
     writer = FeatureWriter(folder, features_recipe(layers=[1]), RANGES)
@@ -166,8 +169,8 @@ def test_a_kill_between_any_two_steps_of_a_commit_is_mended(
         write_shard(writer, number, add=1)
     left = [steps]
 
-    def counted(real):  # noqa: ANN001, ANN202
-        def step(*args, **kwargs):  # noqa: ANN002, ANN003, ANN202
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
             if left[0] == 0:
                 raise Killed
             left[0] -= 1
@@ -220,7 +223,9 @@ def test_finish_swap_from_every_state_between_the_renames(project: Project, tmp_
     ]
     for number, (states, wanted) in enumerate(cases):
         folder = tmp_path / f"case-{number}" / "f"
-        for source, path in zip(states, (folder.with_name(".f.old"), folder, folder.with_name(".f.partial")), strict=True):
+        for source, path in zip(
+            states, (folder.with_name(".f.old"), folder, folder.with_name(".f.partial")), strict=True
+        ):
             if source:
                 shutil.copytree(source, path)
         finish_swap(folder)
@@ -236,10 +241,10 @@ def test_a_lost_or_exchanged_shard_is_named(project: Project) -> None:
     folder = project.path("features", "f")
     shards = sorted(folder.glob("*.safetensors"))
     shutil.copy(shards[0], shards[1])
-    with pytest.raises(DataError, match="00001-of-00003.safetensors is of another run"):
+    with pytest.raises(DataError, match=r"00001-of-00003\.safetensors is of another run"):
         _ = FeatureSet(folder).layouts
     shards[1].unlink()
-    with pytest.raises(DataError, match="00001-of-00003.safetensors is gone"):
+    with pytest.raises(DataError, match=r"00001-of-00003\.safetensors is gone"):
         _ = FeatureSet(folder).layouts
 
 
@@ -260,7 +265,7 @@ def test_a_damaged_index_is_refused(project: Project) -> None:
 def test_node_rows_are_the_concatenation(data: st.DataObject, sizes: list[int], tokens: int, width: int) -> None:
     ends = np.cumsum([0, *sizes])
     whole = np.arange(ends[-1] * tokens * width, dtype=np.float16).reshape(-1, tokens, width)
-    rows = NodeRows([whole[start:stop] for start, stop in zip(ends[:-1], ends[1:], strict=True)])
+    rows = NodeRows([whole[start:stop] for start, stop in pairwise(ends)])
     flat = whole.reshape(-1, width)
     assert (len(rows), rows.width) == (len(flat), width)
     start = data.draw(st.integers(0, len(flat)))

@@ -47,20 +47,21 @@ class Backbone:
         return self.grid[0] * self.grid[1] + self.class_token
 
     def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
-        """The tapped features of a batch (B, 3, size, size): for each layer (B, P, D), class token first, no registers."""
+        """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
         read = read_taps(self.forward, self.blocks, layers, tap, images)
         return [patch_tokens(layer, self.class_token, self.prefix) for layer in read]
 
     @torch.inference_mode()
     def widths(self, layers: Sequence[int], tap: str) -> list[int]:
-        """D of each layer's tap, found by one forward pass of an empty image. Raises UnavailableError for a missing tap."""
+        """D of each layer's tap, found by one forward pass. Raises UnavailableError for a missing tap."""
         size, device = self.preprocess.size, next(self.module.parameters()).device
         found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
         for layer, feature in zip(layers, found, strict=True):
             if feature.shape[:2] != (1, self.tokens):
                 raise UnavailableError(
                     "tap-missing",
-                    f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, not (1, {self.tokens}, D)",
+                    f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, "
+                    f"not (1, {self.tokens}, D)",
                     "Choose another --tap or --model",
                 )
         return [feature.shape[-1] for feature in found]
@@ -260,7 +261,8 @@ def _download(backbone: Backbone) -> str:
 def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device) -> Backbone:
     """The backbone with its weights loaded strictly, in float32 on the device.
 
-    Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are named.
+    Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are
+    named.
     A classifier head is not used and need not fit.
     """
     if backbone.id.source == "open_clip":

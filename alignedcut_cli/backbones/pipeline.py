@@ -20,7 +20,7 @@ from alignedcut_cli.errors import DataError, UsageError
 __all__ = ["TokenChoice", "batch_size_for", "extract_shards", "parse_tokens", "tensor_meanings"]
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-LOOKAHEAD = 3
+LOOKAHEAD = {"cpu": 1, "cuda": 3, "mps": 3}
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,24 @@ def extract_shards(
         for first in range(start, stop, batch_size)
     ]
     size = batch_size
+    # On a CPU the model's threads wait for each other at every layer: a decoder that takes one core stalls them all, so
+    # the next batch is decoded by all cores between two forward passes. A card computes while the CPU decodes.
+    lookahead = LOOKAHEAD[device.type]
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future[np.ndarray]]] = deque()
         ahead = iter(batches)
         parts: list[dict[str, Tensor]] = []
         for position, (number, ids) in enumerate(batches):
-            while len(waiting) < LOOKAHEAD and (coming := next(ahead, None)):
+            while len(waiting) < lookahead and (coming := next(ahead, None)):
                 waiting.append([pool.submit(_decode, backbone, paths[image]) for image in coming[1]])
             pixels = np.stack([future.result() for future in waiting.popleft()])
 
             def forward(step: int, pixels: np.ndarray = pixels) -> list[Tensor]:
                 nonlocal size
                 size = step
-                runs = [_forward(backbone, pixels[i : i + step], layers, tap, device) for i in range(0, len(pixels), step)]
+                runs = [
+                    _forward(backbone, pixels[i : i + step], layers, tap, device) for i in range(0, len(pixels), step)
+                ]
                 return [torch.cat(layer) for layer in zip(*runs, strict=True)]
 
             features = halving(forward, size, say, "batch size")
@@ -152,7 +157,9 @@ def _keep(
         if tokens.sampled:
             drawn = torch.stack([draw_tokens(feature.shape[1], tokens.sampled, seed, layer, image) for image in ids])
             rows = torch.arange(len(ids)).unsqueeze(1)
-            kept[f"sampled.{layer:02d}"] = feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()
+            kept[f"sampled.{layer:02d}"] = (
+                feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()
+            )
             kept[f"drawn.{layer:02d}"] = drawn.int()
     return kept
 
@@ -164,7 +171,7 @@ def draw_tokens(tokens: int, count: int, seed: int, layer: int, image: int) -> T
 
 
 def _demand_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
-    peak = float(feature.abs().amax())
+    peak = float(torch.stack(feature.aminmax()).abs().max())
     limit = torch.finfo(DTYPES[dtype]).max
     if peak <= limit:
         return

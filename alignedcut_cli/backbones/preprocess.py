@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,11 @@ class Preprocess:
 def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preprocess:
     """The rule that a model's configuration states (mean, std, interpolation). Raises DataError if it states none."""
     mean, std, interpolation = config.get("mean"), config.get("std"), config.get("interpolation") or "bicubic"
-    if not _three(mean) or not _three(std):
-        raise DataError("config-incomplete", f"the configuration of {model} states no mean and std", "Use another model")
+    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
+        raise DataError(
+            "config-incomplete", f"the configuration of {model} states no mean and std", "Use another model"
+        )
     chosen = {"random": "bilinear"}.get(interpolation, interpolation)
     if chosen not in _FILTERS:
         raise DataError("config-incomplete", f"{model} asks for unknown interpolation {chosen!r}", "Use another model")
     return Preprocess(size, tuple(map(float, mean)), tuple(map(float, std)), chosen)
-
-
-def _three(values: Sequence[float] | None) -> bool:
-    return values is not None and len(values) == 3

@@ -43,7 +43,9 @@ SHORT_NAMES: dict[str, tuple[ModelId, str]] = {
 
 
 def parse_model(text: str) -> ModelId:
-    """The model that a user's text means: a short name, a shipped model, `open_clip:ARCH/TAG`, `local-dir:DIR`, or a timm name.
+    """The model that a user's text means.
+
+    A short name, a shipped model, `open_clip:ARCH/TAG`, `local-dir:DIR`, or a timm name.
 
     Whether timm or open_clip knows the name is found out when it is loaded.
     """

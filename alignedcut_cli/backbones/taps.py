@@ -28,14 +28,14 @@ def _hook_output(module: nn.Module, store: Store, pick: Callable[[Tensor], Tenso
     return module.register_forward_hook(read)
 
 
-def _tap_attn(block: nn.Module, store: Store) -> Any:
+def _tap_attn(block: Any, store: Store) -> Any:
     """The attention sub-layer's contribution to the residual stream: after LayerScale, before the addition."""
     if hasattr(block, "ls_1"):
         return _hook_output(block.ls_1, store)
     return _hook_output(block.drop_path1, store)
 
 
-def _tap_mlp(block: nn.Module, store: Store) -> Any:
+def _tap_mlp(block: Any, store: Store) -> Any:
     """The MLP's contribution to the residual stream: after LayerScale, before the addition."""
     if hasattr(block, "ls_2"):
         return _hook_output(block.ls_2, store)
@@ -47,12 +47,14 @@ def _tap_block(block: nn.Module, store: Store) -> Any:
     return _hook_output(block, store)
 
 
-def _tap_projection(part: int, block: nn.Module, store: Store) -> Any:
+def _tap_projection(part: int, block: Any, store: Store) -> Any:
     """q, k or v as the block's projection gives it, heads side by side, before any normalisation or rotation."""
     attention = block.attn
     if isinstance(attention, nn.MultiheadAttention):
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        return _hook_output(block.ln_1, store, lambda normed: nn.functional.linear(normed, weight, bias).chunk(3, -1)[part])
+        return _hook_output(
+            block.ln_1, store, lambda normed: nn.functional.linear(normed, weight, bias).chunk(3, -1)[part]
+        )
     if getattr(attention, "qkv", None) is None:
         return _hook_output((attention.q_proj, attention.k_proj, attention.v_proj)[part], store)
     if getattr(attention, "q_bias", None) is None:
@@ -66,7 +68,7 @@ def _tap_projection(part: int, block: nn.Module, store: Store) -> Any:
     return attention.register_forward_pre_hook(read)
 
 
-TAPS: dict[str, Callable[[nn.Module, Store], Any]] = {
+TAPS: dict[str, Callable[[Any, Store], Any]] = {
     "attn": _tap_attn,
     "block": _tap_block,
     "mlp": _tap_mlp,

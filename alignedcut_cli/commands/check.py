@@ -21,7 +21,9 @@ EXAMPLES = ("alignedcut check -p study --deep", "alignedcut check -p study --fix
 def command(
     ctx: typer.Context,
     deep: Annotated[bool, typer.Option("--deep", help="Read every tensor: content hashes, NaN and infinity.")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Remove what killed runs left behind; resumable work stays.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Remove what killed runs left behind; resumable work stays.")
+    ] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 if anything is wrong.")] = False,
     project: options.Project = Path(),
     json: options.Json = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,14 +49,22 @@ def command(
     source: Annotated[
         str | None, typer.Option("--from", metavar="cut/NAME", help="The cut to colour.  [default: the only one]")
     ] = None,
-    eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")] = 20,
-    dims: Annotated[int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")] = 3,
+    eigenvectors: Annotated[
+        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
+    ] = 20,
+    dims: Annotated[
+        int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")
+    ] = 3,
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 3000; 1000 with --per-slot]"),
+        typer.Option(
+            "--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 3000; 1000 with --per-slot]"
+        ),
     ] = None,
     perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
-    upscale: Annotated[str, typer.Option("--upscale", help="How pictures enlarge patches: nearest or bilinear.")] = "nearest",
+    upscale: Annotated[
+        str, typer.Option("--upscale", help="How pictures enlarge patches: nearest or bilinear.")
+    ] = "nearest",
     overlay: Annotated[
         float, typer.Option("--overlay", min=0.0, max=1.0, help="Share of the photograph that shines through.")
     ] = 0.0,
@@ -248,6 +256,8 @@ class Photos:
             photo.thumbnail((256, 256))
             return photo
         if not self._said:
-            self._frame.output.note(f"{path or entry['path']} is gone or has changed: pictures go without; see --images")
+            self._frame.output.note(
+                f"{path or entry['path']} is gone or has changed: pictures go without; see --images"
+            )
             self._said = True
         return None

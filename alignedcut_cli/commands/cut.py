@@ -70,7 +70,8 @@ class Plan:
         """Bytes of main memory that the largest graph takes, tiles not counted."""
         params = self.recipe.params
         return max(
-            _graph_bytes(count, group[0].about["width"], params) for count, group in zip(self.nodes, self.groups, strict=True)
+            _graph_bytes(count, group[0].about["width"], params)
+            for count, group in zip(self.nodes, self.groups, strict=True)
         )
 
 
@@ -78,18 +79,27 @@ def command(
     ctx: typer.Context,
     source: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="features/NAME", help="A feature set. May be repeated.  [default: the only one]"),
+        typer.Option(
+            "--from", metavar="features/NAME", help="A feature set. May be repeated.  [default: the only one]"
+        ),
     ] = None,
-    space: Annotated[str, typer.Option("--space", help="Where nodes are compared: raw (a slot's own channels).")] = "raw",
-    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each feature set.")] = "all",
+    space: Annotated[
+        str, typer.Option("--space", help="Where nodes are compared: raw (a slot's own channels).")
+    ] = "raw",
+    layers: Annotated[
+        str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each feature set.")
+    ] = "all",
     per_slot: Annotated[bool, typer.Option("--per-slot", help="One cut for each slot instead of one for all.")] = False,
     eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many to keep.")] = 20,
     solver: Annotated[
-        str, typer.Option("--solver", help="exact (Eq. 3), nystrom (Eq. 4), or auto: exact up to 20,000 nodes on a CPU.")
+        str,
+        typer.Option("--solver", help="exact (Eq. 3), nystrom (Eq. 4), or auto: exact up to 20,000 nodes on a CPU."),
     ] = "auto",
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", min=1, help="nystrom: nodes sampled and solved.  [default: 10,000 on a CPU, 50,000 on CUDA]"),
+        typer.Option(
+            "--nodes", min=1, help="nystrom: nodes sampled and solved.  [default: 10,000 on a CPU, 50,000 on CUDA]"
+        ),
     ] = None,
     neighbors: Annotated[int, typer.Option("--neighbors", min=1, help="nystrom: K nearest sampled nodes.")] = 100,
     sampling: Annotated[
@@ -282,9 +292,7 @@ def _print_dry_run(frame: Frame, plan: Plan) -> None:
     frame.output.result(described.text(), described.as_object())
 
 
-def _make(
-    frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool
-) -> tuple[Header, bool]:
+def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:
     import torch
 
     recipe = plan.recipe
@@ -316,9 +324,7 @@ def _make(
         return header, True
 
 
-def _cut(
-    frame: Frame, group: Sequence[Slot], params: Any, number: int, device: torch.device, budget: int
-) -> Cut:
+def _cut(frame: Frame, group: Sequence[Slot], params: Any, number: int, device: torch.device, budget: int) -> Cut:
     """The cut of one graph, on the CPU."""
     import torch
 
@@ -334,9 +340,7 @@ def _cut(
 
     def solve(tile: int) -> Cut:
         if params["solver"] == "exact":
-            return ncut_exact(
-                read(0, len(rows)), params["eigenvectors"], gamma=params["gamma"], seed=seed, tile=tile
-            )
+            return ncut_exact(read(0, len(rows)), params["eigenvectors"], gamma=params["gamma"], seed=seed, tile=tile)
         return ncut_nystrom(
             read,
             len(rows),
@@ -396,7 +400,10 @@ def _axes(plan: Plan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     return {
         "M": {"size": len(tensors["nodes"])},
         "C": {"size": plan.recipe.params["eigenvectors"]},
-        "G": {"size": len(plan.groups), "graphs": "one a slot" if plan.recipe.params["per_slot"] else "one for all slots"},
+        "G": {
+            "size": len(plan.groups),
+            "graphs": "one a slot" if plan.recipe.params["per_slot"] else "one for all slots",
+        },
         "m": {"size": len(tensors["sampled"])},
         "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
         "R": {"size": 2, "labels": ["start", "stop"]},

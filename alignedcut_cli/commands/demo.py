@@ -31,7 +31,9 @@ EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
 def command(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The project to create.", metavar="[DIR]")] = Path("alignedcut-demo"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what an earlier demo made there, and start over.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove what an earlier demo made there, and start over.")
+    ] = False,
     device: options.Device = "auto",
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -63,7 +65,9 @@ def chain(folder: Path, device: str) -> list[list[str]]:
     models = list(sample_models())
     place = ["-p", str(folder)]
     chosen = [] if device == "auto" else ["--device", device]
-    lines = [["extract", str(folder / SCENES), *(word for model in models for word in ("--model", model)), *place, *chosen]]
+    lines = [
+        ["extract", str(folder / SCENES), *(word for model in models for word in ("--model", model)), *place, *chosen]
+    ]
     for model in models:
         lines.append(["cut", "--from", f"features/{model}", "--nodes", "4000", *place, *chosen])
         lines.append(["color", "--from", f"cut/{model}", "--nodes", "1500", *place])

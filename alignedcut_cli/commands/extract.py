@@ -53,9 +53,12 @@ class Plan:
 
 def command(
     ctx: typer.Context,
-    images: Annotated[list[str], typer.Argument(help="Image files, folders, or - for a list on stdin.", metavar="IMAGES…")],
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders, or - for a list on stdin.", metavar="IMAGES…")
+    ],
     model: Annotated[
-        list[str], typer.Option("--model", "-m", help="A short name, a timm name, or open_clip:ARCH/TAG. May be repeated.")
+        list[str],
+        typer.Option("--model", "-m", help="A short name, a timm name, or open_clip:ARCH/TAG. May be repeated."),
     ],
     weights: Annotated[
         list[Path] | None,
@@ -67,7 +70,8 @@ def command(
     tap: Annotated[str, typer.Option("--tap", help="Where to read: attn, block, mlp, q, k or v.")] = "attn",
     layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9.")] = "all",
     image_size: Annotated[
-        int | None, typer.Option("--image-size", min=1, help="Side of the square input in pixels.  [default: the model's]")
+        int | None,
+        typer.Option("--image-size", min=1, help="Side of the square input in pixels.  [default: the model's]"),
     ] = None,
     tokens: Annotated[str, typer.Option("--tokens", help="What to keep: all, pooled, or sample:K.")] = "all",
     batch_size: Annotated[str, typer.Option("--batch-size", help="Images per forward pass, or auto.")] = "auto",
@@ -179,7 +183,9 @@ def _manifest(frame: Frame, images: Sequence[str], on_bad_image: str, *, write: 
     with frame.output.progress("checking images", len(paths), "images") as advance:
         manifest, bad = read_manifest(paths, known, os.cpu_count() or 1, advance)
     if bad:
-        told = "; ".join(f"{one.path} {one.reason}" for one in bad[:5]) + (f"; and {len(bad) - 5} more" if bad[5:] else "")
+        told = "; ".join(f"{one.path} {one.reason}" for one in bad[:5]) + (
+            f"; and {len(bad) - 5} more" if bad[5:] else ""
+        )
         if on_bad_image == "fail" or not manifest.images:
             raise DataError(
                 "bad-image",
@@ -252,9 +258,7 @@ def _weights_digest(frame: Frame, path: Path, write: bool) -> str:
     return found
 
 
-def _make(
-    frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: bool, seed: int
-) -> tuple[Header, bool]:
+def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: bool, seed: int) -> tuple[Header, bool]:
     """One feature set, made or found up to date: (header, whether it was made)."""
     from alignedcut_cli.backbones.load import load_weights
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
@@ -278,7 +282,9 @@ def _make(
         writer.open()
         missing = writer.missing()
         if len(missing) < len(plan.ranges):
-            frame.output.note(f"{name}: {len(plan.ranges) - len(missing)} of {len(plan.ranges)} shards are there; going on")
+            frame.output.note(
+                f"{name}: {len(plan.ranges) - len(missing)} of {len(plan.ranges)} shards are there; going on"
+            )
         images = len(plan.manifest.images)
         done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
         with frame.output.progress(name, images, "images") as advance:

@@ -74,7 +74,9 @@ class Frame:
         if overwrite:
             try:
                 header = self.project.header(recipe.kind, recipe.name)
-                whole = header.recipe == recipe.identity and not faults(self.project, recipe.kind, recipe.name, deep=True)
+                whole = header.recipe == recipe.identity and not faults(
+                    self.project, recipe.kind, recipe.name, deep=True
+                )
             except AlignedcutError:
                 return None
             return header if whole else None

@@ -16,7 +16,9 @@ EXAMPLES = ("alignedcut models --filter tiny", "alignedcut models --filter dinov
 
 
 def command(
-    text: Annotated[str, typer.Option("--filter", help="Only names or descriptions with this text.", metavar="TEXT")] = "",
+    text: Annotated[
+        str, typer.Option("--filter", help="Only names or descriptions with this text.", metavar="TEXT")
+    ] = "",
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:

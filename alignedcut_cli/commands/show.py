@@ -31,7 +31,7 @@ def command(
     """Show an artifact's parameters, tensors and provenance, from its header alone."""
     frame = Frame.open(ctx, project, json=json, verbose=verbose)
     header = frame.project.header(*frame.project.parse(name))
-    value = {"schema": "alignedcut.show/1", **header.raw}
+    value = {**header.raw, "schema": "alignedcut.show/1"}
     frame.output.result(_history(header) if history else _summary(header), value)
 
 
@@ -47,7 +47,13 @@ def _summary(header: Header) -> str:
     ]
     params = [[key, _plain(value)] for key, value in header.params.items()]
     tensors = [
-        [name, entry["dtype"].lstrip("<|"), " x ".join(map(str, entry["shape"])), f"({entry['axes']})", entry["meaning"]]
+        [
+            name,
+            entry["dtype"].lstrip("<|"),
+            " x ".join(map(str, entry["shape"])),
+            f"({entry['axes']})",
+            entry["meaning"],
+        ]
         for name, entry in raw["tensors"].items()
     ]
     axes = [[letter, str(axis["size"]), _axis(axis)] for letter, axis in header.axes.items()]

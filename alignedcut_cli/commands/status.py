@@ -32,9 +32,7 @@ def command(
     """
     frame = Frame.open(ctx, project, json=json, verbose=verbose)
     states = project_states(frame.project)
-    rows = []
-    for state in states:
-        rows.append([state.reference, state.state, short(state.content), state.reason])
+    rows = [[state.reference, state.state, short(state.content), state.reason] for state in states]
     lines = [table(rows)] if rows else ["no artifacts yet: begin with alignedcut extract"]
     repairs = [f"  {state.repair}" for state in states if state.repair]
     if repairs:

@@ -16,7 +16,7 @@ _LOST = 1e-5
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """eigenvalues (C,) descending, eigenvectors (M, C) orthonormal, residuals (C,) = |N x - lambda x|, products made."""
+    """values (C,) descending, vectors (M, C) orthonormal, residuals (C,) = |N x - lambda x|, and products made."""
 
     values: Tensor
     vectors: Tensor
@@ -33,7 +33,7 @@ def top_eigenpairs(
     tolerance: float = 2e-6,
     rounds: int = 10,
 ) -> Eigenpairs:
-    """The `count` largest eigenpairs of the symmetric operator `apply`: (M, b) -> (M, b), from a block `start` (M, b >= count).
+    """The `count` largest eigenpairs of the symmetric operator `apply`: (M, b) -> (M, b), from `start` (M, b >= count).
 
     Block Krylov with full orthogonalisation and Rayleigh-Ritz: Q = orth[X, N X, ..., N^(depth-1) X], eigenpairs of
     Q^T N Q, looked at after every product. Restarted from the Ritz vectors until every residual is at most `tolerance`,
@@ -77,7 +77,7 @@ class _Ritz:
 
 
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """An orthonormal basis (M, <= b) of what `block` adds to the orthonormal `basis`; directions lost to rounding go."""
+    """An orthonormal basis (M, <= b) of what `block` adds to `basis`; directions lost to rounding go."""
     scale = block.norm(dim=0).max().clamp_min(torch.finfo(block.dtype).tiny)
     for _ in range(2):
         if basis is not None:

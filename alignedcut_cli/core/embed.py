@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _START_SPREAD = 1e-4
 
 @dataclass(frozen=True)
 class Embedding:
-    """coordinates (M, dims) float32 of all nodes, ids (m,) of those that t-SNE placed, its KL divergence and perplexity."""
+    """coordinates (M, dims) float32, ids (m,) of the nodes that t-SNE placed, its KL divergence and perplexity."""
 
     coordinates: np.ndarray
     sampled: np.ndarray
@@ -67,7 +68,7 @@ def tsne(
         if tick:
             tick(step)
 
-    found = TSNE(
+    options: dict[str, Any] = dict(  # noqa: C408  # Any: openTSNE declares numbers and arrays too narrowly
         n_components=dims,
         perplexity=used,
         early_exaggeration_iter=ITERATIONS[0],
@@ -79,7 +80,8 @@ def tsne(
         callbacks=report,
         callbacks_every_iters=step,
         random_state=seed % (1 << 32),
-    ).fit(rows)
+    )
+    found = TSNE(**options).fit(rows)
     return np.asarray(found, np.float32), float(found.kl_divergence), used
 
 

@@ -19,7 +19,7 @@ __all__ = ["BadImage", "ImageEntry", "Manifest", "decode", "find_images", "read_
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"})
 MOST_PIXELS = 1 << 27
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", "MPO")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM")
 
 
 @dataclass(frozen=True)
@@ -139,19 +139,20 @@ def _inspect(path: Path) -> ImageEntry | BadImage:
         return BadImage(path, "is no regular file")
     try:
         with _open(path) as image:
+            size = image.size
             image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-            size = _upright_size(path)
             image.load()
             _to_rgb(image.crop((0, 0, 1, 1)))
-        return ImageEntry("", file_digest(path), path.stat().st_size, *size)
+            width, height = _upright_size(image, size)
+        return ImageEntry("", file_digest(path), path.stat().st_size, width, height)
     except Exception as error:
         return BadImage(path, _reason(error))
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    with _open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+def _upright_size(loaded: Image.Image, opened: tuple[int, int]) -> tuple[int, int]:
+    """The upright size of an image that had the size `opened`; a TIFF is upright (and unmarked) once it is loaded."""
+    width, height = loaded.size if loaded.format == "TIFF" else opened
+    turned = loaded.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 
@@ -187,8 +188,9 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
     with _open(path) as image:
         if near:
             image.draft("RGB", (2 * near, 2 * near))
-        upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright)
+        image.load()
+        turned = image.getexif().get(0x0112, 1) != 1
+        return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -197,7 +199,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_deep(image: Image.Image) -> Image.Image:

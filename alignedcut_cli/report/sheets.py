@@ -78,7 +78,11 @@ def _place(sheet: Image.Image, photo: Image.Image | None, size: tuple[int, int],
 
 
 def image_rows(
-    sheet: Sheet, grids: Mapping[int, np.ndarray], slots: Sequence[Mapping[str, Any]], image: int, photo: Image.Image | None
+    sheet: Sheet,
+    grids: Mapping[int, np.ndarray],
+    slots: Sequence[Mapping[str, Any]],
+    image: int,
+    photo: Image.Image | None,
 ) -> Image.Image:
     """One image's picture: for each model a row with the photo and its layers, in the photo's own proportions."""
     width, height = _cell_size(sheet.cell, photo)

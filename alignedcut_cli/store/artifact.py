@@ -51,7 +51,9 @@ def read_layout(path: Path) -> Layout:
     """
     with disk_errors(path):
         if not path.is_file():
-            raise InputMissingError("artifact-missing", f"{path} does not exist", "Check the name with alignedcut status")
+            raise InputMissingError(
+                "artifact-missing", f"{path} does not exist", "Check the name with alignedcut status"
+            )
         size = path.stat().st_size
         with path.open("rb") as stream:
             prefix = stream.read(8)

@@ -36,12 +36,17 @@ def file_digest(path: Path) -> str:
 
 
 def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]]) -> str:
-    """The content id of named arrays: sha256 over name, dtype, shape and little-endian bytes, in order of name."""
-    state = hashlib.sha256()
+    """The content id of named arrays: 256 bits of BLAKE2b over name, dtype, shape and bytes, in order of name.
+
+    BLAKE2b takes half the time of sha256, which counts where features are written as fast as they are computed.
+    """
+    import numpy as np
+
+    state = hashlib.blake2b(digest_size=32)
     for name, array in sorted(dict(tensors).items()):
         state.update(canonical_json([name, array.dtype.str, list(array.shape)]).encode("ascii"))
         if array.size:
-            state.update(memoryview(array if array.flags.c_contiguous else array.copy()).cast("B"))
+            state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return state.hexdigest()
 
 

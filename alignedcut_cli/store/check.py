@@ -10,11 +10,11 @@ from pathlib import Path
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap
+from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap, read_plan
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
-from alignedcut_cli.store.project import KINDS, Project
+from alignedcut_cli.store.project import INDEX, KINDS, Project
 
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
@@ -51,7 +51,9 @@ def check_project(project: Project, *, deep: bool) -> Iterator[Finding]:
 def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) -> Iterator[Finding]:
     where = f"{kind}/{name}"
     header = project.header(kind, name)
-    layouts = FeatureSet(project.path(kind, name)).layouts if kind == "features" else [read_layout(project.path(kind, name))]
+    layouts = (
+        FeatureSet(project.path(kind, name)).layouts if kind == "features" else [read_layout(project.path(kind, name))]
+    )
     for message in (*_axis_faults(header), *_input_faults(project, header)):
         yield Finding(where, "shape-mismatch", message, repair)
     if not deep:
@@ -118,8 +120,11 @@ def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")):
         if match := _TEMPORARY.fullmatch(path.name):
             yield match[1], path
-    for path in sorted(folder.glob(f".*.partial/.*{TEMPORARY_SUFFIX}")):
-        yield path.parent.name[1:].removesuffix(".partial"), path
+    for path in sorted(folder.glob(".*.partial")):
+        name = path.name[1:].removesuffix(".partial")
+        resumable = read_plan(folder / name) is not None or (path / INDEX).is_file()
+        for left in sorted(path.glob(f".*{TEMPORARY_SUFFIX}")) if resumable else [path]:
+            yield name, left
     for path in sorted(folder.glob(".*.old")):
         yield path.name[1:].removesuffix(".old"), path
     for path in sorted(folder.glob(f"[!.]*/{PLAN}")):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,16 @@ from alignedcut_cli.store.project import INDEX
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FeatureSet", "FeatureWriter", "NodeRows", "finish_swap", "partial_progress", "read_index", "shard_ranges"]
+__all__ = [
+    "FeatureSet",
+    "FeatureWriter",
+    "NodeRows",
+    "finish_swap",
+    "partial_progress",
+    "read_index",
+    "read_plan",
+    "shard_ranges",
+]
 
 PLAN = "plan.json"
 SHARD_BYTES = 32 << 20
@@ -152,9 +160,7 @@ class FeatureWriter:
         shards = []
         for number, (start, stop) in enumerate(self.ranges):
             header = read_header(self.partial / self.shard_name(number))
-            shards.append(
-                {"file": self.shard_name(number), "content": header.content, "start": start, "stop": stop}
-            )
+            shards.append({"file": self.shard_name(number), "content": header.content, "start": start, "stop": stop})
         first = read_header(self.partial / self.shard_name(0)).raw["tensors"]
         images = self.ranges[-1][1]
         tensors = {name: {**entry, "shape": [images, *entry["shape"][1:]]} for name, entry in first.items()}

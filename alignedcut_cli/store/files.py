@@ -11,7 +11,16 @@ from pathlib import Path
 
 from alignedcut_cli.errors import AlignedcutError, DiskError, InputMissingError, PermissionDeniedError
 
-__all__ = ["TEMPORARY_SUFFIX", "disk_error", "disk_errors", "fsync_folder", "make_folder", "remove", "writing", "writing_text"]
+__all__ = [
+    "TEMPORARY_SUFFIX",
+    "disk_error",
+    "disk_errors",
+    "fsync_folder",
+    "make_folder",
+    "remove",
+    "writing",
+    "writing_text",
+]
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -175,7 +175,9 @@ def _digest_or_none(value: Any) -> str | None:
 def header_from(raw: Any, where: str) -> Header:
     """A checked header from parsed JSON. Raises DataError (foreign, newer schema, or damaged), naming `where`."""
     if not isinstance(raw, dict) or not isinstance(raw.get("schema"), int):
-        raise DataError("artifact-foreign", f"{where} has no alignedcut header", "Give an artifact that alignedcut wrote")
+        raise DataError(
+            "artifact-foreign", f"{where} has no alignedcut header", "Give an artifact that alignedcut wrote"
+        )
     if raw["schema"] > SCHEMA:
         raise DataError(
             "artifact-newer",

@@ -151,7 +151,7 @@ class Project:
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
-        """Be the one writer of an artifact for the block, after sweeping what a killed one left. Raises LockedError (exit 75)."""
+        """Be the one writer of an artifact for the block, once what a killed one left is swept. Raises LockedError."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
             for path in self.temporaries(kind, name):
                 remove(path)
