@@ -17,7 +17,7 @@ from .networks import NETWORKS, assemble, embed_patches, run_blocks
 
 __all__ = ["DistilObjective", "even_out"]
 
-GLOBAL, LOCAL = 64, 32
+GLOBAL, LOCAL = 56, 32
 _GRID = GLOBAL // 8
 
 
@@ -125,7 +125,7 @@ class DistilObjective(nn.Module):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Move the teacher towards the student, by less and less."""
-        share = 0.008 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
+        share = 0.012 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
         student = nn.ModuleList([self.network, self.heads])
         for slow, fast in zip(self.teacher.parameters(), student.parameters(), strict=True):
             slow.lerp_(fast, share)
