@@ -1,6 +1,6 @@
 """tiny-dino: a student predicts what its own slow average says of other views and of masked patches.
 
-The class-token loss is DINO's, the loss of masked patches iBOT's, the assignments are evened out by Sinkhorn-Knopp and
+The class-token loss is DINO's, the loss of patches iBOT's, the assignments are evened out by Sinkhorn-Knopp and
 the class tokens spread by KoLeo, as in DINOv2. No label is used.
 """
 
@@ -17,7 +17,7 @@ from .networks import NETWORKS, assemble, embed_patches, run_blocks
 
 __all__ = ["DistilObjective", "even_out"]
 
-GLOBAL, LOCAL = 64, 40
+GLOBAL, LOCAL = 56, 32
 _GRID = GLOBAL // 8
 
 
@@ -58,8 +58,9 @@ def _cross(aim: Tensor, cosines: Tensor) -> Tensor:
 class DistilObjective(nn.Module):
     """Student, teacher and the three losses.
 
-    The teacher sees two whole views; the student the first one, masked, and a small crop. The student's class token
-    predicts the teacher's of other views, its masked patches the teacher's patches of the same view.
+    The teacher sees two whole views; the student the first one, in other colours and masked, and a small crop. The
+    student's class token predicts the teacher's of other views, its patches, masked or not, the teacher's of the same
+    place.
     """
 
     def __init__(self, network: VisionTransformer, generator: torch.Generator) -> None:
@@ -75,9 +76,11 @@ class DistilObjective(nn.Module):
         return row, column
 
     def _view(self, images: Tensor, side: int, zoom: tuple[float, float]) -> Tensor:
+        return self._colour(views(images, side, zoom, True, self.generator))
+
+    def _colour(self, crops: Tensor) -> Tensor:
         spec = NETWORKS["tiny-dino"]
-        crops = colour_jitter(views(images, side, zoom, True, self.generator), 0.3, self.generator)
-        return normalise(crops, spec["mean"], spec["std"])
+        return normalise(colour_jitter(crops, 0.25, self.generator), spec["mean"], spec["std"])
 
     def _hide(self, count: int) -> Tensor:
         """Which patches are masked, bool (count, P): a smooth random blob of 30 to 60 percent of each view."""
@@ -90,20 +93,23 @@ class DistilObjective(nn.Module):
         """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
         teacher, (teacher_class, teacher_patch) = self.teacher
         heat = 0.05 + 0.02 * min(progress / 0.3, 1.0)
-        both = torch.cat([self._view(images, GLOBAL, (0.55, 0.95)) for _ in range(2)])
+        crop = views(images, GLOBAL, (0.6, 0.95), True, self.generator)
+        both = torch.cat([self._colour(crop), self._view(images, GLOBAL, (0.6, 0.95))])
         corner, hidden = self._corner(GLOBAL), self._hide(len(images))
         with torch.no_grad():
             summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, both, corner)))
             first, second = even_out(teacher_class(summary), heat).chunk(2)
-            aim = even_out(teacher_patch(tokens[: len(images)][hidden]), heat)
-        masked = assemble(self.network, self._masked(both[: len(images)], corner, hidden))
+            aim = even_out(teacher_patch(tokens[: len(images)]).flatten(0, 1), heat)
+        masked = assemble(self.network, self._masked(self._colour(crop), corner, hidden))
         summary, tokens = run_blocks(self.network, masked)
         small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))
         local, _ = run_blocks(self.network, assemble(self.network, small))
         whole = _cross(second, self.heads[0](summary))
         whole = (whole + _cross(first, self.heads[0](local)) + _cross(second, self.heads[0](local))) / 3
-        part, spread = _cross(aim, self.heads[1](tokens[hidden])), _koleo(summary)
-        return whole + part + 0.1 * spread, {"whole": whole.item(), "patch": part.item(), "koleo": spread.item()}
+        says, away, spread = self.heads[1](tokens).flatten(0, 1), hidden.flatten(), _koleo(summary)
+        part, seen = _cross(aim[away], says[away]), _cross(aim[~away], says[~away])
+        notes = {"whole": whole.item(), "hidden": part.item(), "seen": seen.item(), "koleo": spread.item()}
+        return whole + part + seen + 0.1 * spread, notes
 
     def _masked(self, images: Tensor, corner: tuple[int, int], hidden: Tensor) -> Tensor:
         """Patch embeddings in which the hidden patches' content, but not their position, is the blank token."""
@@ -119,7 +125,7 @@ class DistilObjective(nn.Module):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Move the teacher towards the student, by less and less."""
-        share = 0.008 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
+        share = 0.012 * 0.5 * (1 + math.cos(math.pi * progress)) + 0.0005
         student = nn.ModuleList([self.network, self.heads])
         for slow, fast in zip(self.teacher.parameters(), student.parameters(), strict=True):
             slow.lerp_(fast, share)
