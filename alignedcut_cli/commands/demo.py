@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import sys
@@ -50,7 +51,7 @@ def command(
         line = shlex.join(["alignedcut", *argv])
         frame.output.note(f"$ {line}")
         began = time.monotonic()
-        _run([*argv, *(["-q"] if quiet else []), *(["-v"] if verbose else [])])
+        _run(argv, quiet)
         seconds = time.monotonic() - began
         rows.append([line, f"{seconds:.1f}"])
         steps.append({"command": line, "seconds": round(seconds, 1)})
@@ -92,11 +93,15 @@ def _prepare(folder: Path, fresh: bool) -> None:
                 shutil.copyfile(picture, copy)
 
 
-def _run(argv: Sequence[str]) -> None:
-    """Run one command line in this process; what it prints on stdout goes to stderr. Its failure is the demo's."""
+def _run(argv: Sequence[str], quiet: bool) -> None:
+    """Run one command line in this process, with its stdout going to stderr (nowhere if `quiet`). It fails as a whole."""
     from alignedcut_cli.main import app
 
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.ExitStack() as streams:
+        there = streams.enter_context(Path(os.devnull).open("w", encoding="utf-8")) if quiet else sys.stderr
+        streams.enter_context(contextlib.redirect_stdout(there))
+        if quiet:
+            streams.enter_context(contextlib.redirect_stderr(there))
         status: Any = app(list(argv), prog_name="alignedcut", standalone_mode=False, obj=list(argv))
     if isinstance(status, int) and status:
         raise AlignedcutError("demo-failed", f"{shlex.join(argv)} ended with {status}", "Run that command alone")
