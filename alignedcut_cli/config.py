@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "alignedcut.toml"
+SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "json", "quiet", "verbose")
 PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
@@ -72,10 +73,11 @@ def project_argument(args: Sequence[str]) -> Path:
     return Path(given)
 
 
-def option_defaults(project: Path, command: str, options: Sequence[str]) -> dict[str, Any]:
+def option_defaults(project: Path, command: str, options: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
     """The defaults that `alignedcut.toml` sets for a command's options: [defaults] for all commands, then [COMMAND].
 
-    Raises ConfigError (exit 78) for a file that is no TOML, or for a key in [COMMAND] that is no option of it.
+    Raises ConfigError (exit 78) for a file that is no TOML, a table that is neither, or a key that is no option: in
+    [defaults] one that commands share, in [COMMAND] one of its own.
     """
     path = project / CONFIG_FILE
     if not path.is_file():
@@ -85,20 +87,24 @@ def option_defaults(project: Path, command: str, options: Sequence[str]) -> dict
             parsed = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config-unreadable", f"{path}: {error}", "Correct the file, or remove it") from None
-    shared = _section(path, parsed, "defaults")
-    own = _section(path, parsed, command)
-    for key in own:
-        if key.replace("-", "_") not in options:
-            known = ", ".join(sorted(name.replace("_", "-") for name in options))
-            raise ConfigError("config-unknown", f"{path}: [{command}] has no option {key!r}", f"Use one of: {known}")
+    for table in parsed:
+        if table != "defaults" and table not in commands:
+            known = ", ".join(["defaults", *commands])
+            raise ConfigError("config-unknown", f"{path}: there is no table [{table}]", f"Use one of: {known}")
+    shared = _section(path, parsed, "defaults", SHARED_OPTIONS)
+    own = _section(path, parsed, command, options)
     named = {key.replace("-", "_"): value for key, value in {**shared, **own}.items()}
     return {key: value for key, value in named.items() if key in options}
 
 
-def _section(path: Path, parsed: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _section(path: Path, parsed: Mapping[str, Any], name: str, options: Sequence[str]) -> Mapping[str, Any]:
     section = parsed.get(name, {})
     if not isinstance(section, dict):
         raise ConfigError("config-unknown", f"{path}: {name} is no table", f"Write it as [{name}]")
+    for key in section:
+        if key.replace("-", "_") not in options:
+            known = ", ".join(sorted(option.replace("_", "-") for option in options))
+            raise ConfigError("config-unknown", f"{path}: [{name}] has no option {key!r}", f"Use one of: {known}")
     return section
 
 

@@ -47,7 +47,9 @@ class ConfiguredCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         if "project" in self._option_names() and not _asks_for_help(args):
-            extra["default_map"] = option_defaults(project_argument(args), info_name or "", self._option_names())
+            commands = list(parent.command.commands) if parent else []
+            folder = project_argument(args)
+            extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
         return super().make_context(info_name, args, parent, **extra)
 
     def _option_names(self) -> list[str]:

@@ -319,6 +319,8 @@ def test_a_locked_artifact(cli: Cli, study: Path) -> None:
         (b"\xff\xfe", "config-unreadable"),
         (b"[cut]\neigenvektors = 3\n", "config-unknown"),
         (b"cut = 3\n", "config-unknown"),
+        (b"[defaults]\nmemori = '1GiB'\n", "config-unknown"),
+        (b"[cutt]\nseed = 1\n", "config-unknown"),
         (b"defaults = []\n", "config-unknown"),
     ],
 )

@@ -486,3 +486,12 @@ def test_every_error_of_the_store_is_one_of_ours(chain: Project) -> None:
     chain.path("cut", "c").write_bytes(b"\0" * 100)
     with pytest.raises(AlignedcutError):
         chain.header("cut", "c")
+
+
+def test_status_sees_a_shard_that_was_cut_off(project: Project) -> None:
+    make_features(project)
+    shard = next(project.path("features", "f").glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-5])
+    (state,) = project_states(project)
+    assert state.state == "corrupt"
+    assert "cut off" in state.reason

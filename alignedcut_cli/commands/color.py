@@ -114,7 +114,8 @@ def command(
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
     if pictures:
-        _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
+        with frame.project.writing("color", recipe.name):
+            _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)

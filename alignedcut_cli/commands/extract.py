@@ -105,11 +105,12 @@ def command(
 
     import_libraries()
     chosen_device = resolve_device(device)
+    asked = Asked(tap, layers, tokens, dtype, seed)
+    opened = [_open_model(text, file, image_size) for text, file in zip(model, files, strict=True)]
     manifest = _manifest(frame, images, on_bad_image, write=not dry_run)
-    plans = []
-    for text, file, given in zip(model, files, names, strict=True):
-        asked = Asked(tap, layers, image_size, tokens, dtype, seed)
-        plans.append(_plan(frame, manifest, text, file, given, asked, write=not dry_run))
+    plans = [
+        _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
+    ]
     _demand_distinct([plan.recipe.name for plan in plans])
     if dry_run:
         described = DryRun(
@@ -135,7 +136,6 @@ class Asked:
 
     tap: str
     layers: str
-    image_size: int | None
     tokens: str
     dtype: str
     seed: int
@@ -203,16 +203,28 @@ def _manifest(frame: Frame, images: Sequence[str], on_bad_image: str, *, write: 
     return manifest
 
 
-def _plan(
-    frame: Frame, manifest: Manifest, text: str, file: Path | None, name: str | None, asked: Asked, *, write: bool
-) -> Plan:
-    """All that a feature set needs, resolved, before anything is computed."""
-    from alignedcut_cli.backbones import pipeline
+def _open_model(text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
+    """A model, built but without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
-    backbone = build_backbone(parse_model(text), asked.image_size)
-    weights = find_weights(backbone, file)
+    backbone = build_backbone(parse_model(text), image_size)
+    return backbone, find_weights(backbone, file)
+
+
+def _plan(
+    frame: Frame,
+    manifest: Manifest,
+    backbone: Backbone,
+    weights: WeightsFile,
+    name: str | None,
+    asked: Asked,
+    *,
+    write: bool,
+) -> Plan:
+    """All that a feature set needs, resolved, before anything is computed."""
+    from alignedcut_cli.backbones import pipeline
+
     layers = parse_layers(asked.layers, len(backbone.blocks))
     choice = pipeline.parse_tokens(asked.tokens, backbone.tokens)
     widths = backbone.widths(layers, asked.tap)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alignedcut_cli.errors import AlignedcutError, DataError
-from alignedcut_cli.store.features import partial_progress
+from alignedcut_cli.errors import AlignedcutError
+from alignedcut_cli.store.features import FeatureSet, partial_progress
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import KINDS, Project
@@ -59,18 +59,11 @@ def _state_alone(
     try:
         header = project.header(kind, name)
         if kind == "features":
-            _demand_shards(project, name, header)
+            _ = FeatureSet(project.path(kind, name)).layouts  # every shard is there, whole, and of this set
     except AlignedcutError as error:
         return ArtifactState(kind, name, "corrupt", error.message, journal.command(kind, name, overwrite=True))
     headers[kind, name] = header
     return ArtifactState(kind, name, "fresh", recipe=header.recipe, content=header.content)
-
-
-def _demand_shards(project: Project, name: str, header: Header) -> None:
-    folder = project.path("features", name)
-    for shard in header.raw["shards"]:
-        if not (folder / shard["file"]).is_file():
-            raise DataError("shard-missing", f"its shard {shard['file']} is gone", "Make it again")
 
 
 def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactState]:
