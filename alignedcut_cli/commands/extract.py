@@ -102,12 +102,14 @@ def command(
     _demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.backbones.load import import_libraries
+    from alignedcut_cli.datasets.images import find_images
 
     import_libraries()
     chosen_device = resolve_device(device)
     asked = Asked(tap, layers, tokens, dtype, seed)
+    paths = find_images(images, _stdin_lines() if "-" in images else ())
     opened = [_open_model(text, file, image_size) for text, file in zip(model, files, strict=True)]
-    manifest = _manifest(frame, images, on_bad_image, write=not dry_run)
+    manifest = _manifest(frame, paths, on_bad_image, write=not dry_run)
     plans = [
         _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
     ]
@@ -168,13 +170,12 @@ def _stdin_lines() -> Iterator[str]:
     yield from (map(os.fsdecode, binary) if binary else sys.stdin or ())
 
 
-def _manifest(frame: Frame, images: Sequence[str], on_bad_image: str, *, write: bool) -> Manifest:
+def _manifest(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: bool) -> Manifest:
     """Every image checked; those checked before and unchanged since are taken from the hash cache."""
-    from alignedcut_cli.datasets.images import ImageEntry, find_images, read_manifest
+    from alignedcut_cli.datasets.images import ImageEntry, read_manifest
     from alignedcut_cli.store.hashes import HashCache
 
     cache = HashCache(frame.project)
-    paths = find_images(images, _stdin_lines() if "-" in images else ())
 
     def known(path: Path) -> ImageEntry | None:
         facts = cache.get(path)
