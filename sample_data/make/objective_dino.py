@@ -18,6 +18,7 @@ from .networks import NETWORKS, assemble, embed_patches, run_blocks
 __all__ = ["DistilObjective", "even_out"]
 
 GLOBAL, LOCAL = 56, 32
+CLASS_HEAT, PATCH_HEAT = 0.02, 0.03
 _GRID = GLOBAL // 8
 
 
@@ -92,14 +93,13 @@ class DistilObjective(nn.Module):
     def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
         teacher, (teacher_class, teacher_patch) = self.teacher
-        heat = 0.05 + 0.02 * min(progress / 0.3, 1.0)
         crop = views(images, GLOBAL, (0.6, 0.95), True, self.generator)
         both = torch.cat([self._colour(crop), self._view(images, GLOBAL, (0.6, 0.95))])
         corner, hidden = self._corner(GLOBAL), self._hide(len(images))
         with torch.no_grad():
             summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, both, corner)))
-            first, second = even_out(teacher_class(summary), heat).chunk(2)
-            aim = even_out(teacher_patch(tokens[: len(images)]).flatten(0, 1), heat)
+            first, second = even_out(teacher_class(summary), CLASS_HEAT).chunk(2)
+            aim = even_out(teacher_patch(tokens[: len(images)]).flatten(0, 1), PATCH_HEAT)
         masked = assemble(self.network, self._masked(self._colour(crop), corner, hidden))
         summary, tokens = run_blocks(self.network, masked)
         small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))
