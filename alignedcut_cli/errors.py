@@ -21,6 +21,7 @@ __all__ = [
     "Stopped",
     "UnavailableError",
     "UsageError",
+    "first_line",
 ]
 
 EXIT_STATUSES: dict[int, str] = {
@@ -121,3 +122,8 @@ class Stopped(BaseException):
     @property
     def exit_status(self) -> int:
         return 128 + self.signal_number
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; the exception's name where it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

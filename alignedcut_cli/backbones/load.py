@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
 from alignedcut_cli.backbones.registry import ModelId
 from alignedcut_cli.backbones.taps import patch_tokens, read_taps
-from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError
+from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
 
 __all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
 
@@ -88,7 +88,7 @@ def import_libraries() -> None:
                 versions.append(f"{package} {metadata.version(package)}")
             except metadata.PackageNotFoundError:
                 versions.append(f"no {package}")
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise UnavailableError(
             "torch-pair",
             f"{', '.join(versions)} do not work together ({first})",
@@ -225,7 +225,7 @@ def find_weights(backbone: Backbone, given: Path | None) -> WeightsFile:
     try:
         path = Path(_download(backbone))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UnavailableError(
             "weights-unavailable",
             f"the weights of {backbone.resolved} are not on this disk and cannot be downloaded ({reason})",
@@ -288,7 +288,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise DataError(
             "weights-unreadable",
             f"{path} cannot be read as weights ({reason})",
@@ -335,7 +335,7 @@ def _load_open_clip(module: nn.Module, path: Path) -> None:
         told = " ".join(str(error).split())[:600]
         raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
     except Exception as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told = first_line(error)
         raise DataError(
             "weights-unreadable", f"{path} cannot be read as weights ({told})", "Give a safetensors file"
         ) from None

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alignedcut_cli import options
-from alignedcut_cli.commands.frame import DryRun, Frame
-from alignedcut_cli.errors import UsageError
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.files import remove, writing_text
 from alignedcut_cli.store.header import Header, Recipe
@@ -89,8 +88,7 @@ def command(
     --per-slot cut. Pictures: for each image a row of its layers, and a contact sheet a model.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    if upscale not in ("nearest", "bilinear"):
-        raise UsageError("bad-choice", f"--upscale {upscale!r} cannot be", "Give nearest or bilinear")
+    demand_choice("--upscale", upscale, ("nearest", "bilinear"))
     cut = frame.project.parse(source, "cut")[1] if source else frame.project.only("cut")
     given, parent = frame.project.input("cut", "cut", cut)
     per_slot = bool(parent.params["per_slot"])

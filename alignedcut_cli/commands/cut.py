@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alignedcut_cli import options
-from alignedcut_cli.commands.frame import DryRun, Frame
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
 from alignedcut_cli.config import memory_bytes, parse_layers, resolve_device
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
 from alignedcut_cli.output import format_bytes
@@ -125,9 +125,9 @@ def command(
     tokens of all images in the chosen slots; class tokens have row = col = -1 in the node table.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    _demand("--space", space, SPACES)
-    _demand("--solver", solver, SOLVERS)
-    _demand("--sampling", sampling, ("uniform", "fps"))
+    demand_choice("--space", space, SPACES)
+    demand_choice("--solver", solver, SOLVERS)
+    demand_choice("--sampling", sampling, ("uniform", "fps"))
     if not 0 < gamma < float("inf"):
         raise UsageError("bad-gamma", f"--gamma {gamma} is not positive", "Give a number above 0, such as 0.3")
     sampled_options = [
@@ -169,11 +169,6 @@ class Asked:
     sampling: str
     gamma: float
     seed: int
-
-
-def _demand(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UsageError("bad-choice", f"{option} {value!r} cannot be", f"Give one of: {', '.join(choices)}")
 
 
 def _plan(

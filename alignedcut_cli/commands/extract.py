@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alignedcut_cli import options
-from alignedcut_cli.commands.frame import DryRun, Frame, exists_error
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice, exists_error
 from alignedcut_cli.config import parse_layers, resolve_device
 from alignedcut_cli.errors import DataError, Stopped, UsageError
 from alignedcut_cli.store.features import FeatureWriter, finish_swap, shard_ranges
@@ -97,9 +97,9 @@ def command(
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     names = _one_per_model("--name", name, model)
     files = _one_per_model("--weights", weights, model)
-    _demand_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
-    _demand_choice("--dtype", dtype, ("float16", "float32"))
-    _demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
+    demand_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
+    demand_choice("--dtype", dtype, ("float16", "float32"))
+    demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.backbones.load import import_libraries
     from alignedcut_cli.datasets.images import find_images
@@ -151,11 +151,6 @@ def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[s
             "count-mismatch", f"{len(values)} {option} for {len(models)} --model", f"Give {option} once per --model"
         )
     return list(values)
-
-
-def _demand_choice(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UsageError("bad-choice", f"{option} {value!r} cannot be", f"Give one of: {', '.join(choices)}")
 
 
 def _demand_distinct(names: Sequence[str]) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import typer
 
-from alignedcut_cli.errors import AlignedcutError, OutputExistsError
+from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
 from alignedcut_cli.output import Output, format_bytes, table
 from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 
-__all__ = ["DryRun", "Frame", "parameter_diff"]
+__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff"]
 
 
 @dataclass(frozen=True)
@@ -121,3 +121,9 @@ def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[
     after["inputs"] = [f"{g.kind}/{g.name}@{g.content[:12]}" for g in recipe.inputs]
     keys = dict.fromkeys([*before, *after])
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def demand_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UsageError unless an option's value is one of its choices."""
+    if value not in choices:
+        raise UsageError("bad-choice", f"{option} {value!r} cannot be", f"Give one of: {', '.join(choices)}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.errors import InputMissingError, UsageError
+from alignedcut_cli.errors import InputMissingError, UsageError, first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 
 __all__ = ["BadImage", "ImageEntry", "Manifest", "decode", "find_images", "read_manifest"]
@@ -163,7 +163,7 @@ def _reason(error: Exception) -> str:
         return f"has more than {MOST_PIXELS} pixels (a decompression bomb?)"
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return "is cut off"
-    return f"cannot be decoded: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    return f"cannot be decoded: {first_line(error)}"
 
 
 class _TooLargeError(ValueError):
