@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from alignedcut_cli.main import main
+from sample_data.make.brain import write_brain
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
@@ -90,6 +91,25 @@ def extracted(photos: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPat
     argv = ["extract", photos, "-m", TINY, "--weights", tiny_weights, "--name", "tiny", "-p", project, "-q"]
     assert main([str(word) for word in argv]) == 0
     return project
+
+
+@pytest.fixture(scope="session")
+def brain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated subject in the layout of Algonauts 2023: 24 training and 8 test scenes. Read only."""
+    folder = tmp_path_factory.mktemp("algonauts") / "subj01"
+    write_brain(folder, training=24, test=8)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def brain_table(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A csv of six channels' responses to the photographs of `photos`, by their file names. Read only."""
+    path = tmp_path_factory.mktemp("table") / "responses.csv"
+    draws = np.random.default_rng(0)
+    names = sorted(found.name for found in photos.rglob("*.png"))
+    lines = [",".join([name, *(f"{value:.6f}" for value in draws.standard_normal(6))]) for name in names]
+    path.write_text("\n".join(["image,a,b,c,d,e,f", *lines]) + "\n")
+    return path
 
 
 @pytest.fixture

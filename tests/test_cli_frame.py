@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from alignedcut_cli.commands import color, cut, extract
+from alignedcut_cli.commands import color, cut, cut_plan, extract
 from alignedcut_cli.config import memory_bytes, parse_layers, project_argument
 from alignedcut_cli.errors import EXIT_STATUSES, AlignedcutError, DataError, UsageError
 from alignedcut_cli.main import COMMANDS
@@ -172,6 +172,12 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("cut", "--layers", "²"), 2, "bad-layers"),
     (("cut", "--layers", ""), 2, "bad-layers"),
     (("cut", "--solver", "exact", "--nodes", "9"), 2, "option-unused"),
+    (("cut", "--align", "a"), 2, "option-unused"),
+    (("cut", "--roi", "V1"), 2, "option-unused"),
+    (("cut", "--space", "aligned", "--roi", "V1"), 2, "option-unused"),
+    (("cut", "--space", "aligned"), 66, "artifact-missing"),
+    (("cut", "--space", "brain", "--align", "none"), 66, "artifact-missing"),
+    (("cut", "--space", "brain", "--align", "cut/none"), 2, "wrong-kind"),
     (("cut", "--nodes", "3"), 2, "too-few-nodes"),
     (("cut", "-C", "100000"), 2, "too-many-eigenvectors"),
     (("cut", "--from", "tiny", "--from", "features/tiny"), 2, "input-twice"),
@@ -617,7 +623,7 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
     for name in ("neighbors", "sampling"):
         assert given[name] == nystrom[name]
     assert given["nodes"] is None
-    assert nystrom["nodes"] == cut.NYSTROM_NODES["cpu"]
+    assert nystrom["nodes"] == cut_plan.NYSTROM_NODES["cpu"]
     given, tsne = _defaults(color.command), _defaults(spectral_tsne)
     for name in ("dims", "perplexity", "seed"):
         assert given[name] == tsne[name]

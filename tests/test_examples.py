@@ -23,11 +23,14 @@ CHAIN = [module for module in COMMANDS if module.NAME != "demo"]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a few scenes as photos/ and as alignedcut-demo/scenes/, where the examples run one after another."""
+def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brain_table: Path) -> Path:
+    """Where the examples run one after another: a few scenes as photos/ and as alignedcut-demo/scenes/, and responses."""
     folder = tmp_path_factory.mktemp("workplace")
     for name in ("photos", "alignedcut-demo/scenes"):
         copy_scenes(folder / name)
+    shutil.copytree(brain_folder, folder / "subj01")
+    shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
+    shutil.copy(brain_table, folder)
     return folder
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alignedcut_cli import options
+from alignedcut_cli.commands.cut_plan import Asked, Plan, make_plan
+from alignedcut_cli.commands.cut_rows import GraphRows
+from alignedcut_cli.commands.cut_slots import node_table
+from alignedcut_cli.commands.cut_space import SPACES, open_transforms
 from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
-from alignedcut_cli.config import memory_bytes, parse_layers, resolve_device
-from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
+from alignedcut_cli.config import memory_bytes, resolve_device
+from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.output import format_bytes
 from alignedcut_cli.store.artifact import write_artifact
-from alignedcut_cli.store.features import FeatureSet, NodeRows
-from alignedcut_cli.store.header import Header, Input, Recipe
-from alignedcut_cli.store.project import check_name
+from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,51 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "cut"
-ALGORITHM = 1
-SPACES = ("raw",)
 SOLVERS = ("auto", "exact", "nystrom")
-EXACT_NODES = {"cpu": 20_000, "mps": 50_000, "cuda": 200_000}
-NYSTROM_NODES = {"cpu": 10_000, "mps": 20_000, "cuda": 50_000}
+TYPED = ("--align", "--roi", "--nodes", "--neighbors", "--sampling")
 EXAMPLES = (
     "alignedcut cut --from features/tiny-clip -p study",
     "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
     "alignedcut cut --from features/tiny-clip --solver nystrom --nodes 500 --sampling fps --name fast -p study",
 )
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One slot of one feature set, with the nodes that it gives."""
-
-    source: FeatureSet
-    layer: int
-    about: dict[str, Any]
-
-    def blocks(self) -> list[np.ndarray]:
-        return self.source.blocks(f"tokens.{self.layer:02d}")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The cuts to be made: `groups` of slots, each one graph."""
-
-    recipe: Recipe
-    parents: tuple[Header, ...]
-    groups: tuple[tuple[Slot, ...], ...]
-    images: Sequence[Any]
-    nodes: tuple[int, ...]
-
-    @property
-    def slots(self) -> list[Slot]:
-        return [slot for group in self.groups for slot in group]
-
-    def need(self) -> int:
-        """Bytes of main memory that the largest graph takes, tiles not counted."""
-        params = self.recipe.params
-        return max(
-            _graph_bytes(count, group[0].about["width"], params)
-            for count, group in zip(self.nodes, self.groups, strict=True)
-        )
 
 
 def command(
@@ -84,8 +47,19 @@ def command(
         ),
     ] = None,
     space: Annotated[
-        str, typer.Option("--space", help="Where nodes are compared: raw (a slot's own channels).")
+        str,
+        typer.Option("--space", help="Where nodes are compared: raw (a slot's own channels), aligned, or brain."),
     ] = "raw",
+    align: Annotated[
+        str | None,
+        typer.Option(
+            "--align", metavar="align/NAME", help="aligned, brain: whose transforms to use.  [default: the only one]"
+        ),
+    ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option("--roi", metavar="V1,V4,…", help="brain: keep only the voxels of these areas."),
+    ] = None,
     layers: Annotated[
         str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each feature set.")
     ] = "all",
@@ -122,7 +96,9 @@ def command(
     """Cut the graph of all patches with normalized cut: the top eigenvectors, one row a node.
 
     Affinity A_ij = exp((cos(v_i, v_j) - 1) / gamma); eigenvectors of D^-1/2 A D^-1/2 (paper, Eq. 3). Nodes are all
-    tokens of all images in the chosen slots; class tokens have row = col = -1 in the node table.
+    tokens of all images in the chosen slots; class tokens have row = col = -1 in the node table. In aligned space
+    (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied to
+    each tile as it is read, and nothing of it is stored.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     demand_choice("--space", space, SPACES)
@@ -130,15 +106,26 @@ def command(
     demand_choice("--sampling", sampling, ("uniform", "fps"))
     if not 0 < gamma < float("inf"):
         raise UsageError("bad-gamma", f"--gamma {gamma} is not positive", "Give a number above 0, such as 0.3")
-    sampled_options = [
-        option
-        for option, parameter in (("--nodes", "nodes"), ("--neighbors", "neighbors"), ("--sampling", "sampling"))
-        if (found := ctx.get_parameter_source(parameter)) and found.name == "COMMANDLINE"
-    ]
     chosen_device = resolve_device(device)
     budget = memory_bytes(memory)
-    asked = Asked(space, layers, per_slot, eigenvectors, solver, nodes, neighbors, sampling, gamma, seed)
-    plan = _plan(frame, source or [], name, asked, sampled_options, chosen_device.type)
+    asked = Asked(
+        sources=tuple(source or ()),
+        space=space,
+        align=align,
+        roi=roi,
+        layers=layers,
+        per_slot=per_slot,
+        eigenvectors=eigenvectors,
+        solver=solver,
+        nodes=nodes,
+        neighbors=neighbors,
+        sampling=sampling,
+        gamma=gamma,
+        seed=seed,
+        name=name,
+        typed=_typed(ctx),
+    )
+    plan = make_plan(frame, asked, chosen_device.type)
     if plan.need() > budget:
         raise OutOfMemoryError(
             "memory-budget",
@@ -155,126 +142,10 @@ def command(
     )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape a cut, as they were given."""
-
-    space: str
-    layers: str
-    per_slot: bool
-    eigenvectors: int
-    solver: str
-    nodes: int | None
-    neighbors: int
-    sampling: str
-    gamma: float
-    seed: int
-
-
-def _plan(
-    frame: Frame, sources: Sequence[str], name: str | None, asked: Asked, sampled_options: Sequence[str], kind: str
-) -> Plan:
-    names = [frame.project.parse(text, "features")[1] for text in sources] or [frame.project.only("features")]
-    if len(set(names)) < len(names):
-        twice = next(one for one in names if names.count(one) > 1)
-        raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
-    inputs: list[Input] = []
-    parents: list[Header] = []
-    slots: list[Slot] = []
-    for number, one in enumerate(names):
-        given, header = frame.project.input(f"features.{number}", "features", one)
-        inputs.append(given)
-        parents.append(header)
-        slots += _slots(FeatureSet(frame.project.path("features", one)), asked.layers)
-    _demand_same_images(names, parents)
-    if not asked.per_slot:
-        _demand_same_width(frame, slots)
-    groups = tuple((slot,) for slot in slots) if asked.per_slot else (tuple(slots),)
-    counts = tuple(sum(_count(slot) for slot in group) for group in groups)
-    params = _resolve(asked, sampled_options, max(counts), kind)
-    if asked.eigenvectors > min(counts):
-        raise UsageError(
-            "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
-        )
-    chosen = name or "+".join(names) + ("-per-slot" if asked.per_slot else "")
-    params["layers"] = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
-    recipe = Recipe("cut", check_name(chosen), ALGORITHM, params, tuple(inputs))
-    return Plan(recipe, tuple(parents), groups, parents[0].axes["B"]["images"], counts)
-
-
-def _slots(features: FeatureSet, layers: str) -> list[Slot]:
-    there = {slot["layer"]: slot for slot in features.slots}
-    wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
-    for layer in wanted:
-        if layer not in there:
-            told = ", ".join(map(str, there))
-            raise UsageError("bad-layers", f"{features.folder.name} has no layer {layer}", f"It has layers {told}")
-    return [Slot(features, layer, dict(there[layer])) for layer in wanted]
-
-
-def _count(slot: Slot) -> int:
-    rows, columns = slot.about["grid"]
-    return len(slot.source.images) * (rows * columns + slot.about["class_token"])
-
-
-def _demand_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
-    for name, header in zip(names[1:], parents[1:], strict=True):
-        if header.raw["external"]["manifest"] != parents[0].raw["external"]["manifest"]:
-            raise DataError(
-                "other-images",
-                f"features/{name} and features/{names[0]} were extracted from different images",
-                "Extract both from the same images in the same order",
-            )
-
-
-def _demand_same_width(frame: Frame, slots: Sequence[Slot]) -> None:
-    widths = sorted({slot.about["width"] for slot in slots})
-    if len(widths) > 1:
-        told = ", ".join(map(str, widths))
-        raise UsageError(
-            "not-comparable",
-            f"these slots have {told} channels: in raw space their channels are not comparable",
-            "Align them first, or give --per-slot for one cut a slot",
-        )
-    if len({slot.about["model"] for slot in slots}) > 1:
-        frame.output.note("raw channels of different models do not correspond: read the colours model by model")
-
-
-def _resolve(asked: Asked, sampled_options: Sequence[str], nodes: int, kind: str) -> dict[str, Any]:
-    """The parameters with every `auto` resolved."""
-    solver = asked.solver
-    if solver == "auto":
-        solver = "nystrom" if sampled_options or nodes > EXACT_NODES[kind] else "exact"
-    if solver == "exact" and sampled_options:
-        raise UsageError(
-            "option-unused", f"--solver exact does not use {', '.join(sampled_options)}", "Leave it out, or use nystrom"
-        )
-    params: dict[str, Any] = {
-        "space": asked.space,
-        "per_slot": asked.per_slot,
-        "eigenvectors": asked.eigenvectors,
-        "solver": solver,
-        "gamma": asked.gamma,
-        "seed": asked.seed,
-    }
-    if solver == "nystrom":
-        size = asked.nodes or min(nodes, NYSTROM_NODES[kind])
-        if size < asked.eigenvectors:
-            raise UsageError(
-                "too-few-nodes", f"--nodes {size} for {asked.eigenvectors} eigenvectors", "Sample at least as many"
-            )
-        params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling}
-    return params
-
-
-def _graph_bytes(nodes: int, width: int, params: Any) -> int:
-    from alignedcut_cli.core.eigen import DEPTH
-    from alignedcut_cli.core.ncut import EXTRA_BLOCK
-
-    solved = min(nodes, params.get("nodes", nodes))
-    pool = solved * (8 if params.get("sampling") == "fps" else 1)
-    block = params["eigenvectors"] + EXTRA_BLOCK
-    return 4 * (2 * min(pool, nodes) * width + 2 * solved * block * (DEPTH + 2) + nodes * (params["eigenvectors"] + 4))
+def _typed(ctx: typer.Context) -> frozenset[str]:
+    """The options of TYPED that stand on the command line itself, and so were meant for this cut."""
+    sources = {option: ctx.get_parameter_source(option.removeprefix("--")) for option in TYPED}
+    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def _print_dry_run(frame: Frame, plan: Plan) -> None:
@@ -297,48 +168,48 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             frame.say_up_to_date(found)
             return found, False
         frame.journal.note("start", "cut", recipe.name, frame.argv, recipe=recipe.identity)
-        solver = recipe.params["solver"]
-        frame.output.detail(f"{solver} on {device}: {len(plan.groups)} graph(s) of {max(plan.nodes)} nodes")
-        with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
-            cuts = []
-            for number, group in enumerate(plan.groups):
-                cuts.append(_cut(frame, group, recipe.params, number, device, budget))
-                advance(1)
-        tensors, meanings = _tensors(plan, cuts)
-        numerics = {"torch": torch.__version__, "device": device.type, "computed": "float32"}
+        tensors, meanings = _tensors(plan, _cuts(frame, plan, device, budget))
         header = write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
             tensors,
             meanings,
             axes=_axes(plan, tensors),
-            numerics=numerics,
+            numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
             parents=plan.parents,
         )
         frame.journal.note("done", "cut", recipe.name, frame.argv, recipe=header.recipe)
         return header, True
 
 
-def _cut(frame: Frame, group: Sequence[Slot], params: Any, number: int, device: torch.device, budget: int) -> Cut:
-    """The cut of one graph, on the CPU."""
-    import torch
+def _cuts(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Cut]:
+    """The cut of every graph of a plan, on the CPU."""
+    params = plan.recipe.params
+    transform = open_transforms(plan.space)
+    frame.output.detail(f"{params['solver']} on {device}: {len(plan.groups)} graph(s) of {max(plan.nodes)} nodes")
+    cuts = []
+    with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
+        for number, group in enumerate(plan.groups):
+            rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
+            cuts.append(_cut(frame, rows, params, number, device, budget))
+            advance(1)
+    return cuts
 
+
+def _cut(frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int) -> Cut:
+    """The cut of one graph, on the CPU."""
     from alignedcut_cli.core.affinity import tile_rows
     from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
     from alignedcut_cli.core.numerics import halving, stream
 
-    rows = NodeRows([block for slot in group for block in slot.blocks()])
-    seed = stream(params["seed"], "cut", number)
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        return torch.from_numpy(rows.rows(start, stop)).to(device).float()
+    total, seed = len(rows), stream(params["seed"], "cut", number)
 
     def solve(tile: int) -> Cut:
         if params["solver"] == "exact":
-            return ncut_exact(read(0, len(rows)), params["eigenvectors"], gamma=params["gamma"], seed=seed, tile=tile)
+            return ncut_exact(rows.read(0, total), params["eigenvectors"], gamma=params["gamma"], seed=seed, tile=tile)
         return ncut_nystrom(
-            read,
-            len(rows),
+            rows.read,
+            total,
             params["eigenvectors"],
             nodes=params["nodes"],
             neighbors=params["neighbors"],
@@ -378,17 +249,6 @@ def _tensors(plan: Plan, cuts: Sequence[Cut]) -> tuple[dict[str, np.ndarray], di
         "graphs": ("G R", "the nodes of each graph: start, stop"),
     }
     return tensors, meanings
-
-
-def node_table(slot: dict[str, Any], number: int, images: int) -> np.ndarray:
-    """(image, slot, row, col) of the nodes of one slot, image by image: (images * P, 4) int32."""
-    import numpy as np
-
-    rows, columns = slot["grid"]
-    cells = [(row, column) for row in range(rows) for column in range(columns)]
-    places = np.array(([(-1, -1)] if slot["class_token"] else []) + cells, np.int32)  # (P, 2)
-    image = np.repeat(np.arange(images, dtype=np.int32), len(places))[:, None]
-    return np.hstack([image, np.full_like(image, number), np.tile(places, (images, 1))])
 
 
 def _axes(plan: Plan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ __all__ = ["DEPTH", "Eigenpairs", "top_eigenpairs"]
 
 DEPTH = 10
 _LOST = 1e-5
+_MOSTLY_ROUNDING = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,16 @@ class _Ritz:
 
 
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """An orthonormal basis (M, <= b) of what `block` adds to `basis`; directions lost to rounding go."""
+    """An orthonormal basis (M, <= b) of what `block` adds to `basis`; directions lost to rounding go.
+
+    What the second pass shortens to less than half was rounding, not a direction.
+    """
     scale = block.norm(dim=0).max().clamp_min(torch.finfo(block.dtype).tiny)
-    for _ in range(2):
+    for lost in (_LOST * scale, _MOSTLY_ROUNDING):
         if basis is not None:
             block = block - basis @ (basis.T @ block)
         left, sizes, _ = torch.linalg.svd(block, full_matrices=False)
-        block = left[:, sizes > _LOST * scale]
-        scale = torch.ones_like(scale)
+        block = left[:, sizes > lost]
     return block
 
 

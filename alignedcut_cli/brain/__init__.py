@@ -1,0 +1,8 @@
+"""Readers of responses to images: a subject of Algonauts 2023, or any table with one row an image."""
+
+from alignedcut_cli.brain.matching import Matching, match_images
+from alignedcut_cli.brain.open import find_source, open_responses
+from alignedcut_cli.brain.responses import Responses
+from alignedcut_cli.brain.rois import GROUPS
+
+__all__ = ["GROUPS", "Matching", "Responses", "find_source", "match_images", "open_responses"]

@@ -1,0 +1,109 @@
+"""Which row of the responses belongs to which image of a feature set."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from alignedcut_cli.brain.responses import Responses
+from alignedcut_cli.brain.words import few
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.canonical import file_digest
+from alignedcut_cli.store.files import disk_errors
+
+__all__ = ["Matching", "match_images"]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Pairs of a row of the responses and a place in the feature set, int64 both, in order of rows; and the rest."""
+
+    rows: np.ndarray
+    places: np.ndarray
+    unmatched_rows: tuple[str, ...]
+    unmatched_images: tuple[str, ...]
+
+
+def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> Matching:
+    """Match rows to images ({"path", "sha256", ...}): by file name, else by the sha256 of the row's image file.
+
+    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension.
+    Raises DataError if a row fits several images, or an image several rows.
+    """
+    names = [PurePosixPath(name) for name in responses.images]
+    paths = [PurePosixPath(image["path"]) for image in images]
+    matched = _by_name(names, paths)
+    matched |= _by_content(responses, images, matched)
+    taken = set(matched.values())
+    pairs = sorted(matched.items())
+    return Matching(
+        np.array([row for row, _ in pairs], np.int64),
+        np.array([place for _, place in pairs], np.int64),
+        tuple(name for row, name in enumerate(responses.images) if row not in matched),
+        tuple(str(path) for place, path in enumerate(paths) if place not in taken),
+    )
+
+
+def _by_name(names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath]) -> dict[int, int]:
+    """{row: place} of the rows whose name is an image's name, with or without extension."""
+    whole, stems = defaultdict(list), defaultdict(list)
+    for place, path in enumerate(paths):
+        whole[path.name].append((place, path))
+        stems[path.stem].append((place, path.with_suffix("")))
+    repeated = Counter(name.name for name in names)
+    matched: dict[int, int] = {}
+    rows: dict[int, int] = {}
+    for row, name in enumerate(names):
+        fits = whole.get(name.name) or stems.get(name.name, [])
+        if len(fits) > 1 or repeated[name.name] > 1:
+            fits = [fit for fit in fits if fit[1] == name] or [fit for fit in fits if _agree(fit[1], name)]
+        if len(fits) > 1:
+            raise _ambiguous(f"{name} fits the images {few([str(paths[place]) for place, _ in fits])}")
+        if fits:
+            place = fits[0][0]
+            if place in rows:
+                raise _ambiguous(f"the image {paths[place]} fits {names[rows[place]]} and {name}")
+            matched[row], rows[place] = place, row
+    return matched
+
+
+def _agree(path: PurePosixPath, name: PurePosixPath) -> bool:
+    """Whether two paths are the same as far as both go, from their ends."""
+    length = min(len(path.parts), len(name.parts))
+    return path.parts[-length:] == name.parts[-length:]
+
+
+def _ambiguous(what: str) -> DataError:
+    return DataError(
+        "image-ambiguous", what, "Name the folders in the responses, and extract from the folder above them"
+    )
+
+
+def _by_content(
+    responses: Responses, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]
+) -> dict[int, int]:
+    """{row: place} of the rows that match no name and whose file is a copy of an image that no row has taken."""
+    taken = set(matched.values())
+    free: dict[str, list[int]] = defaultdict(list)
+    for place, image in enumerate(images):
+        if place not in taken and image.get("sha256"):
+            free[image["sha256"]].append(place)
+    sizes = {images[place].get("bytes") for places in free.values() for place in places}
+    found: dict[int, int] = {}
+    for row, file in enumerate(responses.files):
+        if row in matched or file is None or not sizes:
+            continue
+        if places := free.get(_digest(file, sizes) or ""):
+            found[row] = places.pop(0)
+    return found
+
+
+def _digest(file: Path, sizes: set[int | None]) -> str | None:
+    """The sha256 of a file, unless it has none of the sizes (None among them is any size)."""
+    with disk_errors(file):
+        return file_digest(file) if None in sizes or file.stat().st_size in sizes else None

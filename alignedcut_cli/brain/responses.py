@@ -1,0 +1,170 @@
+"""Responses to images, whatever they were read from: usable voxels only, and what was wrong with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alignedcut_cli.brain.arrays import LARGEST
+from alignedcut_cli.brain.rois import with_groups
+from alignedcut_cli.brain.words import few
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.canonical import digest, tensor_digest
+
+__all__ = ["Recording", "Responses", "Split", "assemble"]
+
+_BLOCK = 32 << 20
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One row of responses per image: B images, N voxels (vertices, channels).
+
+    source     algonauts or table
+    images     the name of each row's image: its file name, or what a table calls it, with folders if it gives them
+    files      where that image lies; None where it is not there
+    values     float32 (B, N), usable voxels only
+    given      bool (B,), True for rows of the data's own test split
+    voxels     int64 (N,), ascending: each voxel's column in the source, left hemisphere first
+    dropped    int64, ascending: the columns that hold NaN or infinity, or are constant over the training rows
+    rois       bool (N,) by name: parts, then groups; none is empty
+    ceiling    float32 (N,), share of variance that can be explained, NaN where unknown; None if there is none
+    notes      what is missing or odd, one line each
+    identity   64 hex digits: the content of images, values, rois and ceiling
+    left       how many of the source's columns are of the left hemisphere; None where nobody knows
+    absent     ROIs that the source names and that have no usable voxel
+    """
+
+    source: str
+    images: tuple[str, ...]
+    files: tuple[Path | None, ...]
+    values: np.ndarray
+    given: np.ndarray
+    voxels: np.ndarray
+    dropped: np.ndarray
+    rois: Mapping[str, np.ndarray]
+    ceiling: np.ndarray | None
+    notes: tuple[str, ...]
+    identity: str
+    left: int | None = None
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split: arrays side by side (hemispheres), (rows, columns) each, and which rows are used."""
+
+    arrays: tuple[np.ndarray, ...]
+    rows: np.ndarray
+    images: tuple[str, ...]
+    files: tuple[Path | None, ...]
+
+    @property
+    def columns(self) -> int:
+        return sum(array.shape[1] for array in self.arrays)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The used rows in order, as float32 (some rows, columns) of about 32 MiB."""
+        step = max(1, _BLOCK // (4 * max(1, self.columns)))
+        for start in range(0, len(self.rows), step):
+            rows = self.rows[start : start + step]
+            with np.errstate(over="ignore"):  # what overflows is infinite, and is dropped for that
+                parts = [array[rows].astype(np.float32, copy=False) for array in self.arrays]
+            yield np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """All that a reader found, before unusable voxels are dropped. Masks and ceiling are over all columns."""
+
+    source: str
+    training: Split
+    test: Split | None
+    rois: Mapping[str, np.ndarray]
+    ceiling: np.ndarray | None
+    notes: Sequence[str]
+    left: int | None = None
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        return (self.training, self.test) if self.test else (self.training,)
+
+
+def assemble(found: Recording, where: Path) -> Responses:
+    """The responses of the usable voxels. Raises DataError if no voxel is usable, or there are too many numbers."""
+    images = tuple(name for split in found.splits for name in split.images)
+    finite, varied = _usable(found)
+    kept = finite & varied
+    if not kept.any():
+        raise DataError(
+            "no-voxel",
+            f"{where}: no voxel of {len(kept)} is usable: {_reasons(finite, varied)}",
+            "Give responses to at least two images that differ",
+        )
+    masks = {name: mask[kept] for name, mask in with_groups(found.rois).items()}
+    rois = {name: mask for name, mask in masks.items() if mask.any()}
+    absent = tuple(name for name in masks if name not in rois)
+    notes = [*found.notes, *_dropped_note(finite, varied), *([f"no voxel in: {', '.join(absent)}"] if absent else [])]
+    values = _gather(found, kept, len(images), where)
+    ceiling = None if found.ceiling is None else found.ceiling[kept]
+    given = np.arange(len(images)) >= len(found.training.images)
+    tensors = {"values": values, "given": given, **{f"roi.{name}": mask for name, mask in rois.items()}}
+    tensors |= {} if ceiling is None else {"ceiling": ceiling}
+    return Responses(
+        source=found.source,
+        images=images,
+        files=tuple(file for split in found.splits for file in split.files),
+        values=values,
+        given=given,
+        voxels=np.flatnonzero(kept),
+        dropped=np.flatnonzero(~kept),
+        rois=rois,
+        ceiling=ceiling,
+        notes=tuple(notes),
+        identity=digest([list(images), tensor_digest(tensors)]),
+        left=found.left,
+        absent=absent,
+    )
+
+
+def _usable(found: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Which columns are finite in all rows, and which vary over the training rows, bool (columns,) both."""
+    finite = np.ones(found.training.columns, bool)
+    constant = np.ones(found.training.columns, bool)
+    first = None
+    for split in found.splits:
+        for block in split.blocks():  # (rows, columns)
+            finite &= np.isfinite(block).all(0)
+            first = block[0].copy() if first is None else first
+            constant &= (block == first).all(0) | (split is not found.training)
+    return finite, ~constant
+
+
+def _gather(found: Recording, kept: np.ndarray, rows: int, where: Path) -> np.ndarray:
+    """The usable columns of all used rows, float32 (B, N), filled block by block."""
+    size = 4 * rows * int(kept.sum())
+    if size > LARGEST:
+        raise DataError(
+            "too-large", f"{where} holds {size / 2**30:.3g} GiB of responses", f"Give at most {LARGEST >> 30} GiB"
+        )
+    values = np.empty((rows, int(kept.sum())), np.float32)
+    done = 0
+    for split in found.splits:
+        for block in split.blocks():
+            values[done : done + len(block)] = block[:, kept]
+            done += len(block)
+    return values
+
+
+def _reasons(finite: np.ndarray, varied: np.ndarray) -> str:
+    counts = {"with NaN or infinity": int((~finite).sum()), "constant": int((finite & ~varied).sum())}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _dropped_note(finite: np.ndarray, varied: np.ndarray) -> list[str]:
+    columns = np.flatnonzero(~(finite & varied)).tolist()
+    told = f"{len(columns)} of {len(finite)} voxels dropped ({_reasons(finite, varied)}): columns {few(columns)}"
+    return [told] if columns else []
