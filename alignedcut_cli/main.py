@@ -18,13 +18,13 @@ from typing import Any
 import typer
 
 from alignedcut_cli import __version__
-from alignedcut_cli.commands import brain, check, color, cut, demo, extract, models, show, status
+from alignedcut_cli.commands import align, brain, check, color, cut, demo, extract, models, show, status
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.options import ConfiguredCommand
 
 __all__ = ["app", "main"]
 
-COMMANDS = (extract, cut, color, brain, status, show, check, models, demo)
+COMMANDS = (extract, brain, align, cut, color, status, show, check, models, demo)
 
 app = typer.Typer(
     name="alignedcut",
@@ -59,7 +59,7 @@ def _print_version(wanted: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", is_eager=True, callback=_print_version, help="Print the version."),
 ) -> None:
-    """See what vision transformers see: extract -> cut -> color, one project directory, one shell command a step."""
+    """See what vision transformers see: extract -> align -> cut -> color, one project directory, one command a step."""
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from alignedcut_cli import options
 from alignedcut_cli.commands.frame import Frame
-from alignedcut_cli.datasets.samples import sample_data, sample_models
+from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
 from alignedcut_cli.errors import AlignedcutError, UsageError
 from alignedcut_cli.output import format_seconds, table
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
@@ -25,7 +25,7 @@ from alignedcut_cli.store.project import KINDS, MACHINE
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "demo"
-SCENES = "scenes"
+SCENES, BRAIN = "scenes", "brain"
 EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
 
 
@@ -46,6 +46,7 @@ def command(
     """
     frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
     _prepare(folder, fresh)
+    _simulate(frame, folder / BRAIN)
     rows, steps = [["command", "seconds"]], []
     for argv in chain(folder, device):
         line = shlex.join(["alignedcut", *argv])
@@ -55,9 +56,12 @@ def command(
         seconds = time.monotonic() - began
         rows.append([line, f"{seconds:.1f}"])
         steps.append({"command": line, "seconds": round(seconds, 1)})
-    pictures = sorted(str(path) for path in (folder / "pictures" / "color").glob("*/sheet-*.png"))
+    drawn = [*(folder / "pictures" / "color").glob("*/sheet-*.png"), *(folder / "pictures" / "align").glob("*/*.png")]
+    pictures = sorted(map(str, drawn))
     total = format_seconds(sum(step["seconds"] for step in steps))
-    text = "\n".join([table(rows), "", f"Done in {total}. Open these pictures (images x layers):", *pictures])
+    text = "\n".join(
+        [table(rows), "", f"Done in {total}. Open these pictures (sheets are images x layers):", *pictures]
+    )
     frame.output.result(text, {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures})
 
 
@@ -66,23 +70,47 @@ def chain(folder: Path, device: str) -> list[list[str]]:
     models = list(sample_models())
     place = ["-p", str(folder)]
     chosen = [] if device == "auto" else ["--device", device]
-    lines = [
-        ["extract", str(folder / SCENES), *(word for model in models for word in ("--model", model)), *place, *chosen]
-    ]
+    wanted = [word for model in models for word in ("--model", model)]
+    lines = [["extract", str(folder / SCENES), *wanted, *place, *chosen]]
     for model in models:
         lines.append(["cut", "--from", f"features/{model}", "--nodes", "4000", *place, *chosen])
         lines.append(["color", "--from", f"cut/{model}", "--nodes", "1500", *place])
+    brain = folder / BRAIN
+    seen = [str(brain / f"{kind}_split" / f"{kind}_images") for kind in ("training", "test")]
+    names = [word for model in models for word in ("--name", f"{model}-brain")]
+    lines.append(["brain", str(brain)])
+    lines.append(["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place, *chosen])
+    sources = [word for model in models for word in ("--from", f"features/{model}-brain")]
+    lines.append(["align", "--brain", str(brain), *sources, "--name", "world", *place, *chosen])
+    joined = [word for model in models for word in ("--from", f"features/{model}")]
+    lines.append(
+        [
+            "cut",
+            *joined,
+            "--space",
+            "aligned",
+            "--align",
+            "world",
+            "--nodes",
+            "4000",
+            "--name",
+            "joint",
+            *place,
+            *chosen,
+        ]
+    )
+    lines.append(["color", "--from", "cut/joint", "--nodes", "1500", *place])
     lines.append(["check", "--exit-code", *place])
     lines.append(["status", *place])
     return lines
 
 
 def _prepare(folder: Path, fresh: bool) -> None:
-    """The project's folder with a copy of the scenes; with `fresh`, without what an earlier demo made."""
+    """The project's folder with the scenes and a simulated brain; with `fresh`, without what an earlier demo made."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:
-        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES):
+        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES, BRAIN):
             remove(folder / name)
     make_folder(folder / MACHINE)
     with disk_errors(folder):
@@ -91,6 +119,26 @@ def _prepare(folder: Path, fresh: bool) -> None:
             copy = folder / SCENES / picture.name
             if not copy.is_file() or copy.read_bytes() != picture.read_bytes():
                 shutil.copyfile(picture, copy)
+
+
+def _simulate(frame: Frame, brain: Path) -> None:
+    """The simulated brain: 800 training and 200 test scenes and the responses to them, made once."""
+    if brain.is_dir():
+        return
+    write_brain = sample_brain()
+    partial = brain.with_name(f".{brain.name}.partial")
+    remove(partial)
+    frame.output.note("simulating a brain that looks at scenes")
+    last = 0
+    with disk_errors(partial), frame.output.progress("simulating", 1000, "scenes") as advance:
+
+        def tick(done: int, total: int) -> None:
+            nonlocal last
+            advance(done - last)
+            last = done
+
+        write_brain(partial, tick=tick)
+        partial.rename(brain)
 
 
 def _run(argv: Sequence[str], quiet: bool) -> None:

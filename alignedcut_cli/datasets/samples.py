@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alignedcut_cli.errors import InputMissingError
 
-__all__ = ["sample_data", "sample_models"]
+__all__ = ["sample_brain", "sample_data", "sample_models"]
 
 
 def sample_data() -> Path:
@@ -25,3 +29,13 @@ def sample_models() -> dict[str, Path]:
     except InputMissingError:
         return {}
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+
+
+def sample_brain() -> Callable[..., Any]:
+    """The function that writes the simulated brain into a folder: `write_brain` of sample_data/make/brain.py."""
+    folder = sample_data()
+    if folder.parent.name == "alignedcut_cli":
+        return importlib.import_module("alignedcut_cli.sample_data.make.brain").write_brain
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    return importlib.import_module("sample_data.make.brain").write_brain

@@ -1,0 +1,259 @@
+"""Channel align: one linear map per slot into a shared space, fitted in closed form and then by gradient (Sec. 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.numerics import Tick, stream
+from alignedcut_cli.core.objective import Losses, Weights, predict, total_loss
+from alignedcut_cli.core.ridge import (
+    Choice,
+    best_rank,
+    choose,
+    ranks_up_to,
+    reduced_rank,
+    smoother,
+    spectrum,
+    stacking_weights,
+)
+from alignedcut_cli.core.scores import r_squared
+
+__all__ = ["LOGGED", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
+
+LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
+_CHOSEN_ON = 2000
+_FLAT = 1e-6
+Draw = Callable[[Tensor, int, torch.Generator], Sequence[Tensor]]
+"""(image rows (b,), m, generator) -> for each slot m tokens (m, D_i) drawn from those images."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an alignment is fitted.
+
+    dim       E aligned channels; None: the ridge start's best rank on held-out images, or the widest slot's width
+    weights   the factors of the loss; `agree` is also how much each slot must predict alone in the ridge start
+    init      a key of STARTS
+    epochs    at most; stopped when none of the last `patience` was the best by held-out R^2
+    batch     images a step
+    nodes     m~ tokens of each slot that the regularisers see in a step
+    rate      Adam's first step, as a share of each tensor's root mean square
+    """
+
+    dim: int | None = None
+    weights: Weights = field(default_factory=Weights)
+    init: str = "ridge"
+    epochs: int = 20
+    patience: int = 4
+    batch: int = 128
+    nodes: int = 100
+    rate: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """transforms W_i (D_i, E), beta (E, N), eps (N,), and how they came about.
+
+    `losses` (steps, 7) holds LOGGED for each step, `heldout` (epochs + 1,) mean held-out R^2 from the start on, `best`
+    the epoch that was kept, `start` the ridge solution's penalty and rank (None for a random start).
+    """
+
+    transforms: list[Tensor]
+    beta: Tensor
+    eps: Tensor
+    losses: Tensor
+    heldout: Tensor
+    best: int
+    start: Choice | None
+
+
+def fit_alignment(
+    pooled: Sequence[Tensor],
+    responses: Tensor,
+    draw: Draw,
+    fit: Tensor,
+    heldout: Tensor,
+    settings: Settings,
+    tick: Tick | None = None,
+) -> Alignment:
+    """W_i, beta and eps that minimise Eq. 10 on the images `fit`, as far as it helps on the images `heldout`.
+
+    `pooled` are the mean tokens (B, D_i) of n slots and `responses` (B, N), float32 on one device, and are not altered;
+    `fit` and `heldout` are disjoint rows (int64). `draw` gives sampled tokens for the regularisers. Each slot is fitted
+    in units of the root mean square of its centred pooled features. `tick` counts steps. The result has the dtype and
+    device of `responses`. Raises NumericsError if the features do not vary.
+    """
+    scales = [_centred_scale(mean[fit]) for mean in pooled]
+    generator = torch.Generator().manual_seed(stream(settings.seed, "align"))
+
+    def nodes_of(rows: Tensor) -> list[Tensor]:
+        drawn = draw(rows, settings.nodes, generator)
+        return [node / scale for node, scale in zip(drawn, scales, strict=True)]
+
+    def pooled_of(rows: Tensor) -> list[Tensor]:
+        return [mean[rows] / scale for mean, scale in zip(pooled, scales, strict=True)]
+
+    started = STARTS[settings.init](pooled_of, nodes_of, responses, fit, heldout, settings)
+    parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
+    aim = responses[heldout]
+
+    def score() -> float:
+        made = predict(pooled_of(heldout), parameters[0].split(widths), parameters[1], parameters[2])
+        return float(r_squared(made, aim).mean())
+
+    def losses_of(rows: Tensor) -> Losses:
+        split = parameters[0].split(widths)
+        return total_loss(
+            pooled_of(rows), nodes_of(rows), responses[rows], split, parameters[1], parameters[2], settings.weights
+        )
+
+    losses, curve, best = _descend(parameters, losses_of, score, fit, generator, settings, tick)
+    fitted = [matrix / scale for matrix, scale in zip(parameters[0].split(widths), scales, strict=True)]
+    return Alignment(fitted, parameters[1], parameters[2], losses, curve, best, started.choice)
+
+
+def _centred_scale(mean: Tensor) -> float:
+    return float((mean - mean.mean(0)).square().mean().sqrt().clamp_min(torch.finfo(mean.dtype).tiny))
+
+
+@dataclass(frozen=True)
+class _Start:
+    """W of all slots (sum of D_i, E), beta (E, N), eps (N,), in the units of training, and the ridge choice."""
+
+    parameters: tuple[Tensor, Tensor, Tensor]
+    choice: Choice | None
+
+
+Rows = Callable[[Tensor], list[Tensor]]
+
+
+def _start_ridge(
+    pooled_of: Rows, nodes_of: Rows, responses: Tensor, fit: Tensor, heldout: Tensor, settings: Settings
+) -> _Start:
+    """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
+
+    With agreement, slots are then weighted by how well they predict held-out images together (`stacking_weights`).
+    The penalty is chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
+    """
+    means = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in pooled_of(fit)]
+
+    def prepared(rows: Tensor) -> list[Tensor]:
+        return [block - torch.outer(block @ mean, mean) for block, mean in zip(pooled_of(rows), means, strict=True)]
+
+    features, eps = prepared(fit), responses[fit].mean(0)
+    centres = [block.mean(0) for block in features]
+    features = [block - centre for block, centre in zip(features, centres, strict=True)]
+    seen = [block - centre for block, centre in zip(prepared(heldout), centres, strict=True)]
+    known, aim = responses[fit] - eps, responses[heldout] - eps
+    few = torch.linspace(0, len(fit) - 1, min(len(fit), _CHOSEN_ON), device=fit.device).long()
+    ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in features))
+    choice = choose([block[few] for block in features], known[few], seen, aim, ranks, settings.weights.agree)
+    spectra = [spectrum(block) for block in features]
+    found = smoother(spectra, choice.alpha, settings.weights.agree)
+    solved = reduced_rank(features, spectra, found, known, ranks[-1])
+    score, rank = best_rank(solved, seen, aim, ranks)
+    kept = [matrix[:, :rank] for matrix in solved.transforms]
+    if settings.weights.agree:
+        each = torch.stack([block @ matrix for block, matrix in zip(seen, kept, strict=True)])  # (n, H, rank)
+        weights = stacking_weights(each, aim @ solved.beta[:rank].T)
+        kept = [matrix * weight for matrix, weight in zip(kept, weights, strict=True)]
+        score = float(r_squared((each * weights[:, None, None]).mean(0) @ solved.beta[:rank], aim).mean())
+    transforms, beta = _balanced(kept, solved.beta[:rank], nodes_of(fit))
+    return _Start((torch.cat(transforms), beta, eps), replace(choice, rank=rank, score=score))
+
+
+def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """W R and R^-1 beta with R = C^(-1/4), C the second moment (E, E) of aligned nodes: W beta stays what it is.
+
+    For orthonormal rows of beta this is the balanced factorisation, in which aligned nodes have the second moment
+    beta beta^T: what gradient descent from small weights tends to. Channels are then scaled to mean square 1 together.
+    """
+    after = torch.cat([node @ matrix for node, matrix in zip(nodes, transforms, strict=True)])  # (n m, E)
+    values, vectors = torch.linalg.eigh((after.T @ after).double() / len(after))
+    values = values.clamp_min(_FLAT * float(values[-1]))
+    scale = values.sqrt().mean().sqrt()
+    turn = ((vectors * (values**-0.25 / scale)) @ vectors.T).to(beta.dtype)
+    back = ((vectors * (values**0.25 * scale)) @ vectors.T).to(beta.dtype)
+    return [matrix @ turn for matrix in transforms], back @ beta
+
+
+def _start_random(
+    pooled_of: Rows, nodes_of: Rows, responses: Tensor, fit: Tensor, heldout: Tensor, settings: Settings
+) -> _Start:
+    """Gaussian W_i and beta, eps the mean response: the paper's way."""
+    generator = torch.Generator().manual_seed(stream(settings.seed, "align", "start"))
+    widths = [block.shape[1] for block in pooled_of(fit[:1])]
+    dim = settings.dim or max(widths)
+    drawn = [torch.randn(width, dim, generator=generator) * width**-0.5 for width in widths]
+    beta = torch.randn(dim, responses.shape[1], generator=generator) * dim**-0.5
+    transforms = torch.cat(drawn).to(responses)
+    scaled, _ = _unit_scale(transforms, beta, nodes_of(fit))
+    return _Start((scaled, beta.to(responses), responses[fit].mean(0)), None)
+
+
+STARTS = {"ridge": _start_ridge, "random": _start_random}
+
+
+def _unit_scale(transforms: Tensor, beta: Tensor, nodes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """W c and beta / c with c such that aligned nodes have mean square 1 over nodes and channels: Y^ is the same."""
+    split = transforms.split([node.shape[1] for node in nodes])
+    squares = torch.stack([(node @ matrix).square().mean() for node, matrix in zip(nodes, split, strict=True)])
+    scale = squares.mean().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
+    return transforms / scale, beta * scale
+
+
+def _descend(
+    parameters: list[Tensor],
+    losses_of: Callable[[Tensor], Losses],
+    score: Callable[[], float],
+    fit: Tensor,
+    generator: torch.Generator,
+    settings: Settings,
+    tick: Tick | None,
+) -> tuple[Tensor, Tensor, int]:
+    """Adam on `parameters`, in place, with early stopping: losses (steps, 7), held-out R^2 (epochs + 1,), best epoch."""
+    sizes = [parameters[0], parameters[1], parameters[2] - parameters[2] + 1]
+    groups = [
+        {"params": [tensor.requires_grad_()], "lr": settings.rate * float(size.detach().square().mean().sqrt())}
+        for tensor, size in zip(parameters, sizes, strict=True)
+    ]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+    steps = -(-len(fit) // settings.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, settings.epochs * steps))
+    logged: list[list[float]] = []
+    curve = [_no_grad(score)]
+    best, kept = 0, [tensor.detach().clone() for tensor in parameters]
+    for epoch in range(1, settings.epochs + 1):
+        order = fit[torch.randperm(len(fit), generator=generator).to(fit.device)]
+        for rows in order.split(settings.batch):
+            found = losses_of(rows)
+            optimiser.zero_grad()
+            found.total.backward()
+            optimiser.step()
+            schedule.step()
+            logged.append(
+                [float(getattr(found, name).detach() if name != "closed" else found.closed) for name in LOGGED]
+            )
+            if tick:
+                tick(1)
+        curve.append(_no_grad(score))
+        if curve[-1] > curve[best]:
+            best = epoch
+            for there, now in zip(kept, parameters, strict=True):
+                there.copy_(now.detach())
+        highest = max(range(1, epoch + 1), key=curve.__getitem__)
+        if epoch - highest >= settings.patience:
+            break
+    for there, now in zip(kept, parameters, strict=True):
+        now.detach_().copy_(there)
+    return torch.tensor(logged).reshape(-1, len(LOGGED)), torch.tensor(curve), best
+
+
+def _no_grad(score: Callable[[], float]) -> float:
+    with torch.no_grad():
+        return score()

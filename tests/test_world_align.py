@@ -1,0 +1,129 @@
+"""Alignment on the small world, whose truth is known: brain scores beside the ceiling, and colours across models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from alignedcut_cli.core.ncut import ncut_nystrom
+from alignedcut_cli.datasets.masks import grid_labels
+from alignedcut_cli.datasets.samples import sample_data
+from sample_data.make.brain import write_brain
+from tests.conftest import Cli
+
+MODELS = ("tiny-clip", "tiny-dino", "tiny-mae")
+SELECTIVE = ("EBA", "FBA", "OFA", "FFA", "OWFA", "VWFA")
+PARTS = {"V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "EBA", "FBA-1", "FBA-2", "OFA", "FFA-1", "FFA-2", "OPA", "PPA",
+         "OWFA", "VWFA-1", "VWFA-2"}  # fmt: skip
+NODES, EIGENVECTORS, ASKED = 4000, 20, 2000
+
+
+@dataclass(frozen=True)
+class World:
+    """A project in which the three models are aligned, and the line that `align` printed as JSON."""
+
+    folder: Path
+    rois: dict[str, dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def world(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    write_brain(folder / "brain")
+    models = [word for model in MODELS for word in ("--model", model)]
+    place = ["-p", str(folder), "-q"]
+    seen = [str(folder / f"brain/{kind}_split/{kind}_images") for kind in ("training", "test")]
+    names = [word for model in MODELS for word in ("--name", f"{model}-brain")]
+    assert cli("extract", *seen, *models, *names, "--tokens", "sample:16", *place).status == 0
+    assert cli("extract", str(sample_data() / "scenes/images"), *models, *place).status == 0
+    sources = [word for model in MODELS for word in ("--from", f"features/{model}-brain")]
+    run = cli("align", "--brain", str(folder / "brain"), *sources, "--name", "world", "--json", *place)
+    assert run.status == 0, run.err
+    return World(folder, {row["roi"]: row for row in json.loads(run.out)["rois"]})
+
+
+def test_every_area_is_predicted_beyond_chance(world: World) -> None:
+    assert set(world.rois) >= PARTS
+    for name in PARTS:
+        assert world.rois[name]["r2.test"] > 0
+        assert world.rois[name]["p"] < 0.01
+
+
+def test_category_selective_areas_reach_most_of_what_can_be_explained(world: World) -> None:
+    shares = {name: round(world.rois[name]["share"], 3) for name in SELECTIVE}
+    print({name: (round(row["r2.test"], 3), round(row["ceiling"], 3)) for name, row in world.rois.items()}, shares)
+    assert min(shares.values()) >= 0.7, shares
+
+
+def labels_of_scenes() -> torch.Tensor:
+    """The category of each patch (images, 144), 0 for background."""
+    masks = [np.array(Image.open(path)) for path in sorted((sample_data() / "scenes/category").glob("*.png"))]
+    return torch.from_numpy(np.stack([grid_labels(mask, (12, 12)).ravel() for mask in masks]))
+
+
+def joint_eigenvectors(world: World, spaces: str, cli: Cli) -> dict[str, torch.Tensor]:
+    """Eigenvectors (layers, images, patches, C) of each model in one joint cut in `aligned` space or of `raw` PCA."""
+    if spaces == "aligned":
+        sources = [word for model in MODELS for word in ("--from", f"features/{model}")]
+        options = ["--space", "aligned", "--align", "world", "--nodes", str(NODES), "--name", "joint"]
+        assert cli("cut", *sources, *options, "-p", str(world.folder), "-q").status == 0
+        vectors = torch.from_numpy(load_file(world.folder / "cut/joint.safetensors")["eigenvectors"])
+    else:
+        rows = torch.cat([reduced for model in MODELS for reduced in raw_by_pca(world.folder / "features" / model)])
+        vectors = ncut_nystrom(lambda a, b: rows[a:b], len(rows), EIGENVECTORS, nodes=NODES).eigenvectors
+    vectors = vectors.reshape(len(MODELS), 6, 64, 145, EIGENVECTORS)[:, :, :, 1:]
+    return dict(zip(MODELS, vectors, strict=True))
+
+
+def raw_by_pca(folder: Path, width: int = 96) -> list[torch.Tensor]:
+    """Each layer's tokens (nodes, width) in its own principal components, largest first."""
+    found = []
+    for layer in range(6):
+        blocks = [load_file(path)[f"tokens.{layer:02d}"] for path in sorted(folder.glob("*.safetensors"))]
+        tokens = torch.from_numpy(np.concatenate(blocks)).float().flatten(0, 1)
+        found.append(tokens @ torch.linalg.eigh(torch.cov(tokens.T)).eigenvectors.flip(1)[:, :width])
+    return found
+
+
+def same_category(vectors: dict[str, torch.Tensor], labels: torch.Tensor, one: str, other: str) -> tuple[float, float]:
+    """Of foreground nodes of the last three layers of `one`: how often the nearest node of `other`'s has their category.
+
+    With it the share when the nearest *foreground* node is asked. Nodes of the same image are left out.
+    """
+    left, right = (vectors[model][3:].reshape(-1, EIGENVECTORS) for model in (one, other))
+    truth, image = labels.flatten().repeat(3), torch.arange(64).repeat_interleave(144).repeat(3)
+    asked = (truth > 0).nonzero().flatten()
+    asked = asked[torch.randperm(len(asked), generator=torch.Generator().manual_seed(0))[:ASKED]]
+    apart = torch.cdist(left[asked], right)
+    apart[image[asked][:, None] == image[None]] = torch.inf
+    nearest = truth[apart.argmin(1)] == truth[asked]
+    apart[:, truth == 0] = torch.inf
+    among_objects = truth[apart.argmin(1)] == truth[asked]
+    return float(nearest.float().mean()), float(among_objects.float().mean())
+
+
+def chance(labels: torch.Tensor) -> tuple[float, float]:
+    """The same two shares for a node drawn at random."""
+    shares = torch.bincount(labels.flatten())[1:].double()
+    return float((shares**2).sum() / shares.sum() / labels.numel()), float((shares**2).sum() / shares.sum() ** 2)
+
+
+def test_the_same_objects_are_neighbours_across_models(world: World, cli: Cli) -> None:
+    labels = labels_of_scenes()
+    raw, aligned = (joint_eigenvectors(world, space, cli) for space in ("raw", "aligned"))
+    by_chance = chance(labels)
+    print("chance", by_chance)
+    for one, other in (("tiny-clip", "tiny-dino"), ("tiny-dino", "tiny-clip"), ("tiny-clip", "tiny-mae")):
+        before, after = same_category(raw, labels, one, other), same_category(aligned, labels, one, other)
+        print(one, "to", other, "raw", before, "aligned", after)
+        if {one, other} == {"tiny-clip", "tiny-dino"}:
+            assert after[0] > 2 * before[0]
+            assert after[0] > 3 * by_chance[0]
+            assert after[1] > by_chance[1]
