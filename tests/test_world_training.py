@@ -8,7 +8,7 @@ import torch
 from sample_data.make import train as training
 from sample_data.make.augment import colour_jitter, normalise, views
 from sample_data.make.networks import NETWORKS, build, save_network
-from sample_data.make.objective_dino import even_out
+from sample_data.make.objective_dino import even_out, pool_alike
 from sample_data.make.scenes import VOCABULARY
 
 
@@ -44,6 +44,26 @@ def test_even_out_balances():
     shares = even_out(torch.randn(200, 10, generator=torch.Generator().manual_seed(0)), 0.5, rounds=30)
     assert torch.allclose(shares.sum(1), torch.ones(200))
     assert torch.allclose(shares.sum(0), torch.full((10,), 20.0), rtol=0.02)
+
+
+def test_patches_that_look_alike_share_their_mean():
+    """Of two far groups of tokens, each token becomes the mean of its own, wherever it stands."""
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(12) % 3 == 0
+    tokens = torch.where(group[:, None], 5.0, -5.0) + 0.1 * torch.randn(2, 12, 8, generator=generator)
+    pooled = pool_alike(tokens, 0.02)
+    for kind in (group, ~group):
+        assert torch.allclose(
+            pooled[:, kind], tokens[:, kind].mean(1, keepdim=True).expand_as(pooled[:, kind]), atol=0.02
+        )
+    order = torch.randperm(12, generator=generator)
+    assert torch.allclose(pool_alike(tokens[:, order], 0.02), pooled[:, order], atol=1e-5)
+
+
+def test_hidden_patches_are_40_to_70_percent():
+    objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
+    shares = objective._hide(200).float().mean(1)
+    assert 0.4 <= shares.min() < 0.45 and 0.65 < shares.max() <= 0.7 + 1 / 49
 
 
 def test_jitter_of_no_strength_changes_nothing(images):

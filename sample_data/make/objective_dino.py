@@ -1,7 +1,8 @@
 """tiny-dino: a student predicts what its own slow average says of other views and of masked patches.
 
 The class-token loss is DINO's, the loss of patches iBOT's, the assignments are evened out by Sinkhorn-Knopp and
-the class tokens spread by KoLeo, as in DINOv2. No label is used.
+the class tokens spread by KoLeo, as in DINOv2. What the average says of a patch it says of the patches that look alike
+in that view, so that the parts of an object share a target, close to SelfPatch (Yun et al. 2022). No label is used.
 """
 
 import copy
@@ -15,10 +16,11 @@ from torch.nn import functional as F
 from .augment import colour_jitter, normalise, views
 from .networks import NETWORKS, assemble, embed_patches, run_blocks
 
-__all__ = ["DistilObjective", "even_out"]
+__all__ = ["DistilObjective", "even_out", "pool_alike"]
 
 GLOBAL, LOCAL = 56, 32
-CLASS_HEAT, PATCH_HEAT = 0.02, 0.03
+CLASS_HEAT, PATCH_HEAT, ALIKE_HEAT = 0.02, 0.03, 0.1
+CLASSES, PARTS = 96, 128
 _GRID = GLOBAL // 8
 
 
@@ -29,6 +31,16 @@ def even_out(scores: Tensor, temperature: float, rounds: int = 3) -> Tensor:
         shares = shares / shares.sum(0, keepdim=True)
         shares = shares / shares.sum(1, keepdim=True)
     return shares
+
+
+def pool_alike(tokens: Tensor, temperature: float) -> Tensor:
+    """Each token's mean over its image (B, P, D), weighted by softmax(cosine / temperature), as float32.
+
+    The image's mean token is taken off before the cosines, not before the mean: what all patches share says nothing of
+    which belong together.
+    """
+    unit = F.normalize(tokens - tokens.mean(1, keepdim=True), dim=-1)
+    return (unit @ unit.mT / temperature).softmax(-1) @ tokens
 
 
 class Head(nn.Module):
@@ -67,7 +79,7 @@ class DistilObjective(nn.Module):
     def __init__(self, network: VisionTransformer, generator: torch.Generator) -> None:
         super().__init__()
         self.network, self.generator = network, generator
-        self.heads = nn.ModuleList(Head(network.embed_dim, prototypes) for prototypes in (96, 384))
+        self.heads = nn.ModuleList(Head(network.embed_dim, prototypes) for prototypes in (CLASSES, PARTS))
         self.blank = nn.Parameter(torch.randn(1, 1, network.embed_dim) * 0.02)
         self.teacher = copy.deepcopy(nn.ModuleList([self.network, self.heads])).requires_grad_(False)
 
@@ -84,11 +96,13 @@ class DistilObjective(nn.Module):
         return normalise(colour_jitter(crops, 0.25, self.generator), spec["mean"], spec["std"])
 
     def _hide(self, count: int) -> Tensor:
-        """Which patches are masked, bool (count, P): a smooth random blob of 30 to 60 percent of each view."""
-        field = F.interpolate(torch.rand(count, 1, 4, 4, generator=self.generator), _GRID, mode="bilinear")
-        field = field.flatten(1) + 0.25 * torch.rand(count, _GRID**2, generator=self.generator)
-        share = 0.3 + 0.3 * torch.rand(count, 1, generator=self.generator)
-        return field.argsort(1).argsort(1) < share * _GRID**2
+        """Which patches are masked, bool (count, P): 40 to 70 percent of each view, scattered.
+
+        Scattered, since a connected mask as large as an object leaves nothing to guess it from.
+        """
+        order = torch.rand(count, _GRID**2, generator=self.generator).argsort(1)
+        share = 0.4 + 0.3 * torch.rand(count, 1, generator=self.generator)
+        return order < share * _GRID**2
 
     def forward(self, images: Tensor, captions: Tensor, progress: float) -> tuple[Tensor, dict[str, float]]:
         """The loss of images (B, 3, 96, 96) in 0..1 and what to log; the captions are not looked at."""
@@ -99,7 +113,8 @@ class DistilObjective(nn.Module):
         with torch.no_grad():
             summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, both, corner)))
             first, second = even_out(teacher_class(summary), CLASS_HEAT).chunk(2)
-            aim = even_out(teacher_patch(tokens[: len(images)]).flatten(0, 1), PATCH_HEAT)
+            alike = pool_alike(tokens[: len(images)], ALIKE_HEAT)
+            aim = even_out(teacher_patch(alike).flatten(0, 1), PATCH_HEAT)
         masked = assemble(self.network, self._masked(self._colour(crop), corner, hidden))
         summary, tokens = run_blocks(self.network, masked)
         small = embed_patches(self.network, self._view(images, LOCAL, (0.3, 0.55)), self._corner(LOCAL))

@@ -25,8 +25,8 @@ from .probe import compare
 __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
-    "tiny-clip": {"objective": CaptionObjective, "steps": 2200, "batch": 32, "rate": 1e-3, "decay": 0.05},
-    "tiny-dino": {"objective": DistilObjective, "steps": 3600, "batch": 24, "rate": 1.5e-3, "decay": 0.04},
+    "tiny-clip": {"objective": CaptionObjective, "steps": 9000, "batch": 32, "rate": 1e-3, "decay": 0.05},
+    "tiny-dino": {"objective": DistilObjective, "steps": 5000, "batch": 24, "rate": 1.5e-3, "decay": 0.04},
     "tiny-mae": {"objective": MaskedObjective, "steps": 1400, "batch": 32, "rate": 1.5e-3, "decay": 0.05},
 }
 EASY, HARD = 8000, 16000
