@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.main import main
 from sample_data.make.brain import write_brain
 
@@ -110,6 +111,19 @@ def brain_table(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [",".join([name, *(f"{value:.6f}" for value in draws.standard_normal(6))]) for name in names]
     path.write_text("\n".join(["image,a,b,c,d,e,f", *lines]) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def brain_study(brain_folder: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with features/seen (4 tokens an image of the subject's) and features/scenes (all of 3 scenes). Read only."""
+    project = tmp_path_factory.mktemp("brain-study") / "study"
+    model = ["-m", TINY, "--weights", tiny_weights, "--image-size", 64, "-p", project, "-q"]
+    scenes = sorted((sample_data() / "scenes" / "images").iterdir())[:3]
+    assert (
+        main([str(word) for word in ("extract", brain_folder, *model, "--tokens", "sample:4", "--name", "seen")]) == 0
+    )
+    assert main([str(word) for word in ("extract", *scenes, *model, "--name", "scenes")]) == 0
+    return project
 
 
 @pytest.fixture

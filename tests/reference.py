@@ -49,6 +49,76 @@ def assert_same_subspace(left: Tensor, right: Tensor, tolerance: float) -> None:
     assert distance <= tolerance, f"subspaces differ by {distance:.2e}, allowed {tolerance:.0e}"
 
 
+def top_projector_of(matrix: Tensor, count: int) -> Tensor:
+    """X X^T of the top `count` eigenvectors of symmetric `matrix` (m, m), differentiable where eigenvalues differ."""
+    kept = torch.linalg.eigh(matrix)[1][:, -count:]
+    return kept @ kept.T
+
+
+def affinity_projector(nodes: Tensor, count: int) -> Tensor:
+    """X X^T (m, m) of the top `count` eigenvectors of D^-1/2 A D^-1/2 (Eq. 3), D a matrix as written."""
+    matrix = dense_affinity(nodes)
+    root = torch.diag(matrix.sum(1) ** -0.5)
+    return top_projector_of(root @ matrix @ root, count)
+
+
+def align_terms(
+    tokens: list[Tensor],
+    nodes: list[Tensor],
+    responses: Tensor,
+    transforms: list[Tensor],
+    beta: Tensor,
+    eps: Tensor,
+    count: int = 6,
+) -> dict[str, Tensor]:
+    """Eq. 2 and 6 to 9 as written, from all tokens (B, P, D_i) and the nodes (m, D_i) that the regularisers see.
+
+    And the agreement of slots: one minus the cosine of a slot's centred image means and those of all slots together.
+    """
+    shared = sum(block @ matrix for block, matrix in zip(tokens, transforms, strict=True)) / len(tokens)  # (B, P, E)
+    predicted = shared.mean(1) @ beta + eps  # (B, N)
+    eigen = []
+    for before, matrix in zip(nodes, transforms, strict=True):
+        difference = affinity_projector(before, count) - affinity_projector(before @ matrix, count)
+        eigen.append(((difference * torch.exp(-dense_affinity(before))) ** 2).sum() ** 0.5)
+    after = torch.cat([block @ matrix for block, matrix in zip(nodes, transforms, strict=True)])  # (n m, E)
+    middle = after.mean(0)
+    covariance = sum(torch.outer(row - middle, row - middle) for row in after) / (len(after) - 1)  # (E, E)
+    off_diagonal = covariance - torch.diag(torch.diag(covariance))
+    alone = [(block @ matrix).mean(1) for block, matrix in zip(tokens, transforms, strict=True)]  # (B, E) each
+    alone = [mean - mean.mean(0) for mean in alone]
+    common = sum(alone) / len(alone)
+    return {
+        "brain": (responses - predicted).abs().sum() / responses.numel(),
+        "eigen": torch.stack(eigen).mean(),
+        "zero": middle.abs().mean(),
+        "cov": (off_diagonal**2).sum() / after.shape[1],
+        "agree": sum(1 - (mean * common).sum() / (mean.norm() * common.norm()) for mean in alone) / len(alone),
+    }
+
+
+def ridge_objective(
+    features: list[Tensor], maps: list[Tensor], responses: Tensor, alpha: float, agree: float
+) -> Tensor:
+    """|Y - 1/n sum_i X_i B_i|^2 + agree/n sum_i |Y - X_i B_i|^2 + alpha/n sum_i |B_i|^2 for any maps B_i (D_i, N)."""
+    alone = [block @ matrix for block, matrix in zip(features, maps, strict=True)]
+    together = sum(alone) / len(alone)
+    return (
+        (responses - together).square().sum()
+        + agree / len(alone) * sum((responses - made).square().sum() for made in alone)
+        + alpha / len(alone) * sum(matrix.square().sum() for matrix in maps)
+    )
+
+
+def agreeing_ridge(features: list[Tensor], responses: Tensor, alpha: float, agree: float) -> list[Tensor]:
+    """The B_i (D_i, N) that minimise `ridge_objective`, by its normal equations over the stacked maps."""
+    count, stacked = len(features), torch.cat(features, 1)
+    own = torch.block_diag(*(block.T @ block for block in features))
+    hessian = stacked.T @ stacked / count**2 + (agree * own + alpha * torch.eye(len(own), dtype=own.dtype)) / count
+    found = torch.linalg.solve(hessian, (1 + agree) / count * stacked.T @ responses)
+    return list(found.split([block.shape[1] for block in features]))
+
+
 def clusters(nodes: int, width: int = 48, groups: int = 8, seed: int = 0, spread: float = 0.6) -> Tensor:
     """Made-up features (M, D) float32 in clusters, and so with a gap after `groups` eigenvalues."""
     generator = torch.Generator().manual_seed(seed)

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from alignedcut_cli.commands import demo
+from alignedcut_cli.commands import align, demo
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
-from alignedcut_cli.main import COMMANDS, app
+from alignedcut_cli.main import COMMANDS, app, main
+from tests.aligning import responses_to, write_csv
 from tests.conftest import Cli
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-FEW = 1
+FEW, RATED = 1, 20
 CHAIN = [module for module in COMMANDS if module.NAME != "demo"]
 
 
@@ -34,9 +35,24 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     return folder
 
 
-def copy_scenes(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def aligning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Path:
+    """Where the examples of align run: a subject, responses to enough scenes, and a project with the features of both."""
+    folder = tmp_path_factory.mktemp("aligning")
+    shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
+    copy_scenes(folder / "photos", RATED)
+    names = sorted(path.name for path in (folder / "photos").iterdir())
+    write_csv(folder / "responses.csv", names, responses_to(names))
+    place = ("--tokens", "sample:4", "-p", str(folder / "study"), "-q")
+    models = ("--model", "tiny-clip", "--model", "tiny-mae", "--name", "brain-clip", "--name", "brain-mae")
+    assert main(["extract", str(folder / "algonauts"), *models, *place]) == 0
+    assert main(["extract", str(folder / "photos"), "--model", "tiny-clip", *place]) == 0
+    return folder
+
+
+def copy_scenes(folder: Path, count: int = FEW) -> None:
     folder.mkdir(parents=True)
-    for path in sorted((sample_data() / "scenes" / "images").iterdir())[:FEW]:
+    for path in sorted((sample_data() / "scenes" / "images").iterdir())[:count]:
         shutil.copy(path, folder)
 
 
@@ -56,9 +72,9 @@ def run_line(cli: Cli, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("module", CHAIN, ids=lambda module: module.NAME)
 def test_the_examples_of_the_help_run(
-    module: object, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+    module: object, cli: Cli, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(request.getfixturevalue("aligning" if module is align else "workplace"))
     examples = module.EXAMPLES  # type: ignore[attr-defined]
     assert len(examples) >= 2
     for line in examples:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.projector import normalised_affinity, top_projector
 
 __all__ = [
@@ -76,8 +77,10 @@ def eigen_loss(before: Sequence[Tensor], after: Tensor, count: int = EIGENVECTOR
 
     `before` holds each slot's own features (m, D_i), which carry no gradient, `after` the transformed ones (n, m, E).
     X are the top c = `count` eigenvectors of the slot's normalised affinity. A slot whose c-th gap is closed, before or
-    after, has no such projector: it is left out of the mean.
+    after, has no such projector: it is left out of the mean. Raises NumericsError for c nodes or fewer.
     """
+    if after.shape[1] <= count:
+        raise NumericsError(f"the eigen-constraint needs more than {count} tokens a step, there are {after.shape[1]}")
     with torch.no_grad():
         graphs = [normalised_affinity(features) for features in before]
         target, is_open = top_projector(torch.stack([normal for normal, _ in graphs]), count)  # (n, m, m), (n,)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.numerics import Tick, stream
+from alignedcut_cli.core.numerics import NumericsError, Tick, stream
 from alignedcut_cli.core.objective import Losses, Weights, predict, total_loss
 from alignedcut_cli.core.ridge import (
     Choice,
@@ -118,7 +118,11 @@ def fit_alignment(
 
 
 def _centred_scale(mean: Tensor) -> float:
-    return float((mean - mean.mean(0)).square().mean().sqrt().clamp_min(torch.finfo(mean.dtype).tiny))
+    """Root mean square of centred features (B, D). Raises NumericsError if they are the same for all images."""
+    centred = mean - mean.mean(0)
+    if float(centred.abs().max()) <= 8 * torch.finfo(mean.dtype).eps * float(mean.abs().max()):
+        raise NumericsError(f"the features of a slot of {mean.shape[1]} channels are the same for all images")
+    return float(centred.square().mean().sqrt())
 
 
 @dataclass(frozen=True)
@@ -140,16 +144,16 @@ def _start_ridge(
     With agreement, slots are then weighted by how well they predict held-out images together (`stacking_weights`).
     The penalty is chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
     """
-    means = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in pooled_of(fit)]
-
-    def prepared(rows: Tensor) -> list[Tensor]:
-        return [block - torch.outer(block @ mean, mean) for block, mean in zip(pooled_of(rows), means, strict=True)]
-
-    features, eps = prepared(fit), responses[fit].mean(0)
-    centres = [block.mean(0) for block in features]
-    features = [block - centre for block, centre in zip(features, centres, strict=True)]
-    seen = [block - centre for block, centre in zip(prepared(heldout), centres, strict=True)]
-    known, aim = responses[fit] - eps, responses[heldout] - eps
+    features, seen = pooled_of(fit), pooled_of(heldout)
+    for block, other in zip(features, seen, strict=True):
+        mean = torch.nn.functional.normalize(block.mean(0), dim=0)
+        for part in (other, block):
+            part -= torch.outer(part @ mean, mean)
+        centre = block.mean(0)
+        block -= centre
+        other -= centre
+    eps = responses[fit].mean(0)
+    known, aim = responses[fit].sub_(eps), responses[heldout] - eps
     few = torch.linspace(0, len(fit) - 1, min(len(fit), _CHOSEN_ON), device=fit.device).long()
     ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in features))
     choice = choose([block[few] for block in features], known[few], seen, aim, ranks, settings.weights.agree)

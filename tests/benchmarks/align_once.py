@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.objective import predict
+from alignedcut_cli.core.objective import Weights, predict
 from alignedcut_cli.core.ridge import ALPHAS
 from alignedcut_cli.core.scores import r_squared
 from alignedcut_cli.core.train import Draw, Settings, fit_alignment
@@ -144,7 +144,7 @@ def run(folder: Path, device: torch.device, epochs: int) -> dict[str, object]:
     """Fit, test and measure."""
     shape, best = read_shape(folder)
     fit, heldout, test = parts(shape.images)
-    settings = Settings(dim=shape.width, epochs=epochs)
+    settings = Settings(dim=shape.width, weights=Weights(agree=0.3), epochs=epochs)
     speed = gemm_speed(device)
     watch, libraries = Watch(device, -(-len(fit) // settings.batch)), peak_bytes("RssFile")
     watch.mark("begin")
