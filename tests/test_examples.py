@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import shlex
@@ -15,6 +16,7 @@ from alignedcut_cli.commands import align, demo
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
 from alignedcut_cli.main import COMMANDS, app, main
+from sample_data.make.brain import write_brain
 from tests.aligning import responses_to, write_csv
 from tests.conftest import Cli
 
@@ -98,15 +100,16 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     small = tmp_path / "data"
     copy_scenes(small / "scenes" / "images")
     monkeypatch.setattr(demo, "sample_data", lambda: small)
+    monkeypatch.setattr(demo, "sample_brain", lambda: functools.partial(write_brain, training=60, test=20))
     monkeypatch.chdir(tmp_path)
     first = cli("demo")
     assert first.status == 0, first.err
     for argv in demo.chain(Path("alignedcut-demo"), "auto"):
         assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
-    assert first.out.count("sheet-") == len(sample_models())
+    assert first.out.count("sheet-") == 2 * len(sample_models())
     second = cli("demo", "--json")
     assert second.status == 0
-    assert second.err.count("is up to date") == 3 * len(sample_models())
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 3
     assert all(Path(path).is_file() for path in second.object["pictures"])
     assert cli("demo", "--fresh", "-q", "--json").object["pictures"] == second.object["pictures"]
 
