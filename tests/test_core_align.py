@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -23,7 +25,7 @@ from alignedcut_cli.core.objective import (
     zero_loss,
 )
 from alignedcut_cli.core.projector import normalised_affinity, top_projector
-from alignedcut_cli.core.ridge import ranks_up_to, reduced_rank, smoother, spectrum, stacking_weights
+from alignedcut_cli.core.ridge import ALPHAS, ranks_up_to, reduced_rank, smoother, spectrum, stacking_weights
 from alignedcut_cli.core.scores import r_squared
 from alignedcut_cli.core.train import LOGGED, STARTS, Alignment, Draw, Settings, fit_alignment
 from tests.reference import affinity_projector, align_terms, dense_affinity, top_projector_of
@@ -416,10 +418,25 @@ def ridge_maps(study: Study, alpha: float, rank: int, agree: float) -> list[Tens
     spectra = [spectrum(block) for block in features]
     fit = reduced_rank(features, spectra, smoother(spectra, alpha, agree), known, rank)
     maps = [matrix @ fit.beta for matrix in fit.transforms]
-    weights = torch.ones(len(maps)).double()
-    if agree:
-        weights = stacking_weights(torch.stack([block @ matrix for block, matrix in zip(seen, maps, strict=True)]), aim)
-    return [weight * plane @ matrix for weight, plane, matrix in zip(weights, planes, maps, strict=True)]
+    if not agree:
+        return [plane @ matrix for plane, matrix in zip(planes, maps, strict=True)]
+    weights = stacking_weights(torch.stack([block @ matrix for block, matrix in zip(seen, maps, strict=True)]), aim)
+    scaled = [weight * matrix for weight, matrix in zip(weights, fit.transforms, strict=True)]
+    beta = best_read_out(pooled_nodes(features, scaled), known, pooled_nodes(seen, scaled), aim)
+    return [plane @ matrix @ beta for plane, matrix in zip(planes, scaled, strict=True)]
+
+
+def pooled_nodes(features: list[torch.Tensor], transforms: list[torch.Tensor]) -> np.ndarray:
+    return sum(x @ w for x, w in zip(features, transforms, strict=True)).numpy() / len(features)
+
+
+def best_read_out(nodes: np.ndarray, known: torch.Tensor, seen: np.ndarray, aim: torch.Tensor) -> torch.Tensor:
+    """The ridge regression of responses on aligned channels, of scikit-learn, with the best penalty on held-out images."""
+    values = np.linalg.eigvalsh(nodes.T @ nodes)
+    unit = values[values > 1e-6 * values[-1]].mean()
+    fits = [Ridge(alpha=alpha * unit, fit_intercept=False).fit(nodes, known.numpy()) for alpha in ALPHAS]
+    scores = [r2_score(aim.numpy(), fit.predict(seen)) for fit in fits]
+    return torch.from_numpy(fits[int(np.argmax(scores))].coef_.T)
 
 
 @pytest.mark.parametrize("agree", [0.0, 0.3])

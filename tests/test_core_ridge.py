@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.metrics import r2_score
 from torch import Tensor
 
 from alignedcut_cli.core.numerics import NumericsError
@@ -14,6 +16,7 @@ from alignedcut_cli.core.ridge import (
     best_rank,
     choose,
     ranks_up_to,
+    read_out,
     reduced_rank,
     smoother,
     spectrum,
@@ -256,6 +259,24 @@ def planted(noise: float, rank: int = 4) -> tuple[list[Tensor], Tensor, list[Ten
     features = [block - block[:120].mean(0) for block in features]
     responses = responses - responses[:120].mean(0)
     return [block[:120] for block in features], responses[:120], [block[120:] for block in features], responses[120:]
+
+
+@pytest.mark.parametrize(("images", "channels"), [(40, 6), (5, 9)])
+def test_the_read_out_is_the_best_ridge_regression_of_scikit_learn(images: int, channels: int) -> None:
+    draws = np.random.default_rng(images)
+    nodes, truth = draws.normal(size=(images + 20, channels)), draws.normal(size=(channels, 7))
+    responses = nodes @ truth + 2 * draws.normal(size=(images + 20, 7))
+    known, seen = slice(images), slice(images, None)
+    values = np.linalg.eigvalsh(nodes[known].T @ nodes[known])
+    unit = values[values > 1e-6 * values[-1]].mean()
+    fits = [
+        SklearnRidge(alpha=alpha * unit, fit_intercept=False).fit(nodes[known], responses[known]) for alpha in ALPHAS
+    ]
+    reached = [r2_score(responses[seen], fit.predict(nodes[seen])) for fit in fits]
+    parts = [torch.from_numpy(part) for part in (nodes[known], responses[known], nodes[seen], responses[seen])]
+    beta, score = read_out(*parts)
+    assert score == pytest.approx(max(reached))
+    np.testing.assert_allclose(beta.numpy(), fits[int(np.argmax(reached))].coef_.T, atol=1e-9)
 
 
 def test_noise_asks_for_a_larger_penalty() -> None:

@@ -19,7 +19,9 @@ __all__ = [
     "Spectrum",
     "best_rank",
     "choose",
+    "mean_nodes",
     "ranks_up_to",
+    "read_out",
     "reduced_rank",
     "smoother",
     "spectrum",
@@ -172,13 +174,18 @@ def choose(
 
 def best_rank(fit: Ridge, heldout: Sequence[Tensor], aim: Tensor, ranks: Sequence[int]) -> tuple[float, int]:
     """The best mean R^2 on held-out images over ascending `ranks`, and that rank (the smaller of equals)."""
-    mean = heldout[0] @ fit.transforms[0]
-    for block, matrix in zip(heldout[1:], fit.transforms[1:], strict=True):
-        mean.addmm_(block, matrix)
-    mean /= len(heldout)
+    mean = mean_nodes(heldout, fit.transforms)
     scores = {rank: float(r_squared(mean[:, :rank] @ fit.beta[:rank], aim).mean()) for rank in ranks}
     best = max(scores, key=scores.__getitem__)
     return scores[best], best
+
+
+def mean_nodes(features: Sequence[Tensor], transforms: Sequence[Tensor]) -> Tensor:
+    """1/n sum_i X_i W_i, the mean of n slots' pooled aligned nodes: (B, E)."""
+    mean = features[0] @ transforms[0]
+    for block, matrix in zip(features[1:], transforms[1:], strict=True):
+        mean.addmm_(block, matrix)
+    return mean / len(features)
 
 
 def stacking_weights(each: Tensor, target: Tensor, least: float = 0.05) -> Tensor:
@@ -196,6 +203,26 @@ def stacking_weights(each: Tensor, target: Tensor, least: float = 0.05) -> Tenso
     if not float(weights.sum()) > 0:
         return torch.ones(len(each), dtype=each.dtype, device=each.device)
     return weights.clamp_min(least * float(weights.mean())).to(each)
+
+
+def read_out(
+    nodes: Tensor, responses: Tensor, heldout: Tensor, aim: Tensor, alphas: Sequence[float] = ALPHAS
+) -> tuple[Tensor, float]:
+    """beta (E, N) that minimises |Y - Z beta|^2 + alpha |beta|^2 for aligned channels Z (B, E), and its held-out R^2.
+
+    The penalty is the one with the best mean R^2 on `heldout` (H, E) and `aim` (H, N), over `alphas` in units of the
+    mean eigenvalue of Z^T Z. Y (B, N) and Z are centred. Work: B E (E + N) and H E N a penalty. Raises NumericsError if
+    Z is zero.
+    """
+    values, vectors = _positive(nodes.T @ nodes)  # (e,), (E, e)
+    coordinates = vectors.T @ (nodes.T @ responses)  # (e, N)
+    seen, best, score = heldout @ vectors, 0.0, -float("inf")
+    for alpha in alphas:
+        shrunk = seen / (values + alpha * values.mean())
+        if (found := float(r_squared(shrunk @ coordinates, aim).mean())) > score:
+            best, score = alpha, found
+    coordinates /= (values + best * values.mean())[:, None]
+    return vectors @ coordinates, score
 
 
 def ranks_up_to(largest: int) -> list[int]:

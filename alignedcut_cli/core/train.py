@@ -14,7 +14,9 @@ from alignedcut_cli.core.ridge import (
     Choice,
     best_rank,
     choose,
+    mean_nodes,
     ranks_up_to,
+    read_out,
     reduced_rank,
     smoother,
     spectrum,
@@ -141,7 +143,8 @@ def _start_ridge(
 ) -> _Start:
     """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
 
-    With agreement, slots are then weighted by how well they predict held-out images together (`stacking_weights`).
+    With agreement, where every slot predicts alone, slots are then weighted by how well they predict held-out images
+    together (`stacking_weights`), and beta is fitted anew to their mean (`read_out`).
     The penalty is chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
     """
     features, seen = pooled_of(fit), pooled_of(heldout)
@@ -161,13 +164,13 @@ def _start_ridge(
     found = smoother(spectra, choice.alpha, settings.weights.agree)
     solved = reduced_rank(features, spectra, found, known, ranks[-1])
     score, rank = best_rank(solved, seen, aim, ranks)
-    kept = [matrix[:, :rank] for matrix in solved.transforms]
+    kept, beta = [matrix[:, :rank] for matrix in solved.transforms], solved.beta[:rank]
     if settings.weights.agree:
         each = torch.stack([block @ matrix for block, matrix in zip(seen, kept, strict=True)])  # (n, H, rank)
-        weights = stacking_weights(each, aim @ solved.beta[:rank].T)
+        weights = stacking_weights(each, aim @ beta.T)
         kept = [matrix * weight for matrix, weight in zip(kept, weights, strict=True)]
-        score = float(r_squared((each * weights[:, None, None]).mean(0) @ solved.beta[:rank], aim).mean())
-    transforms, beta = _balanced(kept, solved.beta[:rank], nodes_of(fit))
+        beta, score = read_out(mean_nodes(features, kept), known, mean_nodes(seen, kept), aim)
+    transforms, beta = _balanced(kept, beta, nodes_of(fit))
     return _Start((torch.cat(transforms), beta, eps), replace(choice, rank=rank, score=score))
 
 
