@@ -234,10 +234,10 @@ def _measure(
 
 def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:
     """Draw, if wanted, and say what came."""
-    from alignedcut_cli.commands.concepts_result import tables
+    from alignedcut_cli.commands.concepts_result import read, tables
 
     path = frame.project.path("concepts", header.name)
-    _, arrays = load_tensors(path)
+    _, arrays = read(path)
     found = tables(header, arrays)
     lines = [str(path)]
     result: dict[str, Any] = {"schema": "alignedcut.concepts/1", **frame.artifact_object(header, made=made)}

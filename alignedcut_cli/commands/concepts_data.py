@@ -83,6 +83,7 @@ class Readout:
 
 
 def readout_of(plan: Plan) -> Readout:
+    """The read-out of a plan's align artifact; areas without a voxel are left out."""
     layout = read_layout(plan.alignment.path)
     beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
     membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from alignedcut_cli.commands.color import Photos, plain
+from alignedcut_cli.commands.concepts_plan import Pixel
 from alignedcut_cli.commands.concepts_result import as_csv, tables
 from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, group_figure
@@ -49,7 +50,7 @@ def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int,
     photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
     if "contrast" in arrays:
         _draw_groups(header, arrays, folder)
-    for pixel in range(len(arrays.get("separation", ()))):
+    for pixel in range(len(arrays.get("similarity", ()))):
         _draw_pixel(header, arrays, folder, pixel, shown, photo)
     slots = header.axes["S"]["slots"]
     with frame.output.progress("drawing concepts", len(slots), "slots") as advance:
@@ -112,7 +113,8 @@ def _draw_pixel(header: Header, arrays: Arrays, folder: Path, pixel: int, shown:
         grids = [_grid(arrays, pixel, number, slots[number], len(images)) for number in numbers]
         heads = [_head(header, arrays, pixel, number) for number in numbers]
         title = f"{model}: cosine with {names[own]} row {row}, column {column}"
-        sheet = similarity_sheet(title, heads, grids, (own, row, column), [own, *others], names, photo)
+        place = Pixel(own, row, column).cell(slots[0]["grid"], slots[numbers[0]]["grid"])
+        sheet = similarity_sheet(title, heads, grids, (own, *place), [own, *others], names, photo)
         save_picture(sheet, folder / _file("pixel", pixel, model))
 
 
@@ -123,7 +125,8 @@ def _grid(arrays: Arrays, pixel: int, number: int, slot: Mapping[str, Any], imag
 
 
 def _head(header: Header, arrays: Arrays, pixel: int, number: int) -> str:
-    scores = dict(zip(header.axes["F"]["labels"], arrays["separation"][pixel, number], strict=True))
     layer = f"L{header.axes['S']['slots'][number]['layer']}"
-    known = np.isfinite(scores["iou"])
-    return f"{layer}\nIoU {scores['iou']:.2f}\nAUC {scores['auc']:.2f}" if known else layer
+    if "separation" not in arrays:
+        return layer
+    scores = dict(zip(header.axes["F"]["labels"], arrays["separation"][pixel, number], strict=True))
+    return f"{layer}\nIoU {scores['iou']:.2f}\nAUC {scores['auc']:.2f}"

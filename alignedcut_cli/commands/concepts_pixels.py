@@ -29,16 +29,17 @@ def pixel_of(
 ) -> tuple[np.ndarray, list[float]]:
     """Cosine of one patch with every node of a slot (nodes,) float32, and SCORES of how it tells its own side.
 
-    Its side is the foreground, or the background for a patch of it. iou: of {cosine >= threshold} with the nodes of that
-    side, at the best threshold; everything: the IoU of taking all nodes. hit.class: the share of the nodes of the patch's
-    own class that the threshold takes, hit.other: of the other classes of its side (NaN for none), false: of the other side.
-    auc: how often a node of its side is more alike than one of the other, whatever their shares (NaN if a side is empty).
+    Without labels there are no scores. Its side is the foreground, or the background for a patch of it. iou: of
+    {cosine >= threshold} with the nodes of that side, at the best threshold; everything: the IoU of taking all nodes.
+    hit.class: the share of the nodes of the patch's own class that the threshold takes, hit.other: of the other classes of
+    its side (NaN for none), false: of the other side. auc: how often a node of its side is more alike than one of the
+    other, whatever their shares (NaN if a side is empty).
     """
     node = pixel.node(slot, grid)
     reference = next(rows[node - start] for start, rows in tiles(slot, matrix) if start <= node < start + len(rows))
     found = torch.cat([cosines(rows, reference).cpu() for _, rows in tiles(slot, matrix)])
     if labels is None:
-        return found.numpy(), [float("nan")] * len(SCORES)
+        return found.numpy(), []
     known = torch.from_numpy(labels.known)
     classes, values = torch.from_numpy(labels.classes)[known], found[known]
     own = int(labels.classes[node])

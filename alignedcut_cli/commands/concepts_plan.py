@@ -54,11 +54,15 @@ class Pixel:
     row: int
     column: int
 
+    def cell(self, grid: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+        """The row and column in another grid (rows, cols) of the patch that holds the middle of this one of `grid`."""
+        row, column = (self.row + 0.5) / grid[0] * other[0], (self.column + 0.5) / grid[1] * other[1]
+        return int(row), int(column)
+
     def node(self, slot: Slot, grid: Sequence[int]) -> int:
         """The node of a slot that holds the middle of this patch of a grid (rows, cols)."""
-        rows, columns = slot.about["grid"]
-        row = int((self.row + 0.5) / grid[0] * rows)
-        column = int((self.column + 0.5) / grid[1] * columns)
+        columns = slot.about["grid"][1]
+        row, column = self.cell(grid, slot.about["grid"])
         return self.image * slot.tokens + slot.about["class_token"] + row * columns + column
 
 

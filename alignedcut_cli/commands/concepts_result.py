@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alignedcut_cli.commands.concepts_pixels import SCORES
 from alignedcut_cli.commands.cut_slots import node_table
+from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.concepts_plan import Plan
     from alignedcut_cli.commands.concepts_spheres import Spheres
 
-__all__ = ["MEANINGS", "as_csv", "axes", "tables", "tensors"]
+__all__ = ["MEANINGS", "as_csv", "axes", "read", "tables", "tensors"]
 
+UNDEFINED = -2.0
+"""Stored for an error, deviation, correlation or score that is not defined, so that artifacts are finite throughout."""
 CORRELATIONS = ("as they are", "in units of the slot")
 MEANINGS = {
-    "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
-    "concept": ("M", "concept of the slot in whose sphere each node lies, or -1"),
+    "nodes": ("n T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+    "concept": ("n", "concept of the slot in whose sphere each node lies, or -1"),
     "centres": ("S K", "node at the centre of each concept, the farthest from those before it; -1 where there is none"),
     "radius": ("S", "radius of the spheres, in the units of the colour space"),
     "members": ("S K", "nodes in each sphere"),
@@ -33,19 +37,22 @@ MEANINGS = {
         "S K R",
         "mean over the nodes of a sphere of their brain-space activation, averaged over each ROI",
     ),
-    "concept.sd": ("S K R", "its standard deviation over the nodes"),
+    "concept.sd": ("S K R", "its standard deviation over the nodes; -2 for fewer than two"),
     "voxel.mean": ("S K N", "mean over the nodes of a sphere of their brain-space activation v W beta"),
-    "voxel.sd": ("S K N", "its standard deviation over the nodes"),
+    "voxel.sd": ("S K N", "its standard deviation over the nodes; -2 for fewer than two"),
     "total": ("S Y N", "mean and standard deviation of the same over all patches of a slot"),
-    "correlation": ("S K H", "Pearson r over voxels of |mean| with standard deviation"),
+    "correlation": ("S K H", "Pearson r over voxels of |mean| with standard deviation; -2 where undefined"),
     "group.mean": ("S G R", "mean over the nodes of a group of their brain-space activation, averaged over each ROI"),
-    "group.se": ("S G R", "its standard error over images"),
+    "group.se": ("S G R", "its standard error over images; -2 for fewer than two"),
     "group.nodes": ("S G", "nodes of each group"),
     "group.images": ("S G", "images that hold the group"),
     "contrast": ("S R", "mean of the foreground - mean of the background"),
-    "contrast.se": ("S R", "its standard error over images"),
-    "similarity": ("Q M", "cosine of each reference patch with every node of the same slot"),
-    "separation": ("Q S F", "how the similarity to a patch tells its own side (figure or ground) from the other"),
+    "contrast.se": ("S R", "its standard error over images; -2 for fewer than two"),
+    "similarity": ("Q n", "cosine of each reference patch with every node of the same slot"),
+    "separation": (
+        "Q S F",
+        "how the similarity to a patch tells its side (figure or ground) from the other; -2: undefined",
+    ),
 }
 
 
@@ -68,8 +75,27 @@ def tensors(
         }
     if pixels:
         found["similarity"] = np.stack([np.concatenate([one for one, _ in row]) for row in pixels]).astype(np.float16)
-        found["separation"] = np.array([[scores for _, scores in row] for row in pixels], np.float32)
-    return found
+        if groups:
+            found["separation"] = np.array([[scores for _, scores in row] for row in pixels], np.float32)
+    filled = {name: 0.0 if name in _MEANS else UNDEFINED for name, array in found.items() if array.dtype.kind == "f"}
+    return {name: np.nan_to_num(array, nan=filled[name]) if name in filled else array for name, array in found.items()}
+
+
+_MEANS = ("group.mean", "contrast", "concept.mean", "voxel.mean")
+
+
+def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
+    """The header and tensors of an artifact, with NaN for all that is undefined: means of no node, and UNDEFINED."""
+    header, arrays = load_tensors(path)
+    for name in ("group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "separation"):
+        if name in arrays:
+            arrays[name][arrays[name] == UNDEFINED] = np.nan
+    for name in ("concept.mean", "voxel.mean"):
+        arrays[name][arrays["centres"] < 0] = np.nan
+    if "group.mean" in arrays:
+        arrays["group.mean"][arrays["group.nodes"] == 0] = np.nan
+        arrays["contrast"][(arrays["group.nodes"][:, :2] == 0).any(1)] = np.nan
+    return header, arrays
 
 
 def _sphere_tensors(spheres: Sequence[Spheres], starts: np.ndarray, count: int) -> dict[str, np.ndarray]:
@@ -98,11 +124,11 @@ def _sphere_tensors(spheres: Sequence[Spheres], starts: np.ndarray, count: int) 
 
 
 def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes: Sequence[int]) -> dict[str, Any]:
-    """The header's axes."""
+    """The header's axes. n are the nodes of the chosen slots, M of other artifacts being those of the whole cut."""
     params = plan.recipe.params
     groups = ["foreground", "background", *(f"class {one}" for one in classes)] if "contrast" in arrays else []
     found = {
-        "M": {"size": len(arrays["nodes"])},
+        "n": {"size": len(arrays["nodes"])},
         "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
         "B": {"size": len(plan.images), "images": list(plan.images)},
         "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
@@ -115,8 +141,9 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes
     }
     if groups:
         found["G"] = {"size": len(groups), "labels": groups}
-    if plan.pixels:
+    if "separation" in arrays:
         found["F"] = {"size": len(SCORES), "labels": list(SCORES)}
+    if plan.pixels:
         found["Q"] = {
             "size": len(plan.pixels),
             "pixels": [[plan.images[one.image]["path"], one.row, one.column] for one in plan.pixels],
