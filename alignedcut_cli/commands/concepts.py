@@ -30,8 +30,8 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 NAME = "concepts"
 TYPED = ("--background", "--ignore")
 EXAMPLES = (
-    "alignedcut concepts --from color/tiny-clip -p study",
-    "alignedcut concepts --from cut/tiny-clip --masks masks --pixel 0:6:6 --layers 3-5 --name figure -p study",
+    "alignedcut concepts --from color/tiny-clip --masks masks -p study",
+    "alignedcut concepts --from cut/tiny-clip --layers 3,5 --masks masks --pixel 0:6:6 --name pixel -p study",
 )
 
 
