@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from sklearn.metrics import jaccard_score
+from sklearn.metrics import jaccard_score, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from alignedcut_cli.core.activations import (
     roi_readout,
 )
 from alignedcut_cli.core.centres import ball_members, farthest_centres
-from alignedcut_cli.core.similarity import best_iou, cosines
+from alignedcut_cli.core.similarity import best_iou, cosines, ranking
 
 
 def draws(*shape: int, seed: int = 0) -> np.ndarray:
@@ -242,6 +242,19 @@ def test_the_best_threshold_is_the_best_of_all(count: int, seed: int) -> None:
     assert (found.iou, found.threshold) == pytest.approx((scores[best], best))
     assert found.everything == pytest.approx(inside.mean())
     assert found.iou >= found.everything
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 40), st.integers(0, 999))
+def test_the_ranking_is_the_area_under_the_roc_curve(count: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    values, inside = generator.integers(0, 6, count) / 5, generator.random(count) < 0.4
+    inside[:2] = [True, False]
+    found = ranking(torch.from_numpy(values), torch.from_numpy(inside))
+    assert found == pytest.approx(roc_auc_score(inside, values))
+    assert ranking(torch.from_numpy(-values), torch.from_numpy(inside)) == pytest.approx(1 - found)
+    for one_sided in (torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)):
+        assert np.isnan(ranking(torch.from_numpy(values), one_sided))
 
 
 def test_a_set_that_is_empty_has_no_threshold() -> None:

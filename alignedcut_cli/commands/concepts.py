@@ -234,14 +234,14 @@ def _measure(
 
 def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:
     """Draw, if wanted, and say what came."""
-    from alignedcut_cli.commands.concepts_result import read, tables
+    from alignedcut_cli.commands.concepts_result import read, rows_of
 
     path = frame.project.path("concepts", header.name)
     _, arrays = read(path)
-    found = tables(header, arrays)
+    found = {name: rows_of(name, header, arrays) for name in ("correlations", "contrasts", "pixels")}
     lines = [str(path)]
     result: dict[str, Any] = {"schema": "alignedcut.concepts/1", **frame.artifact_object(header, made=made)}
-    result |= {name: found.get(name, []) for name in ("correlations", "contrasts", "pixels")}
+    result |= found
     _say(frame, found)
     if drawing:
         from alignedcut_cli.commands.concepts_pictures import draw_if_needed
@@ -264,7 +264,7 @@ def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
             f"{len(values)} concepts"
         )
     best: dict[str, dict[str, Any]] = {}
-    for row in found.get("pixels", []):
+    for row in found["pixels"]:
         key = f"{row['image']}:{row['row']}:{row['col']}"
         if row["iou"] is not None and row["iou"] > best.get(key, {"iou": -1.0})["iou"]:
             best[key] = row

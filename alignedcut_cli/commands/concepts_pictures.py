@@ -12,7 +12,7 @@ import numpy as np
 
 from alignedcut_cli.commands.color import Photos, plain
 from alignedcut_cli.commands.concepts_plan import Pixel
-from alignedcut_cli.commands.concepts_result import as_csv, tables
+from alignedcut_cli.commands.concepts_result import as_csv, rows_of, tables
 from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, group_figure
 from alignedcut_cli.report.figures import save_figure
@@ -45,8 +45,8 @@ def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, s
 
 
 def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
-    for name, rows in tables(header, arrays).items():
-        writing_text(folder / f"{name}.csv", as_csv(rows))
+    for name in tables(arrays):
+        writing_text(folder / f"{name}.csv", as_csv(rows_of(name, header, arrays)))
     photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
     if "contrast" in arrays:
         _draw_groups(header, arrays, folder)

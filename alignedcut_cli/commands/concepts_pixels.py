@@ -11,7 +11,7 @@ from torch import Tensor
 from alignedcut_cli.commands.concepts_data import Labels, Tiles
 from alignedcut_cli.commands.concepts_plan import Pixel
 from alignedcut_cli.commands.cut_slots import Slot
-from alignedcut_cli.core.similarity import best_iou, cosines
+from alignedcut_cli.core.similarity import best_iou, cosines, ranking
 
 __all__ = ["SCORES", "pixel_of"]
 
@@ -47,14 +47,8 @@ def pixel_of(
     best = best_iou(values, side)
     taken = values >= best.threshold
     shares = [_share(taken, classes == own), _share(taken, side & (classes != own)), _share(taken, ~side)]
-    return found.numpy(), [best.iou, best.threshold, best.everything, *shares, _auc(values, side)]
+    return found.numpy(), [best.iou, best.threshold, best.everything, *shares, ranking(values, side)]
 
 
 def _share(taken: Tensor, among: Tensor) -> float:
     return float(taken[among].double().mean()) if among.any() else float("nan")
-
-
-def _auc(values: Tensor, side: Tensor) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(side.numpy(), values.numpy())) if side.any() and not side.all() else float("nan")

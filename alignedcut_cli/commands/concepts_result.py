@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.concepts_plan import Plan
     from alignedcut_cli.commands.concepts_spheres import Spheres
 
-__all__ = ["MEANINGS", "as_csv", "axes", "read", "tables", "tensors"]
+__all__ = ["MEANINGS", "as_csv", "axes", "read", "rows_of", "tables", "tensors"]
 
 UNDEFINED = -2.0
 """Stored for an error, deviation, correlation or score that is not defined, so that artifacts are finite throughout."""
@@ -154,15 +154,15 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes
 # tables
 
 
-def tables(header: Header, arrays: Mapping[str, np.ndarray]) -> dict[str, list[dict[str, Any]]]:
-    """{file name without .csv: rows} of everything that is not a picture; NaN is None."""
-    found = {"concepts": list(_concept_rows(header, arrays)), "correlations": list(_correlation_rows(header, arrays))}
-    if "contrast" in arrays:
-        found["groups"] = list(_group_rows(header, arrays))
-        found["contrasts"] = list(_contrast_rows(header, arrays))
-    if "separation" in arrays:
-        found["pixels"] = list(_pixel_rows(header, arrays))
-    return found
+def tables(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The names of the tables that an artifact gives."""
+    return [name for name, (_, tensor) in _TABLES.items() if tensor in arrays]
+
+
+def rows_of(table: str, header: Header, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The rows of one table, all with the same keys; what is undefined is None. No rows without such a table."""
+    make, tensor = _TABLES[table]
+    return list(make(header, arrays)) if tensor in arrays else []
 
 
 def _slot(header: Header, number: int) -> dict[str, Any]:
@@ -237,6 +237,15 @@ def _pixel_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[di
         for slot, scores in enumerate(arrays["separation"][pixel]):
             given = dict(zip(header.axes["F"]["labels"], map(_number, scores), strict=True))
             yield {"image": image, "row": row, "col": column, **_slot(header, slot), **given}
+
+
+_TABLES: dict[str, tuple[Callable[..., Iterator[dict[str, Any]]], str]] = {
+    "concepts": (_concept_rows, "concept.mean"),
+    "correlations": (_correlation_rows, "correlation"),
+    "groups": (_group_rows, "group.mean"),
+    "contrasts": (_contrast_rows, "contrast"),
+    "pixels": (_pixel_rows, "separation"),
+}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

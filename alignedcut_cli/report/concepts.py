@@ -60,18 +60,25 @@ def class_figure(mean: np.ndarray, classes: Sequence[str], rois: Sequence[str], 
     """Mean activation (S, G, R) of each class in the slots of one model, each slot in units of its largest."""
     columns = min(3, len(slots))
     rows = -(-len(slots) // columns)
-    size = (columns * (0.9 + 0.15 * len(rois)) + 1, rows * (0.9 + 0.17 * len(classes)) + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    width, height = columns * (0.3 + 0.15 * len(rois)) + 2.2, rows * (0.4 + 0.17 * len(classes)) + 1.6
+    figure = Figure(figsize=(width, height))
+    panels = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.8 / width, right=1 - 1 / width, top=1 - 0.65 / height, bottom=0.9 / height, wspace=0.06, hspace=0.25
+    )
+    for number, axis in enumerate(panels.flat):
+        axis.set_visible(number < len(slots))
+        axis.set_xticks([])
+        axis.set_yticks([])
     for axis, slot, values in zip(panels.flat, slots, mean, strict=False):
         largest = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 1.0
         axis.imshow(values / (largest or 1.0), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
         axis.set_title(f"layer {slot['layer']} (largest {largest:.2g})", fontsize=8)
-        axis.set_xticks(range(len(rois)), rois, rotation=90, fontsize=6)
+    for axis in panels[:, 0]:
         axis.set_yticks(range(len(classes)), classes, fontsize=7)
-    for axis in panels.flat[len(slots) :]:
-        axis.set_visible(False)
-    figure.colorbar(panels[0, 0].images[0], ax=panels, shrink=0.6)
+    _roi_labels(panels, rois)
+    bar = figure.add_axes((1 - 0.85 / width, 0.25, 0.15 / width, 0.5))
+    figure.colorbar(panels[0, 0].images[0], cax=bar)
     figure.suptitle(f"{slots[0]['model']} · {slots[0]['tap']}: mean brain-space activation of each class", fontsize=10)
     return figure
 
@@ -147,6 +154,7 @@ def _roi_labels(panels: np.ndarray, rois: Sequence[str]) -> None:
     for column in panels.T:
         seen = [axis for axis in column if axis.get_visible()]
         for axis in seen:
-            axis.set_xlim(-0.8, len(rois) - 0.2)
+            margin = 0.5 if axis.images else 0.8
+            axis.set_xlim(-margin, len(rois) - 1 + margin)
             axis.set_xticks([])
         seen[-1].set_xticks(range(len(rois)), rois, rotation=90, fontsize=6.5)
