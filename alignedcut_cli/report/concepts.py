@@ -21,7 +21,7 @@ Slots = Sequence[Mapping[str, Any]]
 def group_figure(mean: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: Slots) -> Figure:
     """Mean activation per ROI of figure and ground (S, 2, R) +- one standard error: a column a model, a row a layer."""
     places, columns, rows = _places(slots)
-    figure = Figure(figsize=(1.2 + max(3.4, 0.16 * len(rois)) * len(columns), 1.3 + 1.35 * len(rows)))
+    figure = Figure(figsize=(max(8.0, 1.2 + max(3.4, 0.16 * len(rois)) * len(columns)), 1.3 + 1.35 * len(rows)))
     panels = _panels(figure, len(rows), len(columns), top=0.75, bottom=0.85)
     for number, (row, column) in enumerate(places):
         axis = panels[row, column]
@@ -96,7 +96,7 @@ def concept_figure(
     `strips` are the example patches of each concept, pictures (height, width, 3) uint8.
     """
     count, wide = len(labels), max(strip.shape[1] for strip in strips)
-    width, height = 745 + wide, 170 * (count + 1)
+    width, height = max(1050, 745 + wide), 170 * (count + 1)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     grid = figure.add_gridspec(
         count, 2, width_ratios=(2.6, 1), wspace=0.16, hspace=0.42,
