@@ -99,6 +99,7 @@ def test_help_is_answered_whatever_alignedcut_toml_holds(cli: Cli, tmp_path: Pat
 LIGHT = (
     ("--help",),
     ("cut", "--help"),
+    ("concepts", "--help"),
     ("extract", "--help"),
     ("models", "--help"),
     ("status", "-p", "PROJECT"),
@@ -186,6 +187,9 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("color",), 66, "artifact-missing"),
     (("color", "--dims", "4"), 2, "usage"),
     (("color", "--upscale", "odd"), 2, "bad-choice"),
+    (("concepts",), 66, "artifact-missing"),
+    (("concepts", "--space", "odd"), 2, "bad-choice"),
+    (("concepts", "--radius", "odd"), 2, "bad-radius"),
     (("show", "none"), 66, "artifact-missing"),
     (("show", "../x"), 2, "bad-reference"),
     (("extract", "-m", TINY, "none.png"), 66, "image-missing"),
@@ -243,7 +247,7 @@ def test_a_typo_in_a_model_name_is_answered_with_the_name(cli: Cli, photos: Path
 
 
 def test_no_project(cli: Cli, tmp_path: Path) -> None:
-    for command in ("cut", "color", "status", "check"):
+    for command in ("cut", "color", "concepts", "status", "check"):
         told = cli(command, "-p", tmp_path / "none")
         demand_error(told.err, 66, "no-project", command)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from alignedcut_cli.commands import align, demo
+from alignedcut_cli.commands import demo
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
 from alignedcut_cli.main import COMMANDS, app, main
@@ -52,6 +52,28 @@ def aligning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Pa
     return folder
 
 
+@pytest.fixture(scope="module")
+def meaning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Path:
+    """Where the examples of concepts run: a project with a cut, its colours and an alignment, and masks of its scenes."""
+    folder = tmp_path_factory.mktemp("meaning")
+    copy_scenes(folder / "photos", 3)
+    shutil.copytree(sample_data() / "scenes" / "category", folder / "masks")
+    place = ("-p", str(folder / "study"), "-q")
+    assert (
+        main(["extract", str(brain_folder), "-m", "tiny-clip", "--name", "seen", "--tokens", "sample:4", *place]) == 0
+    )
+    assert main(["extract", str(folder / "photos"), "-m", "tiny-clip", *place]) == 0
+    seen = ("--brain", str(brain_folder), "--from", "features/seen", "--epochs", "1", "--no-pictures")
+    assert main(["align", *seen, "--name", "world", *place]) == 0
+    assert main(["cut", "--from", "features/tiny-clip", "--space", "aligned", "--name", "tiny-clip", *place]) == 0
+    assert main(["color", "--nodes", "50", "--no-pictures", *place]) == 0
+    return folder
+
+
+PLACES = {"align": "aligning", "concepts": "meaning"}
+"""The fixtures where examples run that need more than what the other examples leave behind."""
+
+
 def copy_scenes(folder: Path, count: int = FEW) -> None:
     folder.mkdir(parents=True)
     for path in sorted((sample_data() / "scenes" / "images").iterdir())[:count]:
@@ -76,7 +98,7 @@ def run_line(cli: Cli, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_examples_of_the_help_run(
     module: object, cli: Cli, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(request.getfixturevalue("aligning" if module is align else "workplace"))
+    monkeypatch.chdir(request.getfixturevalue(PLACES.get(module.NAME, "workplace")))  # type: ignore[attr-defined]
     examples = module.EXAMPLES  # type: ignore[attr-defined]
     assert len(examples) >= 2
     for line in examples:

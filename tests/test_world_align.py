@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from alignedcut_cli.commands.concepts_result import read
 from alignedcut_cli.core.ncut import ncut_nystrom
 from alignedcut_cli.datasets.masks import grid_labels
 from alignedcut_cli.datasets.samples import sample_data
@@ -130,3 +132,38 @@ def test_the_same_things_are_neighbours_across_models(world: World) -> None:
         assert over > 2 * under
         assert over > 2 * chance(grounds)[0]
         assert after[0] > 1.5 * by_chance[0]
+
+
+DRIVEN = {"face": ("OFA", "FFA-1", "FFA-2"), "body": ("EBA", "FBA-1", "FBA-2"), "word": ("OWFA", "VWFA-1", "VWFA-2")}
+
+
+def test_patches_drive_the_areas_that_look_for_what_they_show(world: World) -> None:
+    """In the last layers of tiny-clip each of these categories drives its own areas most, far beyond the error."""
+    place = ["-p", str(world.folder), "-q"]
+    if not (world.folder / "cut/joint.safetensors").exists():
+        joint_eigenvectors(world, "aligned")
+    assert main(["color", "--from", "cut/joint", "--nodes", "300", "--no-pictures", *place]) == 0
+    scenes = ["--masks", str(sample_data() / "scenes/category"), "--pixel", "scene-0003.png:6:6", "--layers", "1,3-5"]
+    assert main(["concepts", "--from", "color/joint", *scenes, "--no-pictures", *place]) == 0
+    header, found = read(world.folder / "concepts/joint.safetensors")
+    names = json.loads((sample_data() / "scenes/names.json").read_text())["category"]
+    slots, rois = header.axes["S"]["slots"], header.axes["R"]["labels"]
+    for number, slot in enumerate(slots):
+        if slot["model"] != "tiny-clip" or slot["layer"] < 3:
+            continue
+        mean, error = found["group.mean"][number], found["group.se"][number]
+        for category, areas in DRIVEN.items():
+            own = header.axes["G"]["labels"].index(f"class {names.index(category)}")
+            for area in areas:
+                roi = rois.index(area)
+                ground = mean[1, roi]
+                print(
+                    slot["layer"], category, area, f"{mean[own, roi]:.2f} +- {error[own, roi]:.2f}, ground {ground:.2f}"
+                )
+                assert mean[own, roi] - ground > 3 * np.hypot(error[own, roi], error[1, roi])
+                if slot["layer"] > 3:
+                    assert mean[own, roi] == mean[2:, roi].max()
+    scores = dict(zip(header.axes["F"]["labels"], found["separation"][0, 0], strict=True))
+    print("a patch of a vehicle at tiny-clip layer 1:", scores)
+    assert scores["iou"] > 2 * scores["everything"]
+    assert scores["hit.other"] > 5 * scores["false"]

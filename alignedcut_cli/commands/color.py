@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "NAME", "Photos", "command", "plain"]
 
 NAME = "color"
 ALGORITHM = 1
@@ -220,15 +220,15 @@ def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
     with frame.output.progress("drawing", len(images), "images") as advance:
         for number, image in enumerate(images):
             canvas = image_rows(rows, grids, slots, number, photos(number))
-            save_picture(canvas, folder / f"{number:04d}-{_plain(Path(image['path']).stem)}.png")
+            save_picture(canvas, folder / f"{number:04d}-{plain(Path(image['path']).stem)}.png")
             advance(1)
     names = [Path(image["path"]).stem for image in images]
     for model, numbers in by_model(slots).items():
         canvas = contact_sheet(cells, grids, slots, numbers, names, photos)
-        save_picture(canvas, folder / f"sheet-{_plain(model)}.png")
+        save_picture(canvas, folder / f"sheet-{plain(model)}.png")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     import re
 
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)[:120]

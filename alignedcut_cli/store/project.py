@@ -16,7 +16,7 @@ from alignedcut_cli.store.locks import hold, is_held
 
 __all__ = ["INDEX", "KINDS", "MACHINE", "Project", "check_name"]
 
-KINDS = ("features", "align", "cut", "color", "segment", "trace")
+KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts")
 MACHINE = ".alignedcut"
 INDEX = "index.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")

@@ -1,0 +1,132 @@
+"""The pictures and tables of a concepts artifact: derived, and drawn again if missing or if drawn otherwise."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignedcut_cli.commands.color import Photos, plain
+from alignedcut_cli.commands.concepts_plan import Pixel
+from alignedcut_cli.commands.concepts_result import as_csv, rows_of, tables
+from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, group_figure
+from alignedcut_cli.report.figures import save_figure
+from alignedcut_cli.report.patches import Photo, crop_strip, similarity_sheet
+from alignedcut_cli.report.sheets import by_model, save_picture
+from alignedcut_cli.store.files import remove, writing_text
+from alignedcut_cli.store.header import Header
+
+__all__ = ["draw_if_needed"]
+
+DRAWN = "drawn.json"
+Arrays = Mapping[str, np.ndarray]
+
+
+def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
+    """Draw everything into `folder`, unless it shows this very content in this very way and no file of it is gone."""
+    wanted: dict[str, Any] = {"content": header.content, "shown": shown, "images": str(images)}
+    marker = folder / DRAWN
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
+    except ValueError:
+        found = {}
+    files = found.pop("files", [])
+    if found == wanted and all((folder / name).is_file() for name in files):
+        return
+    remove(folder)
+    draw(frame, header, arrays, folder, shown, images)
+    there = sorted(path.name for path in folder.iterdir())
+    writing_text(marker, json.dumps({**wanted, "files": there}))
+
+
+def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
+    for name in tables(arrays):
+        writing_text(folder / f"{name}.csv", as_csv(rows_of(name, header, arrays)))
+    photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
+    if "contrast" in arrays:
+        _draw_groups(header, arrays, folder)
+    for pixel in range(len(arrays.get("similarity", ()))):
+        _draw_pixel(header, arrays, folder, pixel, shown, photo)
+    slots = header.axes["S"]["slots"]
+    with frame.output.progress("drawing concepts", len(slots), "slots") as advance:
+        for number in range(len(slots)):
+            _draw_concepts(header, arrays, folder, number, photo)
+            advance(1)
+
+
+def _file(*parts: object) -> str:
+    return plain("-".join(map(str, parts))) + ".png"
+
+
+def _draw_groups(header: Header, arrays: Arrays, folder: Path) -> None:
+    slots, rois = header.axes["S"]["slots"], header.axes["R"]["labels"]
+    mean, se = arrays["group.mean"], arrays["group.se"]
+    save_figure(group_figure(mean[:, :2], se[:, :2], rois, slots), folder / "figure-ground.png")
+    save_figure(contrast_figure(arrays["contrast"], arrays["contrast.se"], rois, slots), folder / "contrast.png")
+    classes = header.axes["G"]["labels"][2:]
+    if len(classes) < 2:
+        return
+    for model, numbers in by_model(slots).items():
+        chosen = [slots[number] for number in numbers]
+        save_figure(class_figure(mean[numbers, 2:], classes, rois, chosen), folder / _file("classes", model))
+
+
+def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, photo: Photo) -> None:
+    slot = header.axes["S"]["slots"][number]
+    there = np.flatnonzero(arrays["centres"][number] >= 0)
+    labels, strips = [], []
+    for concept in there:
+        r, units = arrays["correlation"][number, concept]
+        size = int(arrays["members"][number, concept])
+        labels.append(f"concept {concept}: {size} patches, r(|mean|, sd) = {r:+.2f}, in units of the slot {units:+.2f}")
+        shown = arrays["examples"][number, concept]
+        places = [(int(a), int(b), int(c)) for a, _, b, c in arrays["nodes"][shown[shown >= 0]]]
+        strips.append(crop_strip(places, tuple(slot["grid"]), photo, header.axes["P"]["size"]))
+    title = (
+        f"{slot['model']} · {slot['tap']} · layer {slot['layer']}: spheres of radius {arrays['radius'][number]:.3g} in the "
+        "colour space; brain-space activation, mean ± standard deviation over patches"
+    )
+    figure = concept_figure(
+        title,
+        labels,
+        (arrays["concept.mean"][number, there], arrays["concept.sd"][number, there]),
+        header.axes["R"]["labels"],
+        (arrays["voxel.mean"][number, there], arrays["voxel.sd"][number, there]),
+        strips,
+    )
+    save_figure(figure, folder / _file("concepts", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
+
+
+def _draw_pixel(header: Header, arrays: Arrays, folder: Path, pixel: int, shown: int, photo: Photo) -> None:
+    slots, images = header.axes["S"]["slots"], header.axes["B"]["images"]
+    path, row, column = header.axes["Q"]["pixels"][pixel]
+    names = [Path(image["path"]).stem for image in images]
+    own = [image["path"] for image in images].index(path)
+    rest = [number for number in range(len(images)) if number != own]
+    others = [rest[place] for place in np.linspace(0, len(rest) - 1, min(shown - 1, len(rest))).round().astype(int)]
+    for model, numbers in by_model(slots).items():
+        grids = [_grid(arrays, pixel, number, slots[number], len(images)) for number in numbers]
+        heads = [_head(header, arrays, pixel, number) for number in numbers]
+        title = f"{model}: cosine with {names[own]} row {row}, column {column}"
+        place = Pixel(own, row, column).cell(slots[0]["grid"], slots[numbers[0]]["grid"])
+        sheet = similarity_sheet(title, heads, grids, (own, *place), [own, *others], names, photo)
+        save_picture(sheet, folder / _file("pixel", pixel, model))
+
+
+def _grid(arrays: Arrays, pixel: int, number: int, slot: Mapping[str, Any], images: int) -> np.ndarray:
+    """Similarity of a slot's patches, (B, rows, cols)."""
+    mine = (arrays["nodes"][:, 1] == number) & (arrays["nodes"][:, 2] >= 0)
+    return arrays["similarity"][pixel, mine].reshape(images, *slot["grid"])
+
+
+def _head(header: Header, arrays: Arrays, pixel: int, number: int) -> str:
+    layer = f"L{header.axes['S']['slots'][number]['layer']}"
+    if "separation" not in arrays:
+        return layer
+    scores = dict(zip(header.axes["F"]["labels"], arrays["separation"][pixel, number], strict=True))
+    return f"{layer}\nIoU {scores['iou']:.2f}\nAUC {scores['auc']:.2f}"

@@ -1,0 +1,41 @@
+"""Concepts in a space of few dimensions: centres far from one another, and the nodes in the balls around them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["ball_members", "farthest_centres"]
+
+
+def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Ids of at most `count` of the places (M, d), each the farthest from those before it: int64, in order of choice.
+
+    Distances are Euclidean; the first id is drawn by `seed`; ties go to the smaller id. Fewer ids come back where fewer
+    places differ. Raises ValueError if there is no place.
+    """
+    if not len(places):
+        raise ValueError("there is no place to choose from")
+    rows = places.astype(np.float64)
+    chosen = [int(np.random.default_rng(seed).integers(len(rows)))]
+    nearest = np.full(len(rows), np.inf)
+    while len(chosen) < count:
+        nearest = np.minimum(nearest, ((rows - rows[chosen[-1]]) ** 2).sum(1))
+        farthest = int(nearest.argmax())
+        if nearest[farthest] == 0:
+            break
+        chosen.append(farthest)
+    return np.array(chosen, np.int64)
+
+
+def ball_members(places: np.ndarray, centres: np.ndarray, radius: float) -> np.ndarray:
+    """The index of the nearest centre (k, d) within `radius` of each place (M, d), -1 where there is none: (M,) int64.
+
+    A place at the radius itself is inside; of equally near centres the smaller index counts.
+    """
+    rows, nearest = places.astype(np.float64), np.full(len(places), np.inf)
+    found = np.full(len(places), -1, np.int64)
+    for number, centre in enumerate(centres.astype(np.float64)):
+        apart = np.sqrt(((rows - centre) ** 2).sum(1))  # (M,)
+        closer = (apart <= radius) & (apart < nearest)
+        found[closer], nearest[closer] = number, apart[closer]
+    return found
