@@ -40,7 +40,7 @@ class Tree:
     One traversal serves a group of targets, so that the work is products of small matrices. A node that reaches r from
     its mean c is far from a group of mean g and reach R if r <= theta max(0, |g - c| - R), or if r <= `flat`, where
     1 / (1 + d^2) does not change. Lists serve at most `kept` times, and until the places have moved (root mean square)
-    by `slack` times their spread, or times 2 where that is more. Called as exact_repulsion; O(m log m).
+    by `slack` times their spread, or times 2 where that is more. `leaf` >= 2. Called as exact_repulsion; O(m log m).
     """
 
     def __init__(
