@@ -24,7 +24,7 @@ __all__ = [
     "tsne",
 ]
 
-_TILE = 1 << 20
+_TILE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,15 @@ def place_onto(eigenvectors: np.ndarray, base: np.ndarray, sampled: np.ndarray, 
 
 def nearest_rows(rows: np.ndarray, landmarks: np.ndarray, tile: int | None = None) -> np.ndarray:
     """The nearest landmark (m, C) of each row (M, C), by Euclidean distance: (M,) int64. Holds tile x m distances."""
-    norms = (landmarks.astype(np.float64) ** 2).sum(1).astype(np.float32)  # (m,)
+    # argmin |x - z|^2 = argmin [x, 1] [-2 z, |z|^2]^T: one product
+    norms = (landmarks.astype(np.float64) ** 2).sum(1, keepdims=True)
+    right = np.concatenate([-2.0 * landmarks, norms], 1).astype(np.float32).T  # (C + 1, m)
     step = tile or max(1, _TILE // len(landmarks))
     nearest = np.empty(len(rows), np.int64)
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        nearest[start : start + step] = (norms - 2 * (block @ landmarks.T)).argmin(1)
+        left = np.concatenate([block, np.ones((len(block), 1), block.dtype)], 1)
+        nearest[start : start + step] = (left @ right).argmin(1)
     return nearest
 
 
