@@ -5,12 +5,15 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alignedcut_cli import options
+from alignedcut_cli.commands.color_onto import Base, colours_of, open_base
 from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
+from alignedcut_cli.config import resolve_device
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.files import remove, writing_text
 from alignedcut_cli.store.header import Header, Recipe
@@ -18,20 +21,23 @@ from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from PIL import Image
 
 __all__ = ["EXAMPLES", "NAME", "Photos", "command", "plain"]
 
 NAME = "color"
-ALGORITHM = 1
+ALGORITHM = 2
 DRAWN = "drawn.json"
-JOINT_NODES = 3000
+JOINT_NODES = 10_000
 PER_SLOT_NODES = 1000
 EXAMPLES = (
     "alignedcut color --from cut/tiny-clip -p study",
     "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
     "alignedcut color --from cut/tiny-clip --upscale bilinear --overlay 0.3 -p study",
+    "alignedcut color --from cut/tiny-clip --onto color/tiny-clip --name again -p study",
 )
+PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,10 @@ def command(
     source: Annotated[
         str | None, typer.Option("--from", metavar="cut/NAME", help="The cut to colour.  [default: the only one]")
     ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option("--onto", metavar="color/NAME", help="Take the colours of this coloring; place no node anew."),
+    ] = None,
     eigenvectors: Annotated[
         int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
     ] = 20,
@@ -57,7 +67,7 @@ def command(
     nodes: Annotated[
         int | None,
         typer.Option(
-            "--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 3000; 1000 with --per-slot]"
+            "--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 10,000; 1000 with --per-slot]"
         ),
     ] = None,
     perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
@@ -74,6 +84,7 @@ def command(
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None,
     project: options.Project = Path(),
+    device: options.Device = "auto",
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -83,32 +94,42 @@ def command(
 ) -> None:
     """Colour every node by its place in a spectral t-SNE: the same colour means the same to the network.
 
-    t-SNE (openTSNE, Barnes-Hut) places a sample of nodes by their top eigenvectors; every other node takes the place of
-    its nearest one. Colours are one mapping for all images and slots of a joint cut, and one for each slot of a
-    --per-slot cut. Pictures: for each image a row of its layers, and a contact sheet a model.
+    t-SNE places a sample of nodes by their top eigenvectors; every other node takes the place of its nearest one.
+    Colours are one mapping for all images and slots of a joint cut, and one for each slot of a --per-slot cut. With
+    --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
+    each image a row of its layers, and a contact sheet a model.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     demand_choice("--upscale", upscale, ("nearest", "bilinear"))
+    if onto:
+        _demand_unused(ctx)
+    chosen_device = _resolve_device(device)
     cut = frame.project.parse(source, "cut")[1] if source else frame.project.only("cut")
     given, parent = frame.project.input("cut", "cut", cut)
-    per_slot = bool(parent.params["per_slot"])
+    base = open_base(frame.project, onto, cut, parent) if onto else None
     params = {
         "eigenvectors": min(eigenvectors, parent.axes["C"]["size"]),
         "dims": dims,
-        "nodes": nodes or (PER_SLOT_NODES if per_slot else JOINT_NODES),
+        "nodes": nodes or (PER_SLOT_NODES if parent.params["per_slot"] else JOINT_NODES),
         "perplexity": perplexity,
         "seed": seed,
     }
-    recipe = Recipe("color", check_name(name or cut), ALGORITHM, params, (given,))
+    if base:
+        params = {key: base.params[key] for key in ("eigenvectors", "dims")}
+    inputs = (given, base.given) if base else (given,)
+    recipe = Recipe("color", check_name(name or cut), ALGORITHM, params, inputs)
     folder = frame.project.pictures("color", recipe.name)
     if dry_run:
         total = parent.axes["M"]["size"]
-        outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * dims + 16))]
-        need = total * 4 * (2 * parent.axes["C"]["size"] + dims + 8) + 4096 * params["nodes"] * 4
-        described = DryRun([f"cut/{cut}"], [*outputs, *([(f"{folder}/", 0)] if pictures else [])], need)
+        outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * params["dims"] + 16))]
+        described = DryRun(
+            [f"{one.kind}/{one.name}" for one in inputs],
+            [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
+            _need(params, parent, base),
+        )
         frame.output.result(described.text(), described.as_object())
         return
-    header, made = _make(frame, recipe, parent, overwrite)
+    header, made = _make(frame, recipe, parent, base, chosen_device, overwrite)
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
     if pictures:
@@ -119,7 +140,38 @@ def command(
     frame.output.result("\n".join(lines), result)
 
 
-def _make(frame: Frame, recipe: Recipe, parent: Header, overwrite: bool) -> tuple[Header, bool]:
+def _demand_unused(ctx: typer.Context) -> None:
+    """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
+    sources = {option: ctx.get_parameter_source(option.removeprefix("--")) for option in PLACING}
+    typed = [option for option, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if typed:
+        raise UsageError(
+            "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
+        )
+
+
+def _resolve_device(text: str) -> torch.device:
+    """The device of the exact repulsion: CUDA if it is there, else the CPU (MPS has no float64)."""
+    import torch
+
+    found = resolve_device(text)
+    if found.type == "mps" and text != "auto":
+        raise UsageError("bad-device", f"--device {text} has no float64, which color needs", "Give cpu")
+    return torch.device("cpu") if found.type == "mps" else found
+
+
+def _need(params: Any, parent: Header, base: Base | None) -> int:
+    """Bytes of main memory: eigenvectors twice, places and colours; affinities and lists of the placed nodes; a tile."""
+    counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
+    rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
+    if base:
+        return rows + (16 << 20)
+    return rows + min(params["nodes"], counts[0]) * int(3 * params["perplexity"]) * 4 * 12 + (16 << 20)
+
+
+def _make(
+    frame: Frame, recipe: Recipe, parent: Header, base: Base | None, device: torch.device, overwrite: bool
+) -> tuple[Header, bool]:
     with frame.project.writing("color", recipe.name):
         found = frame.existing(recipe, overwrite)
         if found:
@@ -127,11 +179,14 @@ def _make(frame: Frame, recipe: Recipe, parent: Header, overwrite: bool) -> tupl
             return found, False
         frame.journal.note("start", "color", recipe.name, frame.argv, recipe=recipe.identity)
         _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
-        coloured = _colour(frame, recipe, tensors)
+        coloured = colours_of(frame.project, base, tensors) if base else _colour(frame, recipe, tensors, device)
         meanings = {
             "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
             "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
-            "sampled": ("m", "the nodes that t-SNE placed; the others took the place of their nearest one"),
+            "sampled": (
+                "m",
+                "the nodes that t-SNE placed here; the others took the place of their nearest one",
+            ),
             "divergence": ("G", "Kullback-Leibler divergence of each graph's t-SNE"),
             "perplexity": ("G", "perplexity used for each graph"),
             "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
@@ -148,20 +203,23 @@ def _make(frame: Frame, recipe: Recipe, parent: Header, overwrite: bool) -> tupl
             {**coloured, "nodes": tensors["nodes"]},
             meanings,
             axes=axes,
-            numerics=_numerics(),
-            parents=(parent,),
+            numerics=_numerics(device),
+            parents=(parent, base.header) if base else (parent,),
         )
         frame.journal.note("done", "color", recipe.name, frame.argv, recipe=header.recipe)
         return header, True
 
 
-def _numerics() -> dict[str, str]:
+def _numerics(device: torch.device) -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"opentsne": version("opentsne"), "numpy": version("numpy"), "computed": "float64", "device": "cpu"}
+    used = {name: version(name) for name in ("opentsne", "numpy", "torch")}
+    return {**used, "computed": "float64 places, float32 repulsion", "device": device.type}
 
 
-def _colour(frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _colour(
+    frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray], device: torch.device
+) -> dict[str, np.ndarray]:
     """Places and colours of all nodes, graph by graph."""
     import numpy as np
 
@@ -180,6 +238,7 @@ def _colour(frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray]) -> dic
                     nodes=params["nodes"],
                     perplexity=params["perplexity"],
                     seed=stream(params["seed"], "color", number) % (1 << 32),
+                    device=device,
                     tick=advance,
                 )
             )
