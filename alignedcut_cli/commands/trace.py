@@ -20,7 +20,7 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "trace"
 EXAMPLES = (
-    "alignedcut trace --from cut/tiny-clip -p study",
+    "alignedcut trace --from cut/tiny-clip --masks masks -p study",
     "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --concepts 4 --layers 2-5 --name two -p study",
     "alignedcut trace --from cut/tiny-clip --nodes 1500 --measure eigenvectors --name fine --json -p study",
 )

@@ -19,6 +19,11 @@ Tensors = Mapping[str, "np.ndarray"]
 Row = dict[str, Any]
 
 
+def _pairs(header: Header) -> list[Row]:
+    """The pairs of layers, in columns of one order (a header gives its keys sorted once it has been read)."""
+    return [{key: pair[key] for key in ("model", "from", "to")} for pair in header.axes["K"]["pairs"]]
+
+
 def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
     """One row a pair of layers: how far foreground and background part there, and by chance; none without masks."""
     if "p" not in tensors:
@@ -26,7 +31,7 @@ def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
     columns = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
     return [
         {**pair, **{column: tensors[column][number].item() for column in columns}}
-        for number, pair in enumerate(header.axes["K"]["pairs"])
+        for number, pair in enumerate(_pairs(header))
     ]
 
 
@@ -60,7 +65,7 @@ def transitions(header: Header, tensors: Tensors) -> list[Row]:
             "of": int(counts[k, h, i].sum()),
             "probability": float(shares[k, h, i, j]) if i < shares.shape[2] else None,
         }
-        for k, pair in enumerate(header.axes["K"]["pairs"])
+        for k, pair in enumerate(_pairs(header))
         for h, group in enumerate(header.axes["H"]["labels"])
         for i in range(len(names))
         for j in range(len(names))
@@ -69,7 +74,7 @@ def transitions(header: Header, tensors: Tensors) -> list[Row]:
 
 def steps(header: Header, tensors: Tensors) -> list[Row]:
     """One row a pair of layers and group: mean path length, its error, and its share of the model's whole path."""
-    lengths, pairs = tensors["steps"], header.axes["K"]["pairs"]
+    lengths, pairs = tensors["steps"], _pairs(header)
     whole: dict[tuple[str, int], float] = {}
     for k, pair in enumerate(pairs):
         for h in range(lengths.shape[1]):

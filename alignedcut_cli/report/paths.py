@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ INK, PALE = "#333333", "#e2e8f0"
 GROUP_COLOURS = {"all": "#4a5568", "foreground": "#dd6b20", "background": "#2b6cb0"}
 _DARK, _BRIGHT = 0.05, 0.85
 _DOTS = 4000
+_NUMBERED = 12
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -56,12 +58,12 @@ def transition_figure(header: Header, tensors: Tensors, model: str) -> Figure:
     pairs = [number for number, pair in enumerate(header.axes["K"]["pairs"]) if pair["model"] == model]
     groups = header.axes["H"]["labels"]
     columns = 2 + len(groups)
-    size = max(2.9, 0.46 * (header.axes["A"]["size"] + 2))
-    width, height = columns * (size + 0.35) + 0.2, len(pairs) * (size + 0.65) + 0.5
+    size = min(6.0, max(2.9, 0.46 * (header.axes["A"]["size"] + 2)))
+    width, height = columns * (size + 0.5) + 0.2, len(pairs) * (size + 0.65) + 0.5
     figure = Figure(figsize=(width, height))
     edges = {"left": 0.15 / width, "right": 1 - 0.1 / width, "top": 1 - 0.7 / height, "bottom": 0.5 / height}
     panels = figure.subplots(
-        len(pairs), columns, squeeze=False, gridspec_kw={**edges, "wspace": 0.35 / size, "hspace": 0.65 / size}
+        len(pairs), columns, squeeze=False, gridspec_kw={**edges, "wspace": 0.5 / size, "hspace": 0.65 / size}
     )
     for line, number in zip(panels, pairs, strict=True):
         pair = header.axes["K"]["pairs"][number]
@@ -148,16 +150,25 @@ def _draw_everything(axis: Axes, tensors: Tensors) -> None:
     _frame_map(axis, tensors)
 
 
+def _scatter_mixed(axis: Axes, places: Sequence[np.ndarray], colours: Sequence[Any], names: Sequence[str]) -> None:
+    """Dots of several kinds, each place of a kind once, in an order without rule: many coincide, and none should win."""
+    distinct = [np.unique(one, axis=0) for one in places]
+    kinds = np.repeat(np.arange(len(distinct)), [len(one) for one in distinct])
+    order = np.random.default_rng(0).permutation(len(kinds))
+    shades = np.array([matplotlib.colors.to_rgba(colour) for colour in colours])
+    axis.scatter(*np.concatenate(distinct)[order].T, s=7, color=shades[kinds[order]], linewidths=0)
+    for colour, name in zip(colours, names, strict=True):
+        axis.scatter([], [], s=20, color=[colour], linewidths=0, label=name)
+
+
 def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int], tensors: Tensors) -> None:
-    layers = [header.axes["L"]["slots"][number]["layer"] for number in numbers]
     _draw_everything(axis, tensors)
-    for order, number in enumerate(numbers):
-        places = tensors["coordinates"][_dots(tensors, _slot_of(tensors, number)), :2]
-        colour = _shade(order, len(numbers))
-        axis.scatter(*np.unique(places, axis=0).T, s=7, color=colour, linewidths=0, label=str(layers[order]))
+    places = [tensors["coordinates"][_dots(tensors, _slot_of(tensors, number)), :2] for number in numbers]
+    colours = [_shade(order, len(numbers)) for order in range(len(numbers))]
+    names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
+    _scatter_mixed(axis, places, colours, names)
     axis.set_title(f"{model}: brighter is later", fontsize=10)
-    many = -(-len(numbers) // 6)
-    axis.legend(title="layer", title_fontsize=7, fontsize=7, ncols=many, markerscale=2, loc="best", handletextpad=0.1)
+    axis.legend(title="layer", title_fontsize=7, fontsize=7, ncols=-(-len(numbers) // 6), handletextpad=0.1)
 
 
 def _path_colour(number: int) -> Any:
@@ -187,17 +198,14 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     """Foreground and background nodes of all layers, in equal numbers, so that the larger does not hide the other."""
     _draw_everything(axis, tensors)
     ids = np.concatenate([_dots(tensors, _slot_of(tensors, number)) for number in numbers])
-    by_group = [ids[tensors["labels"][ids] == kind] for kind in (0, 1)]
+    by_group = [ids[tensors["labels"][ids] == kind] for kind in (1, 0)]
     fewest = max(1, min(len(group) for group in by_group))
-    for group, name in zip(by_group, ("background", "foreground"), strict=True):
-        kept = group[:: max(1, len(group) // fewest)]
-        places = tensors["coordinates"][kept, :2]
-        axis.scatter(*places.T, s=3, color=GROUP_COLOURS[name], linewidths=0, alpha=0.35, label=name)
+    kept = [group[:: max(1, len(group) // fewest)] for group in by_group]
+    names = ("foreground", "background")
+    places = [tensors["coordinates"][group, :2] for group in kept]
+    _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
     axis.set_title(f"{model}: foreground, background", fontsize=10)
-    legend = axis.legend(frameon=False, fontsize=8, markerscale=4, loc="lower right")
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
+    axis.legend(fontsize=7, handletextpad=0.1)
 
 
 def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> None:
@@ -252,18 +260,20 @@ def _draw_concepts(axis: Axes, header: Header, tensors: Tensors, slot: int, name
 
 
 def _draw_matrix(axis: Axes, counts: np.ndarray, shares: np.ndarray, title: str) -> None:
-    """P(B_j | A_i) as darkness and number, the nodes behind it below; the nodes of each row at the left."""
+    """P(B_j | A_i) as darkness and number, the nodes behind it below; the nodes of each row at the left.
+
+    With more than 12 concepts, which leave no room, there are no numbers: they are in the table.
+    """
     size = len(shares)
     axis.imshow(shares, vmin=0, vmax=1, cmap="Greys")
-    for i in range(size):
-        for j in range(size + 1):
-            colour = "white" if shares[i, j] > 0.5 else INK
-            if counts[i, j]:
-                text = f"{shares[i, j]:.2f}\n{_short(counts[i, j])}"
-                axis.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
+    axis.set_title(title, fontsize=9)
+    if size > _NUMBERED:
+        return
+    for i, j in np.argwhere(counts[:-1]).tolist():
+        colour, text = "white" if shares[i, j] > 0.5 else INK, f"{shares[i, j]:.2f}\n{_short(counts[i, j])}"
+        axis.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
     axis.set_xticks(range(size + 1), [*(f"B{j}" for j in range(size)), "none"], fontsize=7)
     axis.set_yticks(range(size), [f"A{i}\n{_short(counts[i].sum())}" for i in range(size)], fontsize=7)
-    axis.set_title(title, fontsize=9)
 
 
 def _short(count: int) -> str:
