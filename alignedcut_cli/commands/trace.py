@@ -21,8 +21,8 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 NAME = "trace"
 EXAMPLES = (
     "alignedcut trace --from cut/tiny-clip --masks masks -p study",
-    "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --concepts 4 --layers 2-5 --name two -p study",
-    "alignedcut trace --from cut/tiny-clip --nodes 1500 --measure eigenvectors --name fine --json -p study",
+    "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --layers 2-5 --nodes 400 --name two -p study",
+    "alignedcut trace --from cut/tiny-clip --nodes 400 --measure eigenvectors --name fine --json -p study",
 )
 
 
@@ -67,7 +67,7 @@ def command(
     background: Annotated[int, typer.Option("--background", min=0, help="masks: the class that is background.")] = 0,
     ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class that is neither (void).")] = 255,
     permutations: Annotated[
-        int, typer.Option("--permutations", min=1, help="masks: random flips behind each p-value.")
+        int, typer.Option("--permutations", min=1, help="masks: random permutations behind each p-value.")
     ] = 999,
     images: Annotated[
         Path | None,
@@ -89,8 +89,8 @@ def command(
 
     The map is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are farthest-point centres and the
     patches in the ball around each, in that map; transition probabilities say where the patches of a concept are in the
-    next layer. With --masks, foreground and background are counted apart: where their transitions differ within images
-    (total variation; p-value by flipping them image by image), they part.
+    next layer. With --masks, foreground and background are counted apart: they part where their transitions differ
+    (total variation, at the same place of the same image; p-value by permuting masks between images).
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     asked = Asked(
@@ -197,5 +197,5 @@ def _sentence(row: dict[str, Any] | None) -> str:
         return "foreground and background part between no two layers (p >= 0.05 after Holm)"
     return (
         f"foreground and background part most from layer {row['from']} to {row['to']}: total variation "
-        f"{row['matched']:.2f} within images (chance {row['matched.expected']:.2f}, p = {row['p.holm']:.3g} after Holm)"
+        f"{row['matched']:.2f} (chance {row['matched.expected']:.2f}, p = {row['p.holm']:.3g} after Holm)"
     )

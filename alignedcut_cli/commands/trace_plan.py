@@ -83,9 +83,13 @@ class Plan:
         return GROUPS if self.labels is not None else GROUPS[:1]
 
     def need(self) -> int:
-        """Bytes of main memory: the cut, its scaled rows, the map, and one tile of distances."""
+        """Bytes of main memory: the cut, its scaled rows, the map, one tile of distances, and the permuted scores."""
         total, width = self.parent.axes["M"]["size"], self.parent.axes["C"]["size"]
-        return total * 4 * (2 * width + 2 * self.recipe.params["dims"] + 12) + 4096 * self.recipe.params["nodes"] * 4
+        params, images = self.recipe.params, self.parent.axes["B"]["size"]
+        need = total * 4 * (2 * width + 2 * params["dims"] + 12) + 4096 * params["nodes"] * 4
+        if self.labels is None:
+            return need
+        return need + 8 * images * (images + 2 * params["permutations"]) * (params["concepts"] + 1)
 
     def pixels_in(self, grid: tuple[int, int]) -> list[Pixel]:
         """The pixels in the cells of a grid; they are given in those of the first model's."""

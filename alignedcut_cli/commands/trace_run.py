@@ -45,11 +45,11 @@ MEANINGS = {
     "steps.nodes": ("K H", "nodes behind that mean"),
     "variation": ("K", "mean total variation of foreground and background rows, weighted by f b / (f + b)"),
     "variation.rows": ("K A", "total variation of foreground and background rows; 0 where one is empty"),
-    "matched": ("K", "the same, foreground and background compared within images"),
+    "matched": ("K", "mean total variation of foreground and background of one image, concept and place"),
     "matched.rows": ("K A", "that of each concept"),
-    "matched.expected": ("K", "mean of `matched` over flips: what chance gives"),
-    "matched.images": ("K", "images that have foreground and background in one concept"),
-    "p": ("K", "share of flips that reach `matched`"),
+    "matched.expected": ("K", "what chance gives of `matched`"),
+    "matched.images": ("K", "images with foreground and background to compare"),
+    "p": ("K", "share of permutations of label maps between images that part as far"),
     "p.holm": ("K", "p adjusted by Holm's rule for all pairs"),
 }
 
@@ -173,23 +173,19 @@ def _transitions(
     size = plan.recipe.params["concepts"]
     counts, parted = [], []
     for a, b in plan.pairs:
-        by_image = []  # of each group: (B, k + 1, k + 1)
-        for group in plan.groups:
-            mine = _chosen(group, labels, ids[a])
-            by_image.append(
-                np.stack(
-                    [
-                        transition_counts(concepts[before[one]], concepts[after[one]], size)
-                        for before, after, one in zip(ids[a], ids[b], mine, strict=True)
-                    ]
-                )
-            )
-        counts.append(np.stack([group.sum(0) for group in by_image]))
+        before, after = (ids[slot].reshape(len(ids[slot]), -1) for slot in (a, b))  # (B, P)
+        chosen = [_chosen(group, labels, before) for group in plan.groups]
+        counts.append([transition_counts(concepts[before[one]], concepts[after[one]], size) for one in chosen])
         if labels is not None:
             about = plan.parent.axes["S"]["slots"][a]
-            seed = stream(plan.recipe.params["seed"], "trace", "flips", about["model"], about["tap"], about["layer"])
-            flips = plan.recipe.params["permutations"]
-            parted.append(bifurcation(by_image[1][:, :-1], by_image[2][:, :-1], permutations=flips, seed=seed))
+            seed = stream(
+                plan.recipe.params["seed"], "trace", "permutations", about["model"], about["tap"], about["layer"]
+            )
+            permutations = plan.recipe.params["permutations"]
+            found = bifurcation(
+                concepts[before], concepts[after], labels[before], size, permutations=permutations, seed=seed
+            )
+            parted.append(found)
     total = np.stack(counts)  # (K, H, k + 1, k + 1)
     shares = probabilities(total)
     found = {"counts": total, "transitions": shares.astype(np.float32)}

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Bifurcation", "bifurcation", "holm", "matched_differences", "total_variation"]
+__all__ = ["Bifurcation", "bifurcation", "holm", "total_variation", "without_effects"]
+
+
+_ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
 class Bifurcation:
-    """How far two groups part within images.
+    """How far two groups part, with image and place taken out.
 
     rows (k,) is the matched total variation of each concept, weights (k,) its share in `distance`, which is their mean;
-    `expected` is the mean distance under the null, `p` the share of flips that reach the distance, `images` those that
-    have both groups in one concept.
+    `expected` is the distance that chance gives, `p` the share of permutations that reach what was found, `images` those
+    that have both groups in one concept, at places where others have them too.
     """
 
     rows: np.ndarray
@@ -32,48 +35,85 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where((one.sum(-1) > 0) & (other.sum(-1) > 0), apart, 0.0)
 
 
-def matched_differences(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each image and concept w (p - q): (B, k, k + 1) float64, and w itself: (B, k).
+def without_effects(values: np.ndarray, image: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The residuals of `values` (n, c) after additive effects of `image` and `place` (n,), least squares: (n, c) float64.
 
-    `one` and `other` (B, k, k + 1) count the nodes of an image that pass from concept i to j (last: none) in two groups;
-    p and q are their rows as probabilities. w = f b / (f + b) with row sums f and b is Mantel and Haenszel's weight: an
-    image counts in a concept as far as it has nodes of both groups there, and not at all where it lacks one.
+    Alternate subtraction of the means of images and of places, to 1e-7 or at most 1000 rounds.
     """
-    first, second = one.sum(-1).astype(np.float64), other.sum(-1).astype(np.float64)  # each (B, k)
-    total = first + second
-    both = (first > 0) & (second > 0)
-    weights = np.divide(first * second, total, out=np.zeros_like(total), where=both)
-    rows = one / np.where(both, first, 1)[..., None] - other / np.where(both, second, 1)[..., None]
-    return rows * weights[..., None], weights
+    from scipy.sparse import csr_array
+
+    kinds = [np.unique(ids, return_inverse=True)[1] for ids in (image, place)]
+    ones, index = np.ones(len(values)), np.arange(len(values))
+    sums = [csr_array((ones, (kind, index)), (kind.max() + 1, len(values))) for kind in kinds]
+    sizes = [np.bincount(kind)[:, None] for kind in kinds]
+    left = values.astype(np.float64)
+    for _ in range(_ROUNDS):
+        moved = 0.0
+        for kind, total, size in zip(kinds, sums, sizes, strict=True):
+            means = (total @ left) / size
+            left = left - means[kind]
+            moved = float(np.abs(means).max())
+        if moved < _TOLERANCE:
+            break
+    return left
 
 
-def bifurcation(one: np.ndarray, other: np.ndarray, *, permutations: int, seed: int) -> Bifurcation:
-    """The distance between two groups' transitions, matched by image and concept, and its p-value.
+def bifurcation(
+    before: np.ndarray, after: np.ndarray, labels: np.ndarray, concepts: int, *, permutations: int, seed: int
+) -> Bifurcation:
+    """The distance between two groups' transitions, matched by concept, image and place, and its p-value.
 
-    Row i: P_i = sum_b w_bi p_bi / sum_b w_bi, Q_i likewise; distance = sum_i W_i TV(P_i, Q_i), W_i = sum_b w_bi / sum.
-    Null: in each image the two groups pass alike from the concept that they share, so the difference of an image is as
-    likely to point one way as the other. Test: the sign of all differences of an image is flipped at random, image by
-    image, which keeps together all that is dependent (the nodes of one image and their neighbours, in all concepts) and
-    leaves sizes of groups as they are. p = (1 + flips that reach the distance) / (1 + permutations).
+    `before`, `after` (B, P) are the concepts (0 to k - 1, or -1) of the P places of an image in two layers, `labels`
+    (B, P) its map of groups: 1, 0, or -1 for neither, which counts as the map's mean. Over the nodes that leave concept i,
+    e is their one-hot next concept (last: none) and l their label, both freed of additive effects of image and place;
+    S_bij = sum_p l_bp e_bpj, w_bi = sum_p l_bp^2. sum_b S_bij / sum_b w_bi is the least-squares coefficient of the label:
+    how much likelier group 1 goes from i to j than group 0 of the same image and place. Half the sum of its absolute
+    values over j is TV_i, and the distance is sum_i W_i TV_i with W_i = sum_b w_bi / sum_bi w_bi.
 
-    `one`, `other`: (B, k, k + 1) counts. With no image that has both groups in a concept: distance 0 and p = 1.
+    Null: the label maps belong to no image more than to any other. Test: whole maps are permuted between images, which
+    keeps the dependence of the nodes of an image, and where in an image foreground tends to be; T = sum_ij |sum_b S_bij| /
+    sum_ij sqrt(sum_b S_bij^2) is compared with its value after each. T is relative to its own spread, so that groups which
+    already lie in different concepts, and thus have less to compare, are not taken for parting here.
+    p = (1 + permutations that reach T) / (1 + permutations). Where there is nothing to compare: distance 0 and p = 1.
+    Holds B x B x (k + 1) and permutations x B x (k + 1) numbers.
     """
-    differences, weights = matched_differences(one, other)
-    used = weights.sum(1) > 0
+    codes = _codes(labels)
+    draws = np.random.default_rng(seed)
+    orders = np.stack([np.arange(len(codes)), *(draws.permutation(len(codes)) for _ in range(permutations))])
+    weights = np.zeros((len(codes), concepts))
+    parted = np.zeros(concepts)
+    reached, spread = np.zeros(len(orders)), np.zeros(len(orders))
+    for concept in range(concepts):
+        image, place = np.nonzero(before == concept)
+        if not len(image):
+            continue
+        onehot = np.eye(concepts + 1)[np.where(after[image, place] < 0, concepts, after[image, place])]
+        free = without_effects(np.column_stack([codes[image, place], onehot]), image, place)
+        np.add.at(weights[:, concept], image, free[:, 0] ** 2)
+        rests = np.zeros((*codes.shape, concepts + 1))
+        rests[image, place] = free[:, 1:]
+        scores = np.einsum("bpj,cp->bcj", rests, codes, optimize=True)  # of image b with the map of image c
+        found = scores[np.arange(len(codes)), orders]  # (1 + permutations, B, k + 1)
+        sums = np.abs(found.sum(1)).sum(-1) / 2
+        parted[concept] = sums[0]
+        reached += sums
+        spread += np.sqrt((found**2).sum(1)).sum(-1) / 2
     total = weights.sum()
-    if not used.any():
-        nothing = np.zeros(one.shape[1])
-        return Bifurcation(nothing, nothing, 0.0, 0.0, 1.0, 0)
-    flat = differences[used].reshape(int(used.sum()), -1) / total  # (b, k (k + 1))
-    concepts = weights.sum(0) / total  # (k,)
-    parted = np.abs(flat.sum(0)).reshape(differences.shape[1:]).sum(-1) / 2  # (k,)
-    rows = np.divide(parted, concepts, out=np.zeros_like(parted), where=concepts > 0)
-    distance = float(parted.sum())
-    signs = np.random.default_rng(seed).integers(0, 2, (permutations, len(flat))) * 2.0 - 1
-    flipped = np.abs(signs @ flat).sum(1) / 2  # (permutations,)
-    reached = int((flipped >= distance * (1 - 1e-9)).sum())
-    p = (1 + reached) / (1 + permutations)
-    return Bifurcation(rows, concepts, distance, float(flipped.mean()), p, int(used.sum()))
+    if total < _NOTHING:
+        return Bifurcation(np.zeros(concepts), np.zeros(concepts), 0.0, 0.0, 1.0, 0)
+    shares = weights.sum(0)  # (k,)
+    rows = np.divide(parted, shares, out=np.zeros(concepts), where=shares > _NOTHING)
+    ratios = np.divide(reached, spread, out=np.zeros_like(reached), where=spread > _NOTHING)  # T
+    p = float((ratios >= ratios[0] - 1e-9).mean())
+    images = int((weights.sum(1) > _NOTHING).sum())
+    return Bifurcation(rows, shares / total, reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total, p, images)
+
+
+def _codes(labels: np.ndarray) -> np.ndarray:
+    """Labels as numbers: 1 and 0, and for neither the mean of the image's own (0 where it has none): (B, P) float64."""
+    known = labels >= 0
+    share = np.where(known, labels, 0).sum(1) / np.maximum(known.sum(1), 1)  # (B,)
+    return np.where(known, labels, share[:, None]).astype(np.float64)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

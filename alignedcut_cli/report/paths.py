@@ -105,7 +105,7 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
     panels[0, 0].set_ylabel(f"mean length ({unit})")
     panels[0, -1].legend(frameon=False, fontsize=8)
     if parted:
-        panels[1, 0].set_ylabel("total variation (matched)")
+        panels[1, 0].set_ylabel("total variation")
         panels[1, -1].legend(frameon=False, fontsize=8)
     return figure
 
@@ -151,12 +151,11 @@ def _draw_everything(axis: Axes, tensors: Tensors) -> None:
 
 
 def _scatter_mixed(axis: Axes, places: Sequence[np.ndarray], colours: Sequence[Any], names: Sequence[str]) -> None:
-    """Dots of several kinds, each place of a kind once, in an order without rule: many coincide, and none should win."""
-    distinct = [np.unique(one, axis=0) for one in places]
-    kinds = np.repeat(np.arange(len(distinct)), [len(one) for one in distinct])
+    """Dots of several kinds in an order without rule: many coincide, and what is seen is in proportion to what is there."""
+    kinds = np.repeat(np.arange(len(places)), [len(one) for one in places])
     order = np.random.default_rng(0).permutation(len(kinds))
     shades = np.array([matplotlib.colors.to_rgba(colour) for colour in colours])
-    axis.scatter(*np.concatenate(distinct)[order].T, s=7, color=shades[kinds[order]], linewidths=0)
+    axis.scatter(*np.concatenate(places)[order].T, s=7, color=shades[kinds[order]], linewidths=0)
     for colour, name in zip(colours, names, strict=True):
         axis.scatter([], [], s=20, color=[colour], linewidths=0, label=name)
 
@@ -282,7 +281,7 @@ def _short(count: int) -> str:
 
 def _verdict(tensors: Tensors, number: int) -> str:
     return (
-        f"foreground from background: {tensors['variation'][number]:.2f}; within images "
+        f"foreground from background: {tensors['variation'][number]:.2f}; matched "
         f"{tensors['matched'][number]:.2f}\n(chance {tensors['matched.expected'][number]:.2f}, "
         f"p {tensors['p'][number]:.3f}, Holm {tensors['p.holm'][number]:.3f})"
     )
@@ -307,7 +306,7 @@ def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[
 def _draw_parting(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
     """Bars of the matched distance, what chance gives as a line, and a star where p.holm is below 0.05."""
     heights = tensors["matched"][numbers]
-    axis.bar(range(len(numbers)), heights, color="#805ad5", width=0.6, label="within images (* p < 0.05, Holm)")
+    axis.bar(range(len(numbers)), heights, color="#805ad5", width=0.6, label="matched (* p < 0.05, Holm)")
     for place, number in enumerate(numbers):
         label = "chance" if place == 0 else "_more"
         axis.plot([place - 0.4, place + 0.4], [tensors["matched.expected"][number]] * 2, color=INK, label=label)
