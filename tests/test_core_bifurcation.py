@@ -64,7 +64,9 @@ def test_the_distance_is_that_of_least_squares(images: int, places: int, concept
     distance, rows = by_least_squares(world, concepts)
     assert found.distance == pytest.approx(distance, abs=1e-4)
     np.testing.assert_allclose(found.rows, rows, atol=1e-3)
-    assert (found.rows * found.weights).sum() == pytest.approx(found.distance, abs=1e-6)
+    both = [any({0, 1} <= set(world[2][b][world[0][b] == i].tolist()) for i in range(concepts)) for b in range(images)]
+    assert found.images == (sum(both) if found.weights.any() else 0)
+    assert (found.rows * found.weights).sum() == pytest.approx(found.distance, abs=1e-4)
     assert 0 < found.p <= 1
 
 

@@ -48,7 +48,7 @@ MEANINGS = {
     "matched": ("K", "mean total variation of foreground and background of one image, concept and place"),
     "matched.rows": ("K A", "that of each concept"),
     "matched.expected": ("K", "what chance gives of `matched`"),
-    "matched.images": ("K", "images with foreground and background to compare"),
+    "matched.images": ("K", "images that have foreground and background in one concept"),
     "p": ("K", "share of permutations of label maps between images that part as far"),
     "p.holm": ("K", "p adjusted by Holm's rule for all pairs"),
 }

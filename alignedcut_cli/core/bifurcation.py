@@ -9,7 +9,7 @@ import numpy as np
 __all__ = ["Bifurcation", "bifurcation", "holm", "total_variation", "without_effects"]
 
 
-_ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-7, 1e-6
+_ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-8, 1e-6
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Bifurcation:
 
     rows (k,) is the matched total variation of each concept, weights (k,) its share in `distance`, which is their mean;
     `expected` is the distance that chance gives, `p` the share of permutations that reach what was found, `images` those
-    that have both groups in one concept, at places where others have them too.
+    that have both groups in one concept.
     """
 
     rows: np.ndarray
@@ -38,7 +38,7 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def without_effects(values: np.ndarray, image: np.ndarray, place: np.ndarray) -> np.ndarray:
     """The residuals of `values` (n, c) after additive effects of `image` and `place` (n,), least squares: (n, c) float64.
 
-    Alternate subtraction of the means of images and of places, to 1e-7 or at most 1000 rounds.
+    Alternate subtraction of the means of images and of places, to 1e-8 or at most 1000 rounds.
     """
     from scipy.sparse import csr_array
 
@@ -105,8 +105,14 @@ def bifurcation(
     rows = np.divide(parted, shares, out=np.zeros(concepts), where=shares > _NOTHING)
     ratios = np.divide(reached, spread, out=np.zeros_like(reached), where=spread > _NOTHING)  # T
     p = float((ratios >= ratios[0] - 1e-9).mean())
-    images = int((weights.sum(1) > _NOTHING).sum())
+    images = _images_with_both(before, labels, concepts)
     return Bifurcation(rows, shares / total, reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total, p, images)
+
+
+def _images_with_both(before: np.ndarray, labels: np.ndarray, concepts: int) -> int:
+    """Images that have both groups in one concept."""
+    both = [((before == i) & (labels == 1)).any(1) & ((before == i) & (labels == 0)).any(1) for i in range(concepts)]
+    return int(np.any(both, axis=0).sum())
 
 
 def _codes(labels: np.ndarray) -> np.ndarray:
