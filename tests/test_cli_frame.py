@@ -100,6 +100,7 @@ LIGHT = (
     ("--help",),
     ("cut", "--help"),
     ("extract", "--help"),
+    ("trace", "--help"),
     ("models", "--help"),
     ("status", "-p", "PROJECT"),
     ("show", "cut/c", "-p", "PROJECT"),

@@ -88,9 +88,10 @@ def command(
     """Follow patches from layer to layer through one map of all models and layers (paper, Sec. 3.4).
 
     The map is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are farthest-point centres and the
-    patches in the ball around each, in that map; transition probabilities say where the patches of a concept are in the
-    next layer. With --masks, foreground and background are counted apart: they part where their transitions differ
-    (total variation, at the same place of the same image; p-value by permuting masks between images).
+    patches in the ball around each, in that map: in several balls, of the nearest centre; in no ball, of "none", which
+    counts as a place to go to. Transition probabilities say where the patches of a concept are in the next layer. With
+    --masks, foreground and background are counted apart: they part where their transitions differ (total variation, at
+    the same place of the same image; p-value by permuting masks between images).
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     asked = Asked(
