@@ -101,6 +101,7 @@ LIGHT = (
     ("cut", "--help"),
     ("concepts", "--help"),
     ("extract", "--help"),
+    ("trace", "--help"),
     ("models", "--help"),
     ("status", "-p", "PROJECT"),
     ("show", "cut/c", "-p", "PROJECT"),

@@ -34,6 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     shutil.copytree(brain_folder, folder / "subj01")
     shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
     shutil.copy(brain_table, folder)
+    shutil.copytree(sample_data() / "scenes" / "category", folder / "masks")
     return folder
 
 

@@ -74,7 +74,7 @@ def command(
         str | None,
         typer.Option("--space", help="pixel: where patches are compared: raw, aligned or brain.  [default: the cut's]"),
     ] = None,
-    concepts: Annotated[int, typer.Option("--concepts", min=1, max=99, help="Concepts of each slot.")] = 5,
+    concepts: Annotated[int, typer.Option("--concepts", min=2, max=99, help="Concepts of each slot.")] = 5,
     radius: Annotated[
         str,
         typer.Option(

@@ -12,10 +12,10 @@ from alignedcut_cli.commands.concepts_data import Readout, Tiles, patches
 from alignedcut_cli.commands.concepts_plan import Plan
 from alignedcut_cli.commands.cut_slots import Slot
 from alignedcut_cli.core.activations import correlation, moments, readout_moments
-from alignedcut_cli.core.centres import ball_members, farthest_centres
+from alignedcut_cli.core.centres import ball_members, clear_radius, farthest_centres
 from alignedcut_cli.core.numerics import stream
 
-__all__ = ["Spheres", "auto_radius", "spheres_of"]
+__all__ = ["Spheres", "spheres_of"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def spheres_of(
     params = plan.recipe.params
     ids = np.flatnonzero(patches(slot, len(plan.images)))
     centres = ids[farthest_centres(places[ids], params["concepts"], stream(params["seed"], "concepts", number))]
-    radius = auto_radius(places[centres]) if params["radius"] == "auto" else params["radius"]
+    radius = clear_radius(places[centres]) if params["radius"] == "auto" else params["radius"]
     concept = np.full(slot.nodes, -1, np.int64)
     concept[ids] = ball_members(places[ids], places[centres], radius)
     everyone = np.full(slot.nodes, -1, np.int64)
@@ -66,14 +66,6 @@ def spheres_of(
         total,
         torch.tensor([_correlations(mean, deviation, total[1]) for mean, deviation in zip(*voxel, strict=True)]),
     )
-
-
-def auto_radius(centres: np.ndarray) -> float:
-    """Half the smallest distance between two of the centres (k, d), so that no two balls overlap; 0 for one centre."""
-    if len(centres) < 2:
-        return 0.0
-    apart = np.linalg.norm(centres[:, None].astype(np.float64) - centres[None], axis=2)
-    return float(apart[np.triu_indices(len(centres), 1)].min() / 2)
 
 
 def _read(means: Tensor, covariances: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

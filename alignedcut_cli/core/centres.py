@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ball_members", "farthest_centres"]
+from alignedcut_cli.core.numerics import NumericsError
+
+__all__ = ["ball_members", "clear_radius", "farthest_centres"]
 
 
 def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Ids of at most `count` of the places (M, d), each the farthest from those before it: int64, in order of choice.
 
     Distances are Euclidean; the first id is drawn by `seed`; ties go to the smaller id. Fewer ids come back where fewer
-    places differ. Raises ValueError if there is no place.
+    places differ. Raises NumericsError if there is no place.
     """
     if not len(places):
-        raise ValueError("there is no place to choose from")
+        raise NumericsError("there is no place to choose from")
     rows = places.astype(np.float64)
     chosen = [int(np.random.default_rng(seed).integers(len(rows)))]
     nearest = np.full(len(rows), np.inf)
@@ -25,6 +27,18 @@ def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
             break
         chosen.append(farthest)
     return np.array(chosen, np.int64)
+
+
+def clear_radius(centres: np.ndarray) -> float:
+    """Half the smallest distance between two centres (k, d), at which no two balls overlap; 0 for one centre.
+
+    One centre is what `farthest_centres` finds where all places are equal: they are all at distance 0.
+    """
+    points = centres.astype(np.float64)
+    if len(points) < 2:
+        return 0.0
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)  # (k, k)
+    return float(apart[np.triu_indices(len(points), 1)].min() / 2)
 
 
 def ball_members(places: np.ndarray, centres: np.ndarray, radius: float) -> np.ndarray:
