@@ -18,13 +18,13 @@ from typing import Any
 import typer
 
 from alignedcut_cli import __version__
-from alignedcut_cli.commands import align, brain, check, color, cut, demo, extract, models, show, status
+from alignedcut_cli.commands import align, brain, check, color, cut, demo, extract, models, segment, show, status
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.options import ConfiguredCommand
 
 __all__ = ["app", "main"]
 
-COMMANDS = (extract, brain, align, cut, color, status, show, check, models, demo)
+COMMANDS = (extract, brain, align, cut, color, segment, status, show, check, models, demo)
 
 app = typer.Typer(
     name="alignedcut",
