@@ -98,8 +98,7 @@ def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[
     for target in header.axes["targets"]["labels"]:
         classes = header.axes[f"K.{target}"]["labels"]
         for line in curve_lines(header):
-            for number in line.slots:
-                rows.append(_row(header, tensors, target, classes, line, number))
+            rows += [_row(header, tensors, target, classes, line, number) for number in line.slots]
     return rows
 
 

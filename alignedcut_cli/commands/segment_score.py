@@ -32,9 +32,12 @@ __all__ = [
 ]
 
 
+THRESHOLDS, TO_GRID, TO_PIXELS = 10, "majority", "bilinear"
+
+
 @dataclass(frozen=True)
 class SlotGrid:
-    """One slot of a cut: its patches' eigenvectors (B, rows, cols, C) float32, and the row of each in the cut (B, rows, cols)."""
+    """The patches of one slot: `eigenvectors` (B, rows, cols, C) float32, and their `rows` in the cut (B, rows, cols)."""
 
     eigenvectors: np.ndarray
     rows: np.ndarray
@@ -121,7 +124,7 @@ def masks_of(plan: Plan) -> Iterator[tuple[int, int, np.ndarray]]:
 
 def fit_centres(plan: Plan, slots: Sequence[SlotGrid], advance: Any) -> list[list[tuple[Tensor, Tensor]]]:
     """For each target and slot its class centres (k, C) and the weight of nodes behind each (k,), from the masks (C.4)."""
-    params, scored = plan.recipe.params, list(plan.scored)
+    params, scored = plan.recipe.params, plan.scored
     grids = dict.fromkeys(slot.grid for slot in slots)
     weights: dict[Any, list[Tensor]] = {(t, grid): [] for t in range(len(plan.targets)) for grid in grids}
     for _, _, mask in masks_of(plan):
@@ -135,7 +138,7 @@ def fit_centres(plan: Plan, slots: Sequence[SlotGrid], advance: Any) -> list[lis
 
 
 def _centres(slot: SlotGrid, scored: Sequence[int], weights: Tensor) -> tuple[Tensor, Tensor]:
-    vectors = torch.from_numpy(slot.eigenvectors[scored])
+    vectors = torch.from_numpy(slot.eigenvectors[list(scored)])
     return class_centres(vectors.reshape(-1, vectors.shape[-1]), weights), weights.sum(0)
 
 
@@ -244,6 +247,12 @@ def score_kway(
     return found
 
 
-def best_threshold(counts: np.ndarray) -> np.ndarray:
-    """The threshold of the largest mean IoU in each slot, the lowest of equals, from counts (S, b, T, 3, k): (S,) int64."""
-    return mean_iou(counts.sum(1, dtype=np.int64)).argmax(1)
+def slot_miou(slot: SlotGrid, labels: Sequence[np.ndarray], target: Classes) -> float:
+    """The oracle mIoU of one slot with the defaults of `segment`: labels (H, W), -1 void, of each image are at hand."""
+    weights = [grid_weights(one, slot.grid, len(target.ids), TO_GRID) for one in labels]
+    centres, _ = _centres(slot, range(len(labels)), torch.cat(weights))
+    reading, thresholds = OracleReading(slot, centres, background=target.background), oracle_thresholds(THRESHOLDS)
+    counts = [
+        oracle_counts(reading, number, one, len(target.ids), thresholds, TO_PIXELS) for number, one in enumerate(labels)
+    ]
+    return float(mean_iou(torch.stack(counts).sum(0).numpy()).max())

@@ -34,8 +34,8 @@ def kmeans_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.ndarr
     rows = _unit_rows(eigenvectors[:, :count]).astype(np.float32)
     random = np.random.default_rng(seed)
     sample = rows if len(rows) <= KMEANS_NODES else rows[random.choice(len(rows), KMEANS_NODES, replace=False)]
-    fitted = KMeans(count, n_init=STARTS, random_state=int(random.integers(1 << 31))).fit(sample)
-    return fitted.predict(rows).astype(np.int64)
+    fitted = KMeans(count, n_init=STARTS, random_state=int(random.integers(1 << 31))).fit(sample)  # type: ignore[arg-type]
+    return np.asarray(fitted.predict(rows), np.int64)
 
 
 DISCRETISERS = {"rotation": rotation_clusters, "kmeans": kmeans_clusters}
@@ -62,18 +62,18 @@ def _spread_axes(rows: np.ndarray, first: int) -> np.ndarray:
 
 def _turned(rows: np.ndarray, turn: np.ndarray) -> tuple[float, np.ndarray]:
     """(tr(X^T Z~ R), clusters) where X and R no longer change."""
-    count, last = rows.shape[1], -np.inf
+    count, last, score = rows.shape[1], -np.inf, 0.0
     clusters = np.zeros(len(rows), np.int64)
     for _ in range(ROUNDS):
         clusters = (rows @ turn).argmax(1)
         sums = np.zeros((count, count))
         np.add.at(sums, clusters, rows)  # X^T Z~
         left, values, right = np.linalg.svd(sums)
-        turn = right.T @ left.T
-        if values.sum() <= last + 1e-9 * max(1.0, abs(last)):
+        turn, score = right.T @ left.T, float(values.sum())
+        if score <= last + 1e-9 * max(1.0, abs(last)):
             break
-        last = float(values.sum())
-    return float(values.sum()), clusters
+        last = score
+    return score, clusters
 
 
 def match_clusters(table: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def find_classes(
     ground = [one for one in scored if one in set(background) or (chosen is not None and one not in chosen)]
     figure = [one for one in scored if one not in ground]
     first = [min(background, default=ground[0])] if ground else []
-    members = {one: 0 for one in ground} | {one: len(first) + number for number, one in enumerate(figure)}
+    members = dict.fromkeys(ground, 0) | {one: len(first) + number for number, one in enumerate(figure)}
     ids = (*first, *figure)
     if len(ids) < 2:
         raise DataError(

@@ -93,7 +93,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image: its photograph (None: gone), the class of each pixel (H, W) in truth and as each column has it; -1: none."""
+    """One image: its photograph (None: gone), and each pixel's class (H, W), -1 for none, in truth and in each column."""
 
     name: str
     photo: Image.Image | None
