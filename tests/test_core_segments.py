@@ -30,7 +30,7 @@ from alignedcut_cli.core.stretch import UPSCALES, area_shares, stretch_bands, st
 # stretching
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_maps_at_pixels_are_those_of_torch(data: Any) -> None:
     grid = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))

@@ -31,6 +31,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     folder = tmp_path_factory.mktemp("workplace")
     for name in ("photos", "alignedcut-demo/scenes"):
         copy_scenes(folder / name)
+    copy_scenes(folder / "masks", part="category")
     shutil.copytree(brain_folder, folder / "subj01")
     shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
     shutil.copy(brain_table, folder)
@@ -52,9 +53,9 @@ def aligning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Pa
     return folder
 
 
-def copy_scenes(folder: Path, count: int = FEW) -> None:
+def copy_scenes(folder: Path, count: int = FEW, part: str = "images") -> None:
     folder.mkdir(parents=True)
-    for path in sorted((sample_data() / "scenes" / "images").iterdir())[:count]:
+    for path in sorted((sample_data() / "scenes" / part).iterdir())[:count]:
         shutil.copy(path, folder)
 
 

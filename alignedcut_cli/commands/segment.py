@@ -235,12 +235,13 @@ def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, dr
     tensors: dict[str, np.ndarray] = load_tensors(frame.project.path("segment", header.name))[1]
     rows = result_rows(header, tensors)
     lines = [str(frame.project.path("segment", header.name))]
+    classes = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
     result = {"schema": "alignedcut.segment/1", **frame.artifact_object(header, made=made), "rows": rows}
+    result["classes"] = classes
     result["images"] = {"scored": len(plan.scored), "without_mask": len(plan.images) - len(plan.scored)}
     if drawing:
         with frame.project.writing("segment", header.name):
             draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
-    classes = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
     frame.output.result("\n".join([result_table(rows, classes), *lines]), result)

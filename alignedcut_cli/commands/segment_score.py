@@ -109,7 +109,7 @@ class KwayReading:
     matched: np.ndarray
 
     def maps(self, image: int) -> Tensor:
-        cells = torch.from_numpy(self.clusters[self.slot.rows[image]])
+        cells = torch.from_numpy(self.clusters[self.slot.rows[image]].astype(np.int64))
         return torch.nn.functional.one_hot(cells, len(self.matched)).permute(2, 0, 1).float()
 
     def classes_of(self, best: Tensor, chosen: Tensor) -> Tensor:

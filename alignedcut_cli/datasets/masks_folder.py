@@ -49,7 +49,7 @@ def read_names(path: Path, section: str = "") -> dict[int, str]:
         text = path.read_bytes().decode("utf-8", errors="replace")
     try:
         return _from_json(json.loads(text), section) if path.suffix.lower() == ".json" else _from_lines(text)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise DataError(
             "bad-names", f"{path} holds no names of class ids", 'Give lines such as "3 dog", or JSON {"3": "dog"}'
         ) from None
