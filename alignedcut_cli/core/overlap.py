@@ -27,25 +27,23 @@ def threshold_counts(
     best < threshold. `truth` (n,) holds classes 0 to k - 1, and -1 for void, which is left out. `thresholds` (T,)
     ascend. One histogram of `best` over the thresholds a class serves all of them.
     """
-    counted = truth >= 0
-    best, chosen, truth = best[counted], chosen[counted], truth[counted]
     levels = len(thresholds)
     passed = torch.searchsorted(thresholds, best.double(), right=True)  # thresholds that this pixel reaches
-    kept = _reaching(chosen, passed, classes, levels)  # (T, k)
-    right = _reaching(chosen[chosen == truth], passed[chosen == truth], classes, levels)
-    there = torch.bincount(truth, minlength=classes)
+    there = torch.bincount(truth + 1, minlength=classes + 1)[1:]
+    kept = _reaching(chosen, passed, truth >= 0, classes, levels)  # (T, k)
+    right = _reaching(chosen, passed, chosen == truth, classes, levels)
     if background is not None:
-        ground = truth == background
-        reached = _reaching(torch.zeros_like(truth[ground]), passed[ground], 1, levels)[:, 0]
-        right[:, background] += there[background] - reached
-        kept[:, background] += len(truth) - kept.sum(1)
+        ground = _reaching(torch.zeros_like(chosen), passed, truth == background, 1, levels)[:, 0]
+        right[:, background] += there[background] - ground
+        kept[:, background] += there.sum() - kept.sum(1)
     return torch.stack([right, kept, there.expand(levels, -1)], 1)
 
 
-def _reaching(classes_of: Tensor, passed: Tensor, classes: int, levels: int) -> Tensor:
-    """How many pixels of each class reach each threshold: (T, k)."""
+def _reaching(classes_of: Tensor, passed: Tensor, counted: Tensor, classes: int, levels: int) -> Tensor:
+    """How many of the counted pixels of each class reach each threshold: (T, k)."""
     size = levels + 1
-    histogram = torch.bincount(classes_of * size + passed, minlength=classes * size).reshape(classes, size)
+    bins = (classes_of * size + passed).where(counted, classes * size)  # those not counted share one bin more
+    histogram = torch.bincount(bins, minlength=classes * size + 1)[:-1].reshape(classes, size)
     return histogram.flip(1).cumsum(1).flip(1)[:, 1:].T.clone()
 
 

@@ -19,10 +19,10 @@ def stretch_matrix(pixels: int, cells: int, how: str) -> Tensor:
     Pixel y lies at (y + 1/2) cells / pixels. `nearest`: its cell. `bilinear`: the two nearest cell centres by distance,
     with the outermost centres held to the edge.
     """
-    places = (torch.arange(pixels, dtype=torch.float64) + 0.5) * cells / pixels
+    doubled = (2 * torch.arange(pixels) + 1) * cells
     if how == "nearest":
-        return torch.nn.functional.one_hot(places.floor().long().clamp(max=cells - 1), cells).float()
-    places = (places - 0.5).clamp(0, cells - 1)
+        return torch.nn.functional.one_hot(doubled // (2 * pixels), cells).float()
+    places = (doubled.double() / (2 * pixels) - 0.5).clamp(0, cells - 1)
     low = places.floor().long().clamp(max=max(cells - 2, 0))
     share = (places - low)[:, None]
     one = torch.nn.functional.one_hot
