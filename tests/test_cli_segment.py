@@ -14,12 +14,14 @@ from safetensors.numpy import load_file
 from sklearn.metrics import accuracy_score, adjusted_rand_score, jaccard_score
 
 from alignedcut_cli.datasets.masks import read_mask
+from alignedcut_cli.datasets.open_masks import MASK_READERS
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
 from tests.aligning import image_entries, refused, write_made
 from tests.conftest import Cli, Run
 from tests.segmenting import FIRST, PICTURES, SECOND, image_list, make_scenes, mask_of, patches_of, slow_oracle
 from tests.stores import snapshot
+from tests.test_mask_readers import MAKERS
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +224,31 @@ def test_other_masks_are_another_recipe(cli: Cli, world: Path) -> None:
     refused(segment(cli, world, "--no-pictures"), 73, "output-exists")
 
 
+def test_other_names_are_another_recipe(cli: Cli, world: Path) -> None:
+    segment(cli, world, "--no-pictures")
+    (world / "masks/names.txt").write_text("0 ground\n3 cat\n7 dog\n")
+    refused(segment(cli, world, "--no-pictures"), 73, "output-exists")
+    named = segment(cli, world, "--no-pictures", "--overwrite").object
+    assert named["classes"] == {"classes": ["ground", "cat", "dog"]}
+
+
+@pytest.mark.parametrize("dataset", MASK_READERS)
+def test_every_reader_serves_the_command(cli: Cli, tmp_path: Path, dataset: str) -> None:
+    path, names, masks = MAKERS[dataset](tmp_path / "data")
+    images = [{**one, "width": 9, "height": 6} for one in image_entries([*names, "unlabelled.jpg"])]
+    write_made(Project(tmp_path / "study").create(), "seen", SECOND, images)
+    assert cli("cut", "--from", "seen", "-C", 6, "-p", tmp_path / "study").status == 0
+    run = cli("segment", "--dataset", dataset, "--masks", path, "--eigenvectors", 6, "-p", tmp_path / "study", "--json")
+    assert run.status == 0, run.err
+    assert run.object["images"] == {"scored": 3, "without_mask": 1}
+    present = set(np.unique(np.stack(masks)).tolist()) - {255}
+    assert len(run.object["rows"][0]["iou"]) == len(present)
+    patches = patches_of(load_file(tmp_path / "study/cut/seen.safetensors"), 0, SECOND, 4)[:3]
+    truth = [np.where(mask == 255, -1, mask.astype(int)) for mask in masks]
+    if dataset == "imagenet-seg":
+        np.testing.assert_allclose(run.object["rows"][0]["curve"][:9], slow_oracle(patches, truth, 0)[:9], atol=1e-6)
+
+
 def test_predicted_masks_are_read_back_with_the_reported_score(cli: Cli, world: Path) -> None:
     run = segment(cli, world)
     best = max(rows_of(run), key=lambda row: row["miou"])
@@ -295,6 +322,7 @@ def test_the_table_for_people(cli: Cli, world: Path) -> None:
         (("--clusters", "3"), 2, "option-unused"),
         (("--split", "val"), 2, "option-unused"),
         (("--unpack", "there"), 2, "option-unused"),
+        (("--unpack", "there", "--dataset", "imagenet-seg"), 2, "option-unused"),
         (("--from", "first", "--from", "first"), 2, "input-twice"),
         (("--from", "fourth"), 66, "artifact-missing"),
         (("--background", "none", "--ignore", "0,255", "--merge", "figure-ground"), 65, "no-background"),

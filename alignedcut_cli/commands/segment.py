@@ -134,6 +134,8 @@ def command(
     demand_choice("--on-extra-mask", on_extra_mask, ("fail", "skip"))
     demand_choice("--predicted", predicted, ("best", "all", "none"))
     if unpack:
+        if source:
+            raise UsageError("option-unused", "--unpack needs no cut", "Leave --from out")
         _unpack(frame, dataset, masks, unpack, dry_run)
         return
     from alignedcut_cli.commands.segment_plan import Asked, make_plan

@@ -115,6 +115,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     targets = _targets(plain, asked.merge)
     params = _resolve(asked, cuts, targets)
     params |= {"background": list(background), "ignore": list(ignore), "classes": chosen and list(chosen)}
+    params["names"] = list(plain.names)
     recipe = Recipe(
         "segment",
         check_name(asked.name or _default_name(names)),

@@ -54,9 +54,9 @@ def curve_figure(rows: Sequence[Mapping[str, Any]], method: str) -> Figure:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=2 if len(lines) > 3 else 3
-    )
+    fitting = int(figure.get_figwidth() * 72 / (50 + 5 * max(map(len, lines))))
+    columns = max(1, min(3, fitting))
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
     figure.suptitle(f"{method} segmentation of each layer; band: 95 % over images; ring: best layer", fontsize=10)
     return figure
 
