@@ -28,6 +28,7 @@ from alignedcut_cli.commands import (
     demo,
     extract,
     models,
+    segment,
     show,
     status,
     trace,
@@ -37,7 +38,7 @@ from alignedcut_cli.options import ConfiguredCommand
 
 __all__ = ["app", "main"]
 
-COMMANDS = (extract, brain, align, cut, color, trace, concepts, status, show, check, models, demo)
+COMMANDS = (extract, brain, align, cut, color, segment, trace, concepts, status, show, check, models, demo)
 
 app = typer.Typer(
     name="alignedcut",
@@ -72,7 +73,10 @@ def _print_version(wanted: bool) -> None:
 def _root(
     version: bool = typer.Option(False, "--version", is_eager=True, callback=_print_version, help="Print the version."),
 ) -> None:
-    """See what vision transformers see: extract -> align -> cut -> color, one project directory, one command a step."""
+    """See what vision transformers see: extract -> align -> cut -> color -> segment -> trace.
+
+    One project directory, one command a step.
+    """
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -31,10 +31,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     folder = tmp_path_factory.mktemp("workplace")
     for name in ("photos", "alignedcut-demo/scenes"):
         copy_scenes(folder / name)
+    copy_scenes(folder / "masks", part="category")
     shutil.copytree(brain_folder, folder / "subj01")
     shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
     shutil.copy(brain_table, folder)
-    shutil.copytree(sample_data() / "scenes" / "category", folder / "masks")
     return folder
 
 
@@ -75,9 +75,9 @@ PLACES = {"align": "aligning", "concepts": "meaning"}
 """The fixtures where examples run that need more than what the other examples leave behind."""
 
 
-def copy_scenes(folder: Path, count: int = FEW) -> None:
+def copy_scenes(folder: Path, count: int = FEW, part: str = "images") -> None:
     folder.mkdir(parents=True)
-    for path in sorted((sample_data() / "scenes" / "images").iterdir())[:count]:
+    for path in sorted((sample_data() / "scenes" / part).iterdir())[:count]:
         shutil.copy(path, folder)
 
 

@@ -89,6 +89,7 @@ def test_what_is_missing(tmp_path: Path) -> None:
             read(folder)
         assert caught.value.code == "masks-missing"
     Image.new("L", (4, 3)).save(tmp_path / "a.jpg")
+    Image.new("L", (4, 3)).save(tmp_path / "b.png")
     with pytest.raises(InputMissingError, match=r"no mask for 1 images, such as a\.jpg"):
         read(tmp_path)
 

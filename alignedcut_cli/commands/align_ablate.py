@@ -14,12 +14,12 @@ import torch
 
 from alignedcut_cli.commands.align import make, roi_rows
 from alignedcut_cli.commands.align_plan import demand_nodes, demand_weight, slot_key
-from alignedcut_cli.commands.cut_slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.commands.cut_slots import Slot, demand_same_images, find_slots, node_table
 from alignedcut_cli.commands.cut_space import Space, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.core.numerics import stream
-from alignedcut_cli.core.oracle import oracle_miou
-from alignedcut_cli.datasets.masks import grid_labels, read_masks
+from alignedcut_cli.datasets.classes import Classes, find_classes
+from alignedcut_cli.datasets.masks import read_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.output import table
 from alignedcut_cli.store.features import FeatureSet
@@ -38,10 +38,11 @@ NODES = 4000
 
 @dataclass(frozen=True)
 class Truth:
-    """The slots whose segments are scored, and the labels (nodes,) of each slot's patches, image by image."""
+    """The slots whose segments are scored, and the class of each pixel (H, W), -1 for void, of each image."""
 
     slots: tuple[Slot, ...]
-    labels: tuple[torch.Tensor, ...]
+    classes: Classes
+    labels: tuple[np.ndarray, ...]
 
 
 def ablation(
@@ -119,12 +120,10 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
     demand_same_images(names, parents)
     pictures = read_masks(masks, slots[0].source.images)
-    labels = []
     for slot in slots:
         slot.blocks()
-        grid = tuple(slot.about["grid"])
-        labels.append(torch.from_numpy(np.stack([grid_labels(mask, grid) for mask in pictures]).reshape(-1)))
-    return Truth(slots, tuple(labels))
+    classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})
+    return Truth(slots, classes, tuple(classes.labels(mask) for mask in pictures))
 
 
 def _aligned_slots(frame: Frame, plan: Plan, name: str) -> list[Slot]:
@@ -144,19 +143,21 @@ def _aligned_slots(frame: Frame, plan: Plan, name: str) -> list[Slot]:
 def _segment_scores(frame: Frame, space: Space, truth: Truth, seed: int, device: torch.device) -> dict[str, float]:
     """Oracle mIoU of each model, mean over its slots (each slot cut alone), and the mean of all: {what: mIoU}."""
     from alignedcut_cli.commands.cut_rows import GraphRows
+    from alignedcut_cli.commands.segment_score import slot_grids, slot_miou
     from alignedcut_cli.core.ncut import ncut_nystrom
 
     slots = comparable_slots(space, truth.slots)
     transform = open_transforms(space)
     by_model: dict[str, list[float]] = {}
     with frame.output.progress("segmenting", len(slots), "slots") as advance:
-        for number, (slot, labels) in enumerate(zip(slots, truth.labels, strict=True)):
+        for number, slot in enumerate(slots):
             rows = GraphRows([slot], [transform(slot)], space.name, device)
             cut = ncut_nystrom(
                 rows.read, len(rows), EIGENVECTORS, nodes=min(NODES, len(rows)), seed=stream(seed, "ablate", number)
             )
-            patches = cut.eigenvectors.reshape(-1, slot.tokens, EIGENVECTORS)[:, int(slot.about["class_token"]) :]
-            score = float(oracle_miou(patches.reshape(-1, EIGENVECTORS).cpu(), labels).max())
+            nodes = node_table(slot.about, 0, len(truth.labels))
+            grid = slot_grids(nodes, cut.eigenvectors.cpu().numpy(), [slot.about], len(truth.labels))[0]
+            score = slot_miou(grid, truth.labels, truth.classes)
             by_model.setdefault(slot.about["model"], []).append(score)
             advance(1)
     means = {f"mIoU {model}": float(np.mean(scores)) for model, scores in by_model.items()}

@@ -1,33 +1,34 @@
-"""Oracle segmentation (paper, C.4): how well eigenvectors separate the classes of a ground truth."""
+"""Oracle segmentation (paper, C.4): what eigenvectors separate, told the ground truth's class centres."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["oracle_miou"]
+__all__ = ["ABSENT", "class_centres", "class_similarities", "oracle_thresholds"]
+
+ABSENT = -2.0
+"""The similarity to a class without a centre: below every cosine, so that no pixel takes it."""
 
 
-def oracle_miou(eigenvectors: Tensor, labels: Tensor, thresholds: int = 10, background: int = 0) -> Tensor:
-    """Mean IoU over classes at each threshold, of nodes (M, C) with class ids `labels` (M,) >= 0: (thresholds,) float64.
+def oracle_thresholds(count: int) -> Tensor:
+    """`count` thresholds, evenly spaced in [0, 1]: (count,) float64. One alone is 0."""
+    return torch.linspace(0, 1, count, dtype=torch.float64)
 
-    A class's centre is the mean eigenvector of its nodes; a node takes the class of the most similar centre (cosine),
-    or `background` where that similarity is below the threshold; thresholds are evenly spaced in [0, 1].
+
+def class_centres(eigenvectors: Tensor, weights: Tensor) -> Tensor:
+    """The centre of each class, c_k = sum_i w_ik x_i / sum_i w_ik (C.4): (k, C) float64; NaN for a class of no weight.
+
+    `eigenvectors` (M, C); `weights` (M, k) >= 0 say how much of each node belongs to each class: one-hot, or shares of
+    area. A node of void has no weight.
     """
-    classes, ids = labels.unique(return_inverse=True)  # (k,), (M,)
-    count = len(classes)
-    members = torch.nn.functional.one_hot(ids, count).to(eigenvectors)  # (M, k)
-    centres = members.T @ eigenvectors / members.sum(0)[:, None]
-    cosines = torch.nn.functional.normalize(eigenvectors, dim=1) @ torch.nn.functional.normalize(centres, dim=1).T
-    best, chosen = cosines.max(1)  # (M,)
-    ground = (classes == background).nonzero().flatten()
-    found = []
-    for threshold in torch.linspace(0, 1, thresholds).tolist():
-        given = chosen.clone()
-        given[best < threshold] = int(ground[0]) if len(ground) else count
-        table = torch.bincount(ids * (count + 1) + given, minlength=count * (count + 1)).reshape(count, count + 1)
-        table = table.double()
-        both = table[:, :count].diagonal()
-        either = table.sum(1) + table[:, :count].sum(0) - both
-        found.append((both / either).mean())
-    return torch.stack(found)
+    weights = weights.double()
+    return weights.T @ eigenvectors.double() / weights.sum(0)[:, None]
+
+
+def class_similarities(eigenvectors: Tensor, centres: Tensor) -> Tensor:
+    """cos(x_i, c_k) of every node and class: (M, k) float32 in [-1, 1]; ABSENT for a class whose centre is NaN."""
+    nodes = torch.nn.functional.normalize(eigenvectors.double(), dim=1, eps=1e-300)
+    unit = torch.nn.functional.normalize(centres, dim=1, eps=1e-300)
+    cosines = (nodes @ unit.T).clamp(-1, 1)  # (M, k)
+    return cosines.where(centres.isfinite().all(1), ABSENT).float()

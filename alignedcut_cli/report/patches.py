@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from alignedcut_cli.report.sheets import ABSENT, GAP, INK, PAPER, _fitting, _font
+from alignedcut_cli.report.sheets import ABSENT, GAP, INK, PAPER, fitting, sized_font
 
 __all__ = ["crop_strip", "similarity_sheet"]
 
@@ -57,21 +57,25 @@ def similarity_sheet(
     `pixel` (image, row, col) in the first grid is framed; `heads` stand over the columns, lines broken by newlines.
     """
     colours = matplotlib.colormaps["inferno"]
-    margin = 12 + min(150, int(max(_font(12).getlength(names[image]) for image in shown)))
+    margin = 12 + min(150, int(max(sized_font(12).getlength(names[image]) for image in shown)))
     lines = max(head.count("\n") for head in heads) + 1
     top = 28 + 15 * lines
     width = margin + (1 + len(grids)) * (cell + GAP)
     canvas = Image.new("RGB", (width, top + len(shown) * (cell + GAP)), PAPER)
     pen = ImageDraw.Draw(canvas)
-    pen.text((GAP, GAP), _fitting(title, _font(14), width - 8), INK, _font(14))
+    pen.text((GAP, GAP), fitting(title, sized_font(14), width - 8), INK, sized_font(14))
     for column, head in enumerate(["photo", *heads]):
         middle = margin + column * (cell + GAP) + cell / 2
-        pen.multiline_text((middle, top - 3), head, INK, _font(11), anchor="md", align="center", spacing=2)
+        pen.multiline_text((middle, top - 3), head, INK, sized_font(11), anchor="md", align="center", spacing=2)
     ranges = [np.quantile(grid.astype(np.float32), [0.01, 0.99]) for grid in grids]
     for line, image in enumerate(shown):
         y = top + line * (cell + GAP)
         pen.text(
-            (margin - 8, y + cell / 2), _fitting(names[image], _font(12), margin - 12), INK, _font(12), anchor="rm"
+            (margin - 8, y + cell / 2),
+            fitting(names[image], sized_font(12), margin - 12),
+            INK,
+            sized_font(12),
+            anchor="rm",
         )
         _paste(canvas, photo(image), (margin, y), cell)
         for column, (grid, (low, high)) in enumerate(zip(grids, ranges, strict=True), 1):

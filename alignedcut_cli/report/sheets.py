@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Sheet", "colour_grids", "contact_sheet", "image_rows"]
+__all__ = ["Sheet", "by_model", "colour_grids", "contact_sheet", "fitting", "image_rows", "save_picture", "sized_font"]
 
 GAP = 4
 INK = (20, 20, 20)
@@ -56,11 +56,11 @@ def by_model(slots: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     return found
 
 
-def _font(size: int) -> Any:
+def sized_font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def _fitting(text: str, font: Any, width: float) -> str:
+def fitting(text: str, font: Any, width: float) -> str:
     """The text, shortened in its middle until it is at most `width` pixels wide."""
     if font.getlength(text) <= width:
         return text
@@ -94,12 +94,12 @@ def image_rows(
     pen = ImageDraw.Draw(canvas)
     for line, (model, numbers) in enumerate(rows.items()):
         top = GAP + line * band
-        pen.text((GAP, top), _fitting(model, _font(16), canvas.width - 2 * GAP), INK, _font(16))
+        pen.text((GAP, top), fitting(model, sized_font(16), canvas.width - 2 * GAP), INK, sized_font(16))
         _place(canvas, photo, (width, height), (GAP, top + title + head))
         for column, number in enumerate(numbers, 1):
             left = GAP + column * (width + GAP)
-            label = _fitting(f"layer {slots[number]['layer']}", _font(13), width)
-            pen.text((left + width / 2, top + title + head - 2), label, INK, _font(13), anchor="md")
+            label = fitting(f"layer {slots[number]['layer']}", sized_font(13), width)
+            pen.text((left + width / 2, top + title + head - 2), label, INK, sized_font(13), anchor="md")
             canvas.paste(sheet.paint(grids[number][image], photo, (width, height)), (left, top + title + head))
     return canvas
 
@@ -120,19 +120,21 @@ def contact_sheet(
     photo: Callable[[int], Image.Image | None],
 ) -> Image.Image:
     """The contact sheet of one model (the slots `numbers`): one row an image, one column a layer, all cells square."""
-    side, font = sheet.cell, _font(12)
+    side, font = sheet.cell, sized_font(12)
     margin = 12 + min(160, int(max(font.getlength(name) for name in names)))
     head = 46
     columns = 1 + len(numbers)
     canvas = Image.new("RGB", (margin + columns * (side + GAP), head + len(names) * (side + GAP)), PAPER)
     pen = ImageDraw.Draw(canvas)
     first = slots[numbers[0]]
-    pen.text((GAP, GAP), _fitting(f"{first['model']} · {first['tap']}", _font(16), canvas.width - 8), INK, _font(16))
+    pen.text(
+        (GAP, GAP), fitting(f"{first['model']} · {first['tap']}", sized_font(16), canvas.width - 8), INK, sized_font(16)
+    )
     for column, text in enumerate(["photo", *(f"L{slots[number]['layer']}" for number in numbers)]):
         pen.text((margin + column * (side + GAP) + side / 2, head - 4), text, INK, font, anchor="md")
     for row, name in enumerate(names):
         top = head + row * (side + GAP)
-        pen.text((margin - 8, top + side / 2), _fitting(name, font, margin - 12), INK, font, anchor="rm")
+        pen.text((margin - 8, top + side / 2), fitting(name, font, margin - 12), INK, font, anchor="rm")
         shown = photo(row)
         _place(canvas, shown, (side, side), (margin, top))
         for column, number in enumerate(numbers, 1):

@@ -1,0 +1,124 @@
+"""Scores of a segmentation against a ground truth: IoU at every threshold, accuracy, adjusted Rand index, intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "adjusted_rand",
+    "bootstrap_interval",
+    "class_ious",
+    "contingency",
+    "counts_of_matched",
+    "mean_iou",
+    "pixel_accuracy",
+    "threshold_counts",
+]
+
+
+def threshold_counts(
+    best: Tensor, chosen: Tensor, truth: Tensor, classes: int, thresholds: Tensor, background: int | None
+) -> Tensor:
+    """Pixels in both, in the prediction, and in the ground truth, of each class at each threshold: (T, 3, k) int64.
+
+    A pixel takes the class `chosen` (n,) of its largest similarity `best` (n,), or `background` (None: no class) where
+    best < threshold. `truth` (n,) holds classes 0 to k - 1, and -1 for void, which is left out. `thresholds` (T,)
+    ascend. One histogram of `best` over the thresholds a class serves all of them.
+    """
+    levels = len(thresholds)
+    passed = torch.searchsorted(thresholds, best.double(), right=True)  # thresholds that this pixel reaches
+    there = torch.bincount(truth + 1, minlength=classes + 1)[1:]
+    kept = _reaching(chosen, passed, truth >= 0, classes, levels)  # (T, k)
+    right = _reaching(chosen, passed, chosen == truth, classes, levels)
+    if background is not None:
+        ground = _reaching(torch.zeros_like(chosen), passed, truth == background, 1, levels)[:, 0]
+        right[:, background] += there[background] - ground
+        kept[:, background] += there.sum() - kept.sum(1)
+    return torch.stack([right, kept, there.expand(levels, -1)], 1)
+
+
+def _reaching(classes_of: Tensor, passed: Tensor, counted: Tensor, classes: int, levels: int) -> Tensor:
+    """How many of the counted pixels of each class reach each threshold: (T, k)."""
+    size = levels + 1
+    bins = (classes_of * size + passed).where(counted, classes * size)  # those not counted share one bin more
+    histogram = torch.bincount(bins, minlength=classes * size + 1)[:-1].reshape(classes, size)
+    return histogram.flip(1).cumsum(1).flip(1)[:, 1:].T.clone()
+
+
+def contingency(clusters: Tensor, truth: Tensor, count: int, classes: int) -> Tensor:
+    """Pixels of each cluster (0 to `count` - 1) in each class (-1: void, left out): (count, k) int64."""
+    counted = truth >= 0
+    return torch.bincount(clusters[counted] * classes + truth[counted], minlength=count * classes).reshape(count, -1)
+
+
+def counts_of_matched(table: np.ndarray, matched: np.ndarray) -> np.ndarray:
+    """Pixels in both, in the prediction and in the ground truth (..., 3, k), of clusters that were given classes.
+
+    `table` (..., q, k) is the contingency of clusters and classes, `matched` (q,) the class of each cluster, or -1 for
+    none: the pixels of such a cluster are no class's.
+    """
+    both = np.zeros((*table.shape[:-2], table.shape[-1]), np.int64)
+    given = np.zeros_like(both)
+    for cluster, one in enumerate(matched):
+        if one >= 0:
+            both[..., one] += table[..., cluster, one]
+            given[..., one] += table[..., cluster, :].sum(-1)
+    return np.stack([both, given, table.sum(-2)], -2)
+
+
+def class_ious(counts: np.ndarray) -> np.ndarray:
+    """|A and B| / |A or B| of each class, from counts (..., 3, k): (..., k) float64; NaN for a class that nobody has."""
+    both, given, there = (counts[..., row, :].astype(np.float64) for row in range(3))
+    either = given + there - both
+    return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
+
+
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """Mean IoU over the classes that the ground truth has, from counts (..., 3, k): (...) float64; NaN if it has none.
+
+    A class that the ground truth nowhere has does not count, even where it is predicted: its pixels already lower the
+    IoU of the classes that they were taken from.
+    """
+    present = counts[..., 2, :] > 0
+    ious = np.where(present, np.nan_to_num(class_ious(counts)), 0.0)
+    number = present.sum(-1)
+    return np.divide(ious.sum(-1), number, out=np.full(number.shape, np.nan), where=number > 0)
+
+
+def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
+    """The share of pixels that have their own class, from counts (..., 3, k): (...) float64."""
+    return counts[..., 0, :].sum(-1) / counts[..., 2, :].sum(-1)
+
+
+def bootstrap_interval(counts: np.ndarray, draws: int, seed: int, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of the mean IoU over images drawn with replacement, from counts (b, 3, k) of each image.
+
+    Counts of the drawn images are summed before IoU is taken. Class centres and threshold stay those of all images.
+    """
+    images = len(counts)
+    random = np.random.default_rng(seed)
+    times = random.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)  # (draws, b)
+    totals = (times @ counts.reshape(images, -1).astype(np.float64)).reshape(draws, *counts.shape[1:])
+    scores = mean_iou(totals)
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def adjusted_rand(table: np.ndarray) -> float:
+    """The adjusted Rand index of two labellings, from their contingency table (q, k) (Hubert and Arabie 1985).
+
+    (index - expected) / (maximum - expected) over pairs of pixels; 1 where both put every pixel alone or all together.
+    scikit-learn takes labels alone, one a pixel; the table is the same for any number of them.
+    """
+
+    def pairs(counts: np.ndarray) -> float:
+        values = counts.astype(np.float64)
+        return float((values * (values - 1) / 2).sum())
+
+    index, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    total = pairs(table.sum(keepdims=True))
+    expected = rows * columns / total if total else 0.0
+    largest = (rows + columns) / 2
+    return 1.0 if largest == expected else (index - expected) / (largest - expected)

@@ -1,0 +1,77 @@
+"""A folder of PNG masks of class ids, with an optional file that names the ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alignedcut_cli.datasets.mask_sets import MaskSet
+from alignedcut_cli.datasets.masks import read_mask
+from alignedcut_cli.errors import DataError, InputMissingError
+from alignedcut_cli.store.files import disk_errors
+
+__all__ = ["open_folder", "read_names"]
+
+NAMES_FILES = ("names.json", "names.txt")
+
+
+def open_folder(folder: Path, names: Path | None = None) -> MaskSet:
+    """The masks of a folder and of the folders below. Names of ids come from `names`, or names.json or names.txt in it.
+
+    Raises InputMissingError if the folder, or any mask in it, is missing, DataError for names that cannot be read.
+    """
+    with disk_errors(folder):
+        if not folder.is_dir():
+            raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
+        paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
+        inside = [folder / name for name in NAMES_FILES if (folder / name).is_file()]
+    if not paths:
+        raise InputMissingError("masks-missing", f"{folder} holds no mask", "Give the folder with the PNG masks")
+    found = names or next(iter(inside), None)
+    keys = tuple(path.with_suffix("").as_posix() for path in paths)
+    return MaskSet(
+        folder,
+        keys,
+        lambda key: read_mask(folder / f"{key}.png"),
+        read_names(found, folder.absolute().name) if found else {},
+    )
+
+
+def read_names(path: Path, section: str = "") -> dict[int, str]:
+    """The name of each class id: {id: name}.
+
+    JSON: a list (its places are the ids), an object from id to a name or to an object with a `name`, or an object that
+    holds one of these under `section`. Text: a name a line, or lines of an id and a name. Raises DataError for others.
+    """
+    with disk_errors(path):
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    try:
+        return _from_json(json.loads(text), section) if path.suffix.lower() == ".json" else _from_lines(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise DataError(
+            "bad-names", f"{path} holds no names of class ids", 'Give lines such as "3 dog", or JSON {"3": "dog"}'
+        ) from None
+
+
+def _from_json(value: Any, section: str) -> dict[int, str]:
+    if isinstance(value, Mapping) and section in value and not section.isdecimal():
+        return _from_json(value[section], "")
+    pairs = enumerate(value) if isinstance(value, list) else value.items()
+    return {int(key): _name(one) for key, one in pairs}
+
+
+def _name(value: Any) -> str:
+    name = value["name"] if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
+        raise TypeError
+    return name
+
+
+def _from_lines(text: str) -> dict[int, str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [line.partition("\t" if "\t" in line else " ") for line in lines]
+    if all(head.rstrip(":").isdecimal() and rest.strip() for head, _, rest in pairs):
+        return {int(head.rstrip(":")): rest.strip() for head, _, rest in pairs}
+    return dict(enumerate(lines))

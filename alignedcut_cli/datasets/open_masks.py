@@ -1,0 +1,42 @@
+"""The readers of ground truths, by the name that --dataset gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alignedcut_cli.datasets.mask_sets import MaskSet
+from alignedcut_cli.datasets.masks_folder import open_folder
+from alignedcut_cli.datasets.masks_imagenet import open_imagenet
+from alignedcut_cli.datasets.masks_voc import open_voc
+from alignedcut_cli.errors import UsageError
+
+__all__ = ["MASK_READERS", "MaskReader", "open_masks"]
+
+
+@dataclass(frozen=True)
+class MaskReader:
+    """One reader: what opens a path, and whether a split or a file of names may be given with it."""
+
+    open: Callable[..., MaskSet]
+    split: bool = False
+    names: bool = False
+
+
+MASK_READERS = {
+    "folder": MaskReader(open_folder, names=True),
+    "voc": MaskReader(open_voc, split=True),
+    "imagenet-seg": MaskReader(open_imagenet),
+}
+
+
+def open_masks(dataset: str, path: Path, split: str | None, names: Path | None) -> MaskSet:
+    """The ground truth at `path`. Raises UsageError for a split or names that the dataset has no use for."""
+    reader = MASK_READERS[dataset]
+    given = {"split": split, "names": names}
+    for option, value in given.items():
+        if value is not None and not getattr(reader, option):
+            users = ", ".join(name for name, one in MASK_READERS.items() if getattr(one, option))
+            raise UsageError("option-unused", f"--{option} serves --dataset {users} alone", "Leave it out")
+    return reader.open(path, **{option: value for option, value in given.items() if value is not None})
