@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
+from alignedcut_cli.core.certificate import Certificate
 from alignedcut_cli.core.eigen import top_eigenpairs
+from alignedcut_cli.core.landmarks import Extension
 from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS
 
-__all__ = ["Cut", "ncut_exact", "ncut_nystrom", "propagate"]
+__all__ = ["Cut", "gather", "ncut_exact", "ncut_nystrom", "propagate"]
 
 EXTRA_BLOCK = 4
 
@@ -22,13 +24,17 @@ EXTRA_BLOCK = 4
 class Cut:
     """What a cut gives: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
 
-    The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph.
+    The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph
+    (estimated on the exact rows of the certificate, where landmarks made the cut). `certificate` says how far the cut is
+    from the exact one; `extension` gives rows to nodes that were not there, where the solver has one.
     """
 
     eigenvectors: Tensor
     eigenvalues: Tensor
     residuals: Tensor
     sampled: Tensor
+    certificate: Certificate | None = None
+    extension: Extension | None = None
 
 
 def ncut_exact(
@@ -80,18 +86,20 @@ def ncut_nystrom(
     gamma: float = 1.0,
     seed: int = 0,
     tile: int = 1024,
+    take: Callable[[Tensor], Tensor] | None = None,
     tick: Tick | None = None,
 ) -> Cut:
     """The cut of m = `nodes` sampled nodes, solved exactly and carried to all M = `total` nodes (Eq. 4).
 
     X~_i = sum_k A_ki X'_k / sum_k A_ki over the K = `neighbors` nearest sampled nodes k of node i. A sampled node keeps
-    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), which
-    are read twice. `tick` counts rows of products and rows carried over. Raises NumericsError as `ncut_exact` does.
+    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), and
+    `take(ids)` the rows of ascending ids (by reading all of them where it is not given). `tick` counts rows of products
+    and rows carried over. Raises NumericsError as `ncut_exact` does.
     """
     size = min(nodes, total)
 
     def read_units(ids: Tensor) -> Tensor:
-        return unit_rows(_gather(read, total, ids, tile))
+        return unit_rows(take(ids) if take else gather(read, total, ids, tile))
 
     sampled = SAMPLINGS[sampling](total, size, stream(seed, "sample"), read_units)
     landmarks = read_units(sampled)  # (m, D)
@@ -117,7 +125,7 @@ def propagate(units: Tensor, landmarks: Tensor, values: Tensor, neighbors: int, 
     return torch.einsum("tk,tkc->tc", weights, values[nearest.indices])
 
 
-def _gather(read: Callable[[int, int], Tensor], total: int, ids: Tensor, tile: int) -> Tensor:
+def gather(read: Callable[[int, int], Tensor], total: int, ids: Tensor, tile: int) -> Tensor:
     """The rows with ascending `ids` (m,), read in ranges of at most `tile` nodes: (m, D)."""
     parts = []
     for start in range(0, total, tile):
