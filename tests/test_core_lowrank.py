@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from alignedcut_cli.core.affinity import unit_rows
+from alignedcut_cli.core.attention import attention_product
+from alignedcut_cli.core.balance import voronoi_weights
 from alignedcut_cli.core.certificate import Certificate, certify, weighted_gram
 from alignedcut_cli.core.landmarks import fastest_precision, kernel_columns, whitening
 from alignedcut_cli.core.lowrank import ncut_lowrank
 from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
 from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.refine import refine
 from tests.reference import assert_same_subspace, clusters, dense_affinity, dense_cut, projector_distance
 
 
@@ -230,3 +233,89 @@ def test_too_few_landmarks_and_directionless_nodes_are_refused() -> None:
     features[1234] = 0
     with pytest.raises(NumericsError, match="have no direction"):
         lowrank(features, nodes=50, pilot=100)
+
+
+def test_exact_products_lower_the_error() -> None:
+    features = clusters(1500, width=64, groups=12, spread=1.0)
+    exact = ncut_exact(features, 12).eigenvectors
+    rough = lowrank(features, 12, nodes=40)
+    assert rough.certificate is not None and rough.extension is not None
+    errors = [projector_distance(rough.eigenvectors[:, :8], exact[:, :8])]
+    for products in (1, 2):
+        finer = refine(unit_rows(features), rough, products)
+        errors.append(projector_distance(finer.eigenvectors[:, :8], exact[:, :8]))
+        assert finer.certificate is not None and finer.certificate.residual < rough.certificate.residual / 2
+    assert errors[0] > 5 * errors[1] > 10 * errors[2]
+
+
+def test_a_refined_cut_stays_orthonormal_and_can_still_be_extended() -> None:
+    features = clusters(800)
+    weights = torch.rand(800, generator=torch.Generator().manual_seed(2)) + 0.5
+    cut = refine(unit_rows(features), lowrank(features, nodes=60, weights=weights), 2, weights=weights)
+    torch.testing.assert_close(
+        weighted_gram(cut.eigenvectors, weights), torch.eye(6, dtype=torch.float64), atol=1e-5, rtol=0
+    )
+    exact = ncut_exact(features, 6, weights=weights)
+    torch.testing.assert_close(cut.eigenvalues, exact.eigenvalues, atol=1e-4, rtol=0)
+    assert_same_subspace(
+        cut.eigenvectors[:, :5] * weights.sqrt()[:, None], exact.eigenvectors[:, :5] * weights.sqrt()[:, None], 0.01
+    )
+    assert cut.extension is not None
+    torch.testing.assert_close(cut.extension.rows(unit_rows(features)), cut.eigenvectors, atol=5e-3, rtol=0)
+
+
+def test_a_weight_counts_as_that_many_copies_in_the_exact_cut() -> None:
+    features = clusters(300)
+    copies = torch.arange(300) % 3 + 1
+    values, vectors = dense_cut(features.repeat_interleave(copies, 0), 6)
+    cut = ncut_exact(features, 6, weights=copies.float())
+    torch.testing.assert_close(cut.eigenvalues.double(), values, atol=1e-5, rtol=0)
+    first = torch.cumsum(copies, 0) - copies
+    root = copies.double().sqrt()[:, None]
+    assert_same_subspace(cut.eigenvectors * root, vectors[first] * root, 1e-4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(nodes=st.integers(2, 60), width=st.integers(1, 9), block=st.integers(1, 12))
+def test_attention_is_the_product_with_the_affinity(nodes: int, width: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(nodes)
+    features = torch.randn(nodes, width, generator=generator)
+    vectors = torch.randn(nodes, block, generator=generator)
+    matrix = dense_affinity(features, 0.4)
+    found = attention_product(unit_rows(features), vectors, 0.4, matrix.sum(1, keepdim=True).float())
+    torch.testing.assert_close(found.double(), matrix @ vectors.double(), atol=1e-4, rtol=1e-4)
+
+
+def test_voronoi_weights_are_one_over_the_cell() -> None:
+    features = clusters(500)
+    centres = unit_rows(features[:20])
+    weights = voronoi_weights(lambda a, b: features[a:b], 500, centres, tile=64)
+    nearest = [max(range(20), key=lambda k: float(centres[k] @ row)) for row in unit_rows(features)]
+    expected = torch.tensor([1 / nearest.count(cell) for cell in nearest])
+    torch.testing.assert_close(weights, expected / expected.mean())
+
+
+def skewed(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Clusters of very different sizes, and which node is in which."""
+    sizes = [1600, 800, 200, 60, 40, 30, 20, 20]
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(len(sizes), 48, generator=generator)
+    member = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return centres[member] + 0.6 * torch.randn(len(member), 48, generator=generator), member
+
+
+def test_balance_finds_the_rare_clusters() -> None:
+    """k-means of the eigenvectors scaled by their eigenvalues, where a cluster counts by its share of the graph."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    features, member = skewed()
+    plain = lowrank(features, 8, nodes=200, sampling="fps")
+    weights = voronoi_weights(lambda a, b: features[a:b], len(features), unit_rows(features[plain.sampled]))
+    balanced = lowrank(features, 8, nodes=200, sampling="fps", weights=weights)
+    scores = []
+    for cut in (plain, balanced):
+        rows = (cut.eigenvectors * cut.eigenvalues).numpy()
+        scores.append(adjusted_rand_score(member, KMeans(8, n_init=5, random_state=0).fit_predict(rows)))
+    assert scores[1] > 0.95
+    assert scores[0] < 0.7

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.certificate import Certificate
-from alignedcut_cli.core.eigen import top_eigenpairs
+from alignedcut_cli.core.attention import attention_product, attention_serves
+from alignedcut_cli.core.certificate import Certificate, orthogonality_defect, weighted_gram
+from alignedcut_cli.core.eigen import Eigenpairs, top_eigenpairs
 from alignedcut_cli.core.landmarks import Extension
 from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS
@@ -43,35 +44,50 @@ def ncut_exact(
     *,
     gamma: float = 1.0,
     seed: int = 0,
+    weights: Tensor | None = None,
     tile: int = 1024,
     tick: Tick | None = None,
 ) -> Cut:
     """The top C eigenvectors of D^-1/2 A D^-1/2 over all nodes (Eq. 3), from features (M, D); float32, on their device.
 
-    A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A in
-    tiles. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
+    A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A, by
+    `attention_product` where it serves, else in tiles. With `weights` (M,) every node counts as that many:
+    X^T diag(w) X = I. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
     """
     units = unit_rows(features)
     if eigenvectors > len(units):
         raise NumericsError(f"{eigenvectors} eigenvectors were asked of a graph of {len(units)} nodes")
-    ones = torch.ones(len(units), 1, device=units.device)
-    degrees = affinity_product(units, ones, gamma, tile, tick)  # (M, 1)
-    scale = degrees.rsqrt()
+    root = units.new_ones(len(units), 1) if weights is None else weights.to(units.device).sqrt()[:, None]
+    degrees = affinity_product(units, root.square(), gamma, tile, tick)  # (M, 1)
+    fused = attention_serves(units)
+    scale = root * degrees.rsqrt()
+    sums = (
+        degrees if weights is None or not fused else affinity_product(units, torch.ones_like(root), gamma, tile, tick)
+    )
 
     def apply(block: Tensor) -> Tensor:
+        if fused:
+            return scale * attention_product(units, scale * block, gamma, sums)
         return scale * affinity_product(units, scale * block, gamma, tile, tick)
 
-    start = _start_block(degrees, min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
+    start = _start_block(root * degrees.sqrt(), min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
     pairs = top_eigenpairs(apply, start, eigenvectors)
-    everyone = torch.arange(len(units))
-    return Cut(fix_signs(pairs.vectors), pairs.values, pairs.residuals, everyone)
+    vectors = fix_signs(pairs.vectors / root)
+    return Cut(vectors, pairs.values, pairs.residuals, torch.arange(len(units)), _of_all(pairs, len(units)))
 
 
-def _start_block(degrees: Tensor, width: int, seed: int) -> Tensor:
-    """The first block (M, width): sqrt(D), which is the first eigenvector, beside Gaussian columns."""
+def _of_all(pairs: Eigenpairs, total: int) -> Certificate:
+    """The certificate of an eigensolver that saw the whole graph: its own residuals, no rows sampled."""
+    smallest = max(float(pairs.values[-1]), torch.finfo(torch.float32).tiny)
+    residual = float(pairs.residuals.square().mean().sqrt()) / smallest
+    return Certificate(residual, orthogonality_defect(weighted_gram(pairs.vectors)), total, total)
+
+
+def _start_block(first: Tensor, width: int, seed: int) -> Tensor:
+    """The first block (M, width): the first eigenvector (w D)^1/2, (M, 1), beside Gaussian columns."""
     generator = torch.Generator().manual_seed(seed)
-    block = torch.randn(len(degrees), width, generator=generator).to(degrees.device)
-    block[:, 0] = degrees.squeeze(1).sqrt()
+    block = torch.randn(len(first), width, generator=generator).to(first.device)
+    block[:, :1] = first
     return block
 
 
