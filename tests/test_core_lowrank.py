@@ -130,9 +130,9 @@ def test_duplicated_nodes_get_equal_rows_and_duplicated_landmarks_do_no_harm(pil
 
 @pytest.mark.parametrize("pilot", [None, 400])
 def test_a_weight_counts_as_that_many_copies(pilot: int | None) -> None:
-    features = clusters(1200)
-    copies = torch.arange(1200) % 3 + 1
-    weighted = lowrank(features, nodes=1200 if pilot is None else 300, weights=copies.float(), pilot=pilot)
+    features = clusters(600)
+    copies = torch.arange(600) % 3 + 1
+    weighted = lowrank(features, nodes=600 if pilot is None else 300, weights=copies.float(), pilot=pilot)
     _, vectors = dense_cut(features.repeat_interleave(copies, 0), 6)
     first = torch.cumsum(copies, 0) - copies
     scaled = weighted.eigenvectors * copies.float().sqrt()[:, None]
@@ -154,11 +154,11 @@ def test_the_extension_gives_nodes_of_the_cut_their_own_rows(pilot: int | None, 
 
 
 def test_new_nodes_take_the_rows_that_a_cut_with_them_would_give() -> None:
-    features = clusters(3000)
-    base = lowrank(features[:2000], nodes=200)
+    features = clusters(900)
+    base = lowrank(features[:600], 8, nodes=200)
     assert base.extension is not None
-    found = base.extension.rows(unit_rows(features[2000:]))
-    rows = dense_cut(features, 6)[1][2000:].float() * 1.5**0.5
+    found = base.extension.rows(unit_rows(features[600:]))
+    rows = dense_cut(features, 8)[1][600:].float() * 1.5**0.5
     rotation = torch.linalg.lstsq(found, rows)
     assert float((found @ rotation.solution - rows).norm() / rows.norm()) < 0.05
 
@@ -258,10 +258,10 @@ def test_a_refined_cut_stays_orthonormal_and_can_still_be_extended() -> None:
     exact = ncut_exact(features, 6, weights=weights)
     torch.testing.assert_close(cut.eigenvalues, exact.eigenvalues, atol=1e-4, rtol=0)
     assert_same_subspace(
-        cut.eigenvectors[:, :5] * weights.sqrt()[:, None], exact.eigenvectors[:, :5] * weights.sqrt()[:, None], 0.01
+        cut.eigenvectors[:, :5] * weights.sqrt()[:, None], exact.eigenvectors[:, :5] * weights.sqrt()[:, None], 0.04
     )
     assert cut.extension is not None
-    torch.testing.assert_close(cut.extension.rows(unit_rows(features)), cut.eigenvectors, atol=5e-3, rtol=0)
+    torch.testing.assert_close(cut.extension.rows(unit_rows(features)), cut.eigenvectors, atol=0.01, rtol=0)
 
 
 def test_a_weight_counts_as_that_many_copies_in_the_exact_cut() -> None:

@@ -5,8 +5,8 @@ A = kappa 1 1^T + B with kappa = exp(-1 / gamma) exact, and B ~ K W^+ K^T for th
 Phi = [sqrt(kappa) 1, K P], the degrees d = Phi (Phi^T 1), and the eigenvectors of D^-1/2 A D^-1/2 are the left singular
 vectors of D^-1/2 Phi. Phi is never held for all nodes:
 
-1. Pilot: Phi of n = 32 m sampled nodes gives their Gram G = Phi^T D^-1 Phi and S (r, p), its top p = 2 C + 8
-   eigenvectors. Up to n nodes this is the whole graph, and the answer.
+1. Pilot: Phi of n = 32,768 sampled nodes (8 m if that is more) gives their Gram G = Phi^T D^-1 Phi and S (r, p), its
+   top p = 2 C + 8 eigenvectors. Up to n nodes this is the whole graph, and the answer.
 2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is t itself, as the pilot saw it; the
    rest of S corrects it: d = Y (S^T G S)^-1 S^T G t.
 3. The left singular vectors of D^-1/2 Y, from its p x p Gram in float64: orthonormal whatever came before.
@@ -42,12 +42,17 @@ from alignedcut_cli.core.ncut import Cut, gather
 from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS, uniform_sample
 
-__all__ = ["LANDMARKS", "PILOT", "ncut_lowrank", "spare_columns"]
+__all__ = ["LANDMARKS", "ncut_lowrank", "pilot_nodes", "spare_columns"]
 
 LANDMARKS = 1024
-PILOT = 32
+PILOT = 32_768
 Read = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
+
+
+def pilot_nodes(total: int, nodes: int) -> int:
+    """n: the nodes whose Gram gives the directions of the pass; all of them in graphs of at most 32,768."""
+    return min(total, max(PILOT, 8 * nodes))
 
 
 def spare_columns(eigenvectors: int) -> int:
@@ -115,8 +120,8 @@ def ncut_lowrank(
 
     `read(start, stop)` gives features (stop - start, D), `take(ids)` the rows of ascending ids (from `read` where it is
     not given). `weights` (M,) makes every node count as that many: X^T diag(w) X = I. `precision` is that of the
-    cosines in the pass; the pilot (n = `pilot` nodes, default 32 m) is float32. `tick` counts rows. The Cut carries its
-    certificate and its Extension. Raises NumericsError for C > rank, and for rows without a direction.
+    cosines in the pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. `tick` counts rows. The Cut
+    carries its certificate and its Extension. Raises NumericsError for C > rank, and for rows without a direction.
     """
     take = take or (lambda ids: gather(read, total, ids, tile))
     size = min(nodes, total)
@@ -128,7 +133,7 @@ def ncut_lowrank(
             f"{size} landmarks give a factor of rank {factor.rank}, which has no {eigenvectors} eigenvectors"
         )
     task = _Task(read, take, total, eigenvectors, gamma, seed, tile, PRECISIONS[precision], weights, tick)
-    count = min(total, PILOT * size if pilot is None else max(pilot, size))
+    count = pilot_nodes(total, size) if pilot is None else min(total, max(pilot, size))
     ids = torch.arange(total) if count == total else uniform_sample(total, count, stream(seed, "pilot"))
     found = _pilot(factor, task, ids)
     return _whole(found, factor, task, sampled) if count == total else _streamed(found, factor, task, sampled)
