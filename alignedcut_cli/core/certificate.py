@@ -26,7 +26,7 @@ __all__ = [
 
 CERTIFICATE_ROWS = 256
 DEGREE_NODES = 2048
-_CHUNK = 65536
+_CHUNK = 16384
 
 
 @dataclass(frozen=True)

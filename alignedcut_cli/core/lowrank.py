@@ -39,7 +39,7 @@ from alignedcut_cli.core.certificate import (
 from alignedcut_cli.core.eigen import top_eigenpairs
 from alignedcut_cli.core.landmarks import PRECISIONS, Extension, kernel_columns, kernel_floor, whitening
 from alignedcut_cli.core.ncut import Cut, gather
-from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
+from alignedcut_cli.core.numerics import NumericsError, Tick, fixing_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS, uniform_sample
 
 __all__ = ["LANDMARKS", "ncut_lowrank", "pilot_nodes", "spare_columns"]
@@ -170,7 +170,10 @@ def _pilot(factor: _Factor, task: _Task, ids: Tensor) -> _Pilot:
         phi[start:stop] = factor.rows(unit_rows(task.take(ids[start:stop])))
         mass += phi[start:stop].double().T @ weights[start:stop].double()
     degrees = (phi @ mass.float()).clamp_min_(1)
-    gram = weighted_gram(phi, weights / degrees)
+    gram = torch.zeros(factor.rank, factor.rank, dtype=torch.float64, device=device)
+    for start, stop in task.ranges(len(ids)):
+        part = phi[start:stop]
+        gram += (part.T @ (part * (weights[start:stop] / degrees[start:stop])[:, None])).double()
     return _Pilot(_top_directions(gram, mass, task), gram, mass, phi, degrees)
 
 
@@ -216,6 +219,7 @@ def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> C
     degrees = torch.mv(projected, coefficients.float()).clamp_min_(1)
     own_degrees = degrees[chosen.to(device)].double()
     vectors, values, rotation = _singular(projected, degrees, task)
+    del projected, degrees
     images = images @ rotation
     own = columns @ rotation * (weights.double() / own_degrees).sqrt()[:, None]
     defect = orthogonality_defect(weighted_gram(vectors, task.weights))
@@ -282,8 +286,6 @@ def _extension(factor: _Factor, columns: Tensor, degrees: Tensor) -> Extension:
 def _signed(cut: Cut) -> Cut:
     """The cut with its columns turned by `fix_signs`, and the map of its extension with them."""
     assert cut.extension is not None
-    signed = fix_signs(cut.eigenvectors)
-    largest = cut.eigenvectors.abs().argmax(0, keepdim=True)
-    signs = (signed.gather(0, largest) * cut.eigenvectors.gather(0, largest)).sign().squeeze(0)  # (C,)
+    signs = fixing_signs(cut.eigenvectors)  # (C,)
     maps = cut.extension.maps * torch.cat([signs, signs.new_ones(1)])
-    return replace(cut, eigenvectors=signed, extension=replace(cut.extension, maps=maps))
+    return replace(cut, eigenvectors=cut.eigenvectors.mul_(signs), extension=replace(cut.extension, maps=maps))
