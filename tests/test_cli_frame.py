@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from alignedcut_cli.commands import color, cut, cut_plan, extract
+from alignedcut_cli.commands import color, cut, cut_solver, extract
 from alignedcut_cli.config import memory_bytes, parse_layers, project_argument
 from alignedcut_cli.errors import EXIT_STATUSES, AlignedcutError, DataError, UsageError
 from alignedcut_cli.main import COMMANDS
@@ -174,6 +174,14 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("cut", "--layers", "²"), 2, "bad-layers"),
     (("cut", "--layers", ""), 2, "bad-layers"),
     (("cut", "--solver", "exact", "--nodes", "9"), 2, "option-unused"),
+    (("cut", "--solver", "exact", "--refine", "1"), 2, "option-unused"),
+    (("cut", "--solver", "nystrom", "--balance", "voronoi"), 2, "option-unused"),
+    (("cut", "--solver", "lowrank", "--neighbors", "9"), 2, "option-unused"),
+    (("cut", "--balance", "voronoi", "--sampling", "uniform"), 2, "option-contradicts"),
+    (("cut", "--balance", "odd"), 2, "bad-choice"),
+    (("cut", "--precision", "odd"), 2, "bad-choice"),
+    (("cut", "--onto", "cut/none"), 66, "artifact-missing"),
+    (("cut", "--onto", "cut/none", "--gamma", "0.3"), 2, "option-unused"),
     (("cut", "--align", "a"), 2, "option-unused"),
     (("cut", "--roi", "V1"), 2, "option-unused"),
     (("cut", "--space", "aligned", "--roi", "V1"), 2, "option-unused"),
@@ -619,16 +627,19 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
 
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, parse_tokens
     from alignedcut_cli.core.embed import spectral_tsne
+    from alignedcut_cli.core.lowrank import LANDMARKS, ncut_lowrank
     from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom
 
     cpu = torch.device("cpu")
     given, exact, nystrom = _defaults(cut.command), _defaults(ncut_exact), _defaults(ncut_nystrom)
+    lowrank = _defaults(ncut_lowrank)
     for name in ("eigenvectors", "gamma", "seed"):
-        assert given[name] == exact[name] == nystrom[name]
-    for name in ("neighbors", "sampling"):
-        assert given[name] == nystrom[name]
-    assert given["nodes"] is None
-    assert nystrom["nodes"] == cut_plan.NYSTROM_NODES["cpu"]
+        assert given[name] == exact[name] == nystrom[name] == lowrank[name]
+    assert given["neighbors"] == nystrom["neighbors"]
+    assert given["nodes"] is given["sampling"] is None
+    assert nystrom["sampling"] == lowrank["sampling"] == "uniform"
+    assert nystrom["nodes"] == cut_solver.NYSTROM_NODES["cpu"]
+    assert lowrank["nodes"] == LANDMARKS
     given, tsne = _defaults(color.command), _defaults(spectral_tsne)
     for name in ("dims", "perplexity", "seed"):
         assert given[name] == tsne[name]

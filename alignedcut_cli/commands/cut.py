@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alignedcut_cli import options
+from alignedcut_cli.commands.cut_onto import run_onto
 from alignedcut_cli.commands.cut_plan import Asked, Plan, make_plan
-from alignedcut_cli.commands.cut_rows import GraphRows
-from alignedcut_cli.commands.cut_slots import node_table
-from alignedcut_cli.commands.cut_space import SPACES, open_transforms
+from alignedcut_cli.commands.cut_run import certificates, cut_axes, cut_tensors, solve_graphs
+from alignedcut_cli.commands.cut_solver import BALANCES, PRECISION_CHOICES, SOLVERS, demand_affordable
+from alignedcut_cli.commands.cut_space import SPACES
 from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
 from alignedcut_cli.config import memory_bytes, resolve_device
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
@@ -21,20 +21,19 @@ from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-
-    from alignedcut_cli.core.ncut import Cut
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "cut"
-SOLVERS = ("auto", "exact", "nystrom")
-TYPED = ("--align", "--roi", "--nodes", "--neighbors", "--sampling")
+SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
+TYPED = ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
 EXAMPLES = (
     "alignedcut cut --from features/tiny-clip -p study",
     "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
-    "alignedcut cut --from features/tiny-clip --solver nystrom --nodes 500 --sampling fps --name fast -p study",
+    "alignedcut cut --from features/tiny-clip --solver lowrank --nodes 500 --refine 1 --name fine -p study",
+    "alignedcut cut --from features/tiny-clip --solver nystrom --nodes 500 --sampling fps --name paper -p study",
+    "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
 )
 
 
@@ -67,21 +66,56 @@ def command(
     eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many to keep.")] = 20,
     solver: Annotated[
         str,
-        typer.Option("--solver", help="exact (Eq. 3), nystrom (Eq. 4), or auto: exact up to 20,000 nodes on a CPU."),
+        typer.Option(
+            "--solver",
+            help="exact (Eq. 3), lowrank (a factor from landmarks), nystrom (Eq. 4), or auto: exact up to 5,000 nodes on "
+            "a CPU, else the better of the two on a sample.",
+        ),
     ] = "auto",
     nodes: Annotated[
         int | None,
         typer.Option(
-            "--nodes", min=1, help="nystrom: nodes sampled and solved.  [default: 10,000 on a CPU, 50,000 on CUDA]"
+            "--nodes",
+            min=1,
+            help="lowrank: landmarks; nystrom: nodes sampled and solved; --balance: cells.  [default: 1,024; nystrom "
+            "10,000 on a CPU, 50,000 on CUDA]",
         ),
     ] = None,
     neighbors: Annotated[int, typer.Option("--neighbors", min=1, help="nystrom: K nearest sampled nodes.")] = 100,
     sampling: Annotated[
-        str, typer.Option("--sampling", help="nystrom: uniform, or fps (farthest points of 8 times as many).")
-    ] = "uniform",
+        str | None,
+        typer.Option(
+            "--sampling",
+            help="Of those nodes: uniform, or fps (farthest points of 8 times as many).  [default: uniform; with "
+            "--balance fps]",
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="lowrank, large graphs: auto (bfloat16 cosines where they are faster) or float32."
+        ),
+    ] = "auto",
+    refine: Annotated[
+        int, typer.Option("--refine", min=0, help="lowrank: exact products on top, each M^2 D operations.")
+    ] = 0,
+    balance: Annotated[
+        str,
+        typer.Option(
+            "--balance", help="none, or voronoi: a node weighs 1 / the size of its cell, so that rare things count."
+        ),
+    ] = "none",
     gamma: Annotated[float, typer.Option("--gamma", help="Affinity exp((cos - 1) / gamma); smaller is sharper.")] = 1.0,
     name: Annotated[
         str | None, typer.Option("--name", help="The cut's name.  [default: from its inputs]", metavar="NAME")
+    ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option(
+            "--onto",
+            metavar="cut/NAME",
+            help="Give new images' nodes rows of an existing lowrank cut: nothing is solved.",
+        ),
     ] = None,
     project: options.Project = Path(),
     device: options.Device = "auto",
@@ -103,7 +137,9 @@ def command(
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     demand_choice("--space", space, SPACES)
     demand_choice("--solver", solver, SOLVERS)
-    demand_choice("--sampling", sampling, ("uniform", "fps"))
+    demand_choice("--sampling", sampling or "uniform", ("uniform", "fps"))
+    demand_choice("--precision", precision, PRECISION_CHOICES)
+    demand_choice("--balance", balance, BALANCES)
     if not 0 < gamma < float("inf"):
         raise UsageError("bad-gamma", f"--gamma {gamma} is not positive", "Give a number above 0, such as 0.3")
     chosen_device = resolve_device(device)
@@ -120,35 +156,52 @@ def command(
         nodes=nodes,
         neighbors=neighbors,
         sampling=sampling,
+        precision=precision,
+        refine=refine,
+        balance=balance,
         gamma=gamma,
         seed=seed,
         name=name,
         typed=_typed(ctx),
     )
-    plan = make_plan(frame, asked, chosen_device.type)
+    if onto is not None:
+        run_onto(frame, asked, onto, chosen_device, overwrite, dry_run)
+        return
+    plan = make_plan(frame, asked, chosen_device)
+    cost = demand_affordable(plan.recipe.params, max(plan.nodes), plan.space.width(plan.slots[0]), chosen_device)
     if plan.need() > budget:
         raise OutOfMemoryError(
             "memory-budget",
             f"this cut holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
-            "Give more --memory, or use --solver nystrom with fewer --nodes",
+            "Give more --memory, or use --solver lowrank or nystrom with fewer --nodes",
         )
     if dry_run:
-        _print_dry_run(frame, plan)
+        _print_dry_run(frame, plan, cost)
         return
+    if cost:
+        frame.output.note(cost)
     header, made = _make(frame, plan, chosen_device, budget, overwrite)
     frame.output.result(
         str(frame.project.path("cut", header.name)),
-        {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)},
+        {
+            "schema": "alignedcut.cut/1",
+            **frame.artifact_object(header, made=made),
+            "solver": header.params["solver"],
+            "certificates": header.raw.get("certificates", []),
+        },
     )
 
 
 def _typed(ctx: typer.Context) -> frozenset[str]:
     """The options of TYPED that stand on the command line itself, and so were meant for this cut."""
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--")) for option in TYPED}
+    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in TYPED}
     return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
-def _print_dry_run(frame: Frame, plan: Plan) -> None:
+def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
+    frame.output.detail(f"solver {plan.recipe.params['solver']}: {plan.why}")
+    if cost:
+        frame.output.note(cost)
     nodes, count = sum(plan.nodes), plan.recipe.params["eigenvectors"]
     described = DryRun(
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
@@ -168,100 +221,21 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             frame.say_up_to_date(found)
             return found, False
         frame.journal.note("start", "cut", recipe.name, frame.argv, recipe=recipe.identity)
-        tensors, meanings = _tensors(plan, _cuts(frame, plan, device, budget))
+        solved = solve_graphs(frame, plan, device, budget)
+        tensors, meanings = cut_tensors(plan, solved)
         header = write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
             tensors,
             meanings,
-            axes=_axes(plan, tensors),
-            numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
+            axes=cut_axes(plan, tensors),
+            numerics={
+                "torch": torch.__version__,
+                "device": device.type,
+                "computed": recipe.params.get("precision", "float32"),
+            },
             parents=plan.parents,
+            certificates=certificates(solved),
         )
         frame.journal.note("done", "cut", recipe.name, frame.argv, recipe=header.recipe)
         return header, True
-
-
-def _cuts(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Cut]:
-    """The cut of every graph of a plan, on the CPU."""
-    params = plan.recipe.params
-    transform = open_transforms(plan.space)
-    frame.output.detail(f"{params['solver']} on {device}: {len(plan.groups)} graph(s) of {max(plan.nodes)} nodes")
-    cuts = []
-    with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
-        for number, group in enumerate(plan.groups):
-            rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
-            cuts.append(_cut(frame, rows, params, number, device, budget))
-            advance(1)
-    return cuts
-
-
-def _cut(frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int) -> Cut:
-    """The cut of one graph, on the CPU."""
-    from alignedcut_cli.core.affinity import tile_rows
-    from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
-    from alignedcut_cli.core.numerics import halving, stream
-
-    total, seed = len(rows), stream(params["seed"], "cut", number)
-
-    def solve(tile: int) -> Cut:
-        if params["solver"] == "exact":
-            return ncut_exact(rows.read(0, total), params["eigenvectors"], gamma=params["gamma"], seed=seed, tile=tile)
-        return ncut_nystrom(
-            rows.read,
-            total,
-            params["eigenvectors"],
-            nodes=params["nodes"],
-            neighbors=params["neighbors"],
-            sampling=params["sampling"],
-            gamma=params["gamma"],
-            seed=seed,
-            tile=tile,
-        )
-
-    cut = halving(solve, tile_rows(budget // 4, device), frame.output.note, "tiles of")
-    worst = float(cut.residuals.max())
-    if worst > 1e-3:
-        frame.output.note(f"graph {number}: the largest residual is {worst:.1e}; its eigenvectors are rough")
-    return Cut(cut.eigenvectors.cpu(), cut.eigenvalues.cpu(), cut.residuals.cpu(), cut.sampled.cpu())
-
-
-def _tensors(plan: Plan, cuts: Sequence[Cut]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    import numpy as np
-
-    offsets = np.cumsum([0, *plan.nodes])
-    tensors = {
-        "eigenvectors": np.concatenate([cut.eigenvectors.numpy() for cut in cuts]),
-        "eigenvalues": np.stack([cut.eigenvalues.numpy() for cut in cuts]),
-        "residuals": np.stack([cut.residuals.numpy() for cut in cuts]),
-        "nodes": np.concatenate(
-            [node_table(slot.about, number, len(plan.images)) for number, slot in enumerate(plan.slots)]
-        ),
-        "sampled": np.concatenate([cut.sampled.numpy() + offset for cut, offset in zip(cuts, offsets, strict=False)]),
-        "graphs": np.stack([offsets[:-1], offsets[1:]], 1).astype(np.int64),
-    }
-    meanings = {
-        "eigenvectors": ("M C", "top eigenvectors of D^-1/2 A D^-1/2, one row a node, largest eigenvalue first"),
-        "eigenvalues": ("G C", "their eigenvalues, graph by graph"),
-        "residuals": ("G C", "|N x - lambda x| on the solved graph"),
-        "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
-        "sampled": ("m", "the nodes whose graph was solved; the others took Eq. 4"),
-        "graphs": ("G R", "the nodes of each graph: start, stop"),
-    }
-    return tensors, meanings
-
-
-def _axes(plan: Plan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {
-        "M": {"size": len(tensors["nodes"])},
-        "C": {"size": plan.recipe.params["eigenvectors"]},
-        "G": {
-            "size": len(plan.groups),
-            "graphs": "one a slot" if plan.recipe.params["per_slot"] else "one for all slots",
-        },
-        "m": {"size": len(tensors["sampled"])},
-        "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
-        "R": {"size": 2, "labels": ["start", "stop"]},
-        "B": {"size": len(plan.images), "images": list(plan.images)},
-        "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
-    }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.commands.cut_rows import graph_rows
 from alignedcut_cli.commands.cut_slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.commands.cut_solver import resolve_solver
 from alignedcut_cli.commands.cut_space import Space, aligned_space, comparable_slots
 from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.errors import UsageError
@@ -15,12 +17,12 @@ from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
-__all__ = ["EXACT_NODES", "NYSTROM_NODES", "Asked", "Plan", "make_plan"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Asked", "Plan", "make_plan"]
 
 ALGORITHM = 1
-EXACT_NODES = {"cpu": 20_000, "mps": 50_000, "cuda": 200_000}
-NYSTROM_NODES = {"cpu": 10_000, "mps": 20_000, "cuda": 50_000}
-NYSTROM_OPTIONS = ("--nodes", "--neighbors", "--sampling")
 LONGEST_ROI_NAME = 60
 
 
@@ -38,7 +40,10 @@ class Asked:
     solver: str
     nodes: int | None
     neighbors: int
-    sampling: str
+    sampling: str | None
+    precision: str
+    refine: int
+    balance: str
     gamma: float
     seed: int
     name: str | None
@@ -55,6 +60,7 @@ class Plan:
     groups: tuple[tuple[Slot, ...], ...]
     images: Sequence[Any]
     nodes: tuple[int, ...]
+    why: str = ""
 
     @property
     def slots(self) -> list[Slot]:
@@ -69,8 +75,11 @@ class Plan:
         return max(self.space.opening_bytes(), *graphs)
 
 
-def make_plan(frame: Frame, asked: Asked, device: str) -> Plan:
-    """The plan of a cut on a kind of device, from headers alone. Raises UsageError, DataError or InputMissingError."""
+def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
+    """The plan of a cut on a device: from headers alone, unless `--solver auto` has to measure a sample of the nodes.
+
+    Raises UsageError, DataError or InputMissingError.
+    """
     _demand_used(asked)
     project = frame.project
     names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
@@ -86,11 +95,13 @@ def make_plan(frame: Frame, asked: Asked, device: str) -> Plan:
         _demand_same_width(frame, slots)
     groups = tuple((slot,) for slot in slots) if asked.per_slot else (tuple(slots),)
     counts = tuple(sum(slot.nodes for slot in group) for group in groups)
-    params = _resolve(asked, max(counts), device) | space.params
     if asked.eigenvectors > min(counts):
         raise UsageError(
             "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
         )
+    largest = groups[counts.index(max(counts))]
+    solver, why = resolve_solver(asked, max(counts), device, lambda: graph_rows(largest, space, device))
+    params = solver | space.params
     params["layers"] = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
     images = parents[0].axes["B"]["images"]
     if space.alignment:
@@ -98,7 +109,7 @@ def make_plan(frame: Frame, asked: Asked, device: str) -> Plan:
         parents.append(space.alignment.header)
     name = check_name(asked.name or _default_name(names, space, asked.per_slot))
     recipe = Recipe("cut", name, ALGORITHM, params, tuple(inputs))
-    return Plan(recipe, tuple(parents), space, groups, images, counts)
+    return Plan(recipe, tuple(parents), space, groups, images, counts, why)
 
 
 def _demand_used(asked: Asked) -> None:
@@ -129,33 +140,6 @@ def _demand_same_width(frame: Frame, slots: Sequence[Slot]) -> None:
         frame.output.note("raw channels of different models do not correspond: read the colours model by model")
 
 
-def _resolve(asked: Asked, nodes: int, device: str) -> dict[str, Any]:
-    """The parameters of the solver with every `auto` resolved."""
-    sampled_options = [option for option in NYSTROM_OPTIONS if option in asked.typed]
-    solver = asked.solver
-    if solver == "auto":
-        solver = "nystrom" if sampled_options or nodes > EXACT_NODES[device] else "exact"
-    if solver == "exact" and sampled_options:
-        raise UsageError(
-            "option-unused", f"--solver exact does not use {', '.join(sampled_options)}", "Leave it out, or use nystrom"
-        )
-    params: dict[str, Any] = {
-        "per_slot": asked.per_slot,
-        "eigenvectors": asked.eigenvectors,
-        "solver": solver,
-        "gamma": asked.gamma,
-        "seed": asked.seed,
-    }
-    if solver == "nystrom":
-        size = asked.nodes or min(nodes, NYSTROM_NODES[device])
-        if size < asked.eigenvectors:
-            raise UsageError(
-                "too-few-nodes", f"--nodes {size} for {asked.eigenvectors} eigenvectors", "Sample at least as many"
-            )
-        params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling}
-    return params
-
-
 def _default_name(names: Sequence[str], space: Space, per_slot: bool) -> str:
     """The feature sets' names, with the space unless it is raw, its areas, and `per-slot`."""
     parts = ["+".join(names)]
@@ -173,10 +157,25 @@ def _roi_name(rois: Sequence[str]) -> str:
 
 
 def _graph_bytes(nodes: int, width: int, params: Any) -> int:
+    """Bytes that the solver holds of a graph: its features where it needs them all, its blocks, its eigenvectors."""
+    count = params["eigenvectors"]
+    held = 4 * nodes * (count + 4) + (8 * nodes if "balance" in params else 0)
+    if params["solver"] == "lowrank":
+        return held + _lowrank_bytes(nodes, width, params)
     from alignedcut_cli.core.eigen import DEPTH
     from alignedcut_cli.core.ncut import EXTRA_BLOCK
 
-    solved = min(nodes, params.get("nodes", nodes))
+    solved = min(nodes, params["nodes"]) if params["solver"] == "nystrom" else nodes
     pool = solved * (8 if params.get("sampling") == "fps" else 1)
-    block = params["eigenvectors"] + EXTRA_BLOCK
-    return 4 * (2 * min(pool, nodes) * width + 2 * solved * block * (DEPTH + 2) + nodes * (params["eigenvectors"] + 4))
+    return held + 4 * (2 * min(pool, nodes) * width + 2 * solved * (count + EXTRA_BLOCK) * (DEPTH + 2))
+
+
+def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
+    """The pilot's factor, its m x m float64 problems, the projection of all nodes, and all features if they are refined."""
+    from alignedcut_cli.core.lowrank import pilot_nodes, spare_columns
+
+    size = min(params["nodes"], nodes)
+    pool = min(nodes, 8 * size) if params["sampling"] == "fps" else size
+    factor = 4 * pilot_nodes(nodes, size) * (size + 1) + 8 * 6 * size**2
+    refined = 4 * nodes * (2 * width + 2 * params["eigenvectors"]) if params["refine"] else 0
+    return factor + 4 * (2 * pool * width + nodes * spare_columns(params["eigenvectors"])) + refined

@@ -7,23 +7,39 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut_slots import Slot, node_table
+from alignedcut_cli.commands.cut_space import Space, open_transforms
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.features import NodeRows
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
-__all__ = ["GraphRows"]
+__all__ = ["GraphRows", "graph_rows"]
 
 PART = 4096
 
 
+def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device, products: str = "float32") -> GraphRows:
+    """The rows of one graph in a space, with its transforms opened."""
+    transform = open_transforms(space)
+    return GraphRows(slots, [transform(slot) for slot in slots], space.name, device, products)
+
+
 class GraphRows:
-    """The rows of several slots one after another in one space: `read(start, stop)` gives (stop - start, r) float32."""
+    """The rows of several slots one after another in one space: `read(start, stop)` gives (stop - start, r) float32.
+
+    `products` names the precision in which `read` applies the transforms; `take` applies them in float32.
+    """
 
     def __init__(
-        self, slots: Sequence[Slot], transforms: Sequence[Tensor | None], space: str, device: torch.device
+        self,
+        slots: Sequence[Slot],
+        transforms: Sequence[Tensor | None],
+        space: str,
+        device: torch.device,
+        products: str = "float32",
     ) -> None:
         self._slots = slots
         self._stored = [NodeRows(slot.blocks()) for slot in slots]
@@ -31,6 +47,7 @@ class GraphRows:
         self._starts = [0, *accumulate(map(len, self._stored))]
         self._space = space
         self._device = device
+        self._products = products
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -42,13 +59,33 @@ class GraphRows:
         """
         import torch
 
-        first = self._transforms[0]
-        width = self._stored[0].width if first is None else first.shape[1]
-        rows = torch.empty(stop - start, width, device=self._device)
+        rows = torch.empty(stop - start, self.width, device=self._device)
         for number, begin, end in self._parts(start, stop):
             offset = self._starts[number] - start
-            rows[offset + begin : offset + end] = self._part(number, begin, end)
+            stored = self._stored[number].rows(begin, end)
+            rows[offset + begin : offset + end] = self._transformed(stored, number, range(begin, end), self._products)
         return rows
+
+    def take(self, ids: Tensor) -> Tensor:
+        """Rows V T of the nodes with ascending `ids` (n,), reading no others: (n, r). Raises DataError as `read` does."""
+        import numpy as np
+        import torch
+
+        wanted = ids.cpu().numpy()
+        bounds = np.searchsorted(wanted, self._starts)
+        rows = torch.empty(len(wanted), self.width, device=self._device)
+        for number, start in enumerate(self._starts[:-1]):
+            for first in range(bounds[number], bounds[number + 1], PART):
+                last = min(first + PART, bounds[number + 1])
+                own = wanted[first:last] - start
+                rows[first:last] = self._transformed(self._stored[number].take(own), number, own, "float32")
+        return rows
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        first = self._transforms[0]
+        return self._stored[0].width if first is None else first.shape[1]
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(slot, first row, last row) of pieces that lie in one slot and are not too long."""
@@ -57,18 +94,20 @@ class GraphRows:
             for begin in range(max(0, start - base), last, PART):
                 yield number, begin, min(begin + PART, last)
 
-    def _part(self, number: int, begin: int, end: int) -> Tensor:
+    def _transformed(self, stored: np.ndarray, number: int, own: Sequence[int] | np.ndarray, products: str) -> Tensor:
+        """V T of stored rows of slot `number`, whose numbers within the slot are `own`; checked for a direction."""
         import torch
 
-        rows = torch.from_numpy(self._stored[number].rows(begin, end)).to(self._device).float()  # (t, D)
+        rows = torch.from_numpy(stored).to(self._device).float()  # (t, D)
         transform = self._transforms[number]
         if transform is not None:
-            rows = rows @ transform  # (t, r)
+            kind = getattr(torch, products)
+            rows = (rows.to(kind) @ transform.to(kind)).float()  # (t, r)
         norms = rows.norm(dim=1)
         bad = (~torch.isfinite(norms) | (norms == 0)).nonzero().squeeze(1)
         if len(bad):
-            kind = "zero" if norms[bad[0]] == 0 else "not finite"
-            raise self._no_direction(self._slots[number], begin + int(bad[0]), kind)
+            state = "zero" if norms[bad[0]] == 0 else "not finite"
+            raise self._no_direction(self._slots[number], int(own[int(bad[0])]), state)
         return rows
 
     def _no_direction(self, slot: Slot, row: int, kind: str) -> DataError:

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.eigen import top_eigenpairs
+from alignedcut_cli.core.attention import attention_product, attention_serves
+from alignedcut_cli.core.certificate import Certificate, orthogonality_defect, weighted_gram
+from alignedcut_cli.core.eigen import Eigenpairs, top_eigenpairs
+from alignedcut_cli.core.landmarks import Extension
 from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS
 
-__all__ = ["Cut", "ncut_exact", "ncut_nystrom", "propagate"]
+__all__ = ["Cut", "gather", "ncut_exact", "ncut_nystrom", "propagate"]
 
 EXTRA_BLOCK = 4
 
@@ -22,13 +25,17 @@ EXTRA_BLOCK = 4
 class Cut:
     """What a cut gives: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
 
-    The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph.
+    The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph
+    (estimated on the exact rows of the certificate, where landmarks made the cut). `certificate` says how far the cut is
+    from the exact one; `extension` gives rows to nodes that were not there, where the solver has one.
     """
 
     eigenvectors: Tensor
     eigenvalues: Tensor
     residuals: Tensor
     sampled: Tensor
+    certificate: Certificate | None = None
+    extension: Extension | None = None
 
 
 def ncut_exact(
@@ -37,35 +44,50 @@ def ncut_exact(
     *,
     gamma: float = 1.0,
     seed: int = 0,
+    weights: Tensor | None = None,
     tile: int = 1024,
     tick: Tick | None = None,
 ) -> Cut:
     """The top C eigenvectors of D^-1/2 A D^-1/2 over all nodes (Eq. 3), from features (M, D); float32, on their device.
 
-    A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A in
-    tiles. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
+    A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A, by
+    `attention_product` where it serves, else in tiles. With `weights` (M,) every node counts as that many:
+    X^T diag(w) X = I. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
     """
     units = unit_rows(features)
     if eigenvectors > len(units):
         raise NumericsError(f"{eigenvectors} eigenvectors were asked of a graph of {len(units)} nodes")
-    ones = torch.ones(len(units), 1, device=units.device)
-    degrees = affinity_product(units, ones, gamma, tile, tick)  # (M, 1)
-    scale = degrees.rsqrt()
+    root = units.new_ones(len(units), 1) if weights is None else weights.to(units.device).sqrt()[:, None]
+    degrees = affinity_product(units, root.square(), gamma, tile, tick)  # (M, 1)
+    fused = attention_serves(units)
+    scale = root * degrees.rsqrt()
+    sums = (
+        degrees if weights is None or not fused else affinity_product(units, torch.ones_like(root), gamma, tile, tick)
+    )
 
     def apply(block: Tensor) -> Tensor:
+        if fused:
+            return scale * attention_product(units, scale * block, gamma, sums)
         return scale * affinity_product(units, scale * block, gamma, tile, tick)
 
-    start = _start_block(degrees, min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
+    start = _start_block(root * degrees.sqrt(), min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
     pairs = top_eigenpairs(apply, start, eigenvectors)
-    everyone = torch.arange(len(units))
-    return Cut(fix_signs(pairs.vectors), pairs.values, pairs.residuals, everyone)
+    vectors = fix_signs(pairs.vectors / root)
+    return Cut(vectors, pairs.values, pairs.residuals, torch.arange(len(units)), _of_all(pairs, len(units)))
 
 
-def _start_block(degrees: Tensor, width: int, seed: int) -> Tensor:
-    """The first block (M, width): sqrt(D), which is the first eigenvector, beside Gaussian columns."""
+def _of_all(pairs: Eigenpairs, total: int) -> Certificate:
+    """The certificate of an eigensolver that saw the whole graph: its own residuals, no rows sampled."""
+    smallest = max(float(pairs.values[-1]), torch.finfo(torch.float32).tiny)
+    residual = float(pairs.residuals.square().mean().sqrt()) / smallest
+    return Certificate(residual, orthogonality_defect(weighted_gram(pairs.vectors)), total, total)
+
+
+def _start_block(first: Tensor, width: int, seed: int) -> Tensor:
+    """The first block (M, width): the first eigenvector (w D)^1/2, (M, 1), beside Gaussian columns."""
     generator = torch.Generator().manual_seed(seed)
-    block = torch.randn(len(degrees), width, generator=generator).to(degrees.device)
-    block[:, 0] = degrees.squeeze(1).sqrt()
+    block = torch.randn(len(first), width, generator=generator).to(first.device)
+    block[:, :1] = first
     return block
 
 
@@ -80,18 +102,20 @@ def ncut_nystrom(
     gamma: float = 1.0,
     seed: int = 0,
     tile: int = 1024,
+    take: Callable[[Tensor], Tensor] | None = None,
     tick: Tick | None = None,
 ) -> Cut:
     """The cut of m = `nodes` sampled nodes, solved exactly and carried to all M = `total` nodes (Eq. 4).
 
     X~_i = sum_k A_ki X'_k / sum_k A_ki over the K = `neighbors` nearest sampled nodes k of node i. A sampled node keeps
-    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), which
-    are read twice. `tick` counts rows of products and rows carried over. Raises NumericsError as `ncut_exact` does.
+    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), and
+    `take(ids)` the rows of ascending ids (by reading all of them where it is not given). `tick` counts rows of products
+    and rows carried over. Raises NumericsError as `ncut_exact` does.
     """
     size = min(nodes, total)
 
     def read_units(ids: Tensor) -> Tensor:
-        return unit_rows(_gather(read, total, ids, tile))
+        return unit_rows(take(ids) if take else gather(read, total, ids, tile))
 
     sampled = SAMPLINGS[sampling](total, size, stream(seed, "sample"), read_units)
     landmarks = read_units(sampled)  # (m, D)
@@ -117,7 +141,7 @@ def propagate(units: Tensor, landmarks: Tensor, values: Tensor, neighbors: int, 
     return torch.einsum("tk,tkc->tc", weights, values[nearest.indices])
 
 
-def _gather(read: Callable[[int, int], Tensor], total: int, ids: Tensor, tile: int) -> Tensor:
+def gather(read: Callable[[int, int], Tensor], total: int, ids: Tensor, tile: int) -> Tensor:
     """The rows with ascending `ids` (m,), read in ranges of at most `tile` nodes: (m, D)."""
     parts = []
     for start in range(0, total, tile):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NumericsError", "fix_signs", "halving", "is_out_of_memory", "stream"]
+__all__ = ["NumericsError", "fix_signs", "fixing_signs", "halving", "is_out_of_memory", "stream"]
 
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
+_SIGN_ROWS = 16384
 
 
 class NumericsError(ValueError):
@@ -30,12 +31,20 @@ def fix_signs(vectors: Tensor) -> Tensor:
 
     The rule does not depend on the order of the nodes.
     """
-    cubes = (vectors.double() ** 3).sum(0)  # (C,)
-    scale = (vectors.double().abs() ** 3).sum(0)  # (C,)
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).squeeze(0).double()  # (C,)
-    decided = cubes.abs() > 1e-3 * scale
-    sign = cubes.where(decided, largest).sign()
-    return vectors * sign.where(sign != 0, 1.0).to(vectors.dtype)
+    return vectors * fixing_signs(vectors)
+
+
+def fixing_signs(vectors: Tensor) -> Tensor:
+    """The signs (C,) by which `fix_signs` turns the columns of (M, C), found a few rows at a time."""
+    cubes, scale, largest = (vectors[0].double() * 0 for _ in range(3))  # (C,) each
+    for part in vectors.split(_SIGN_ROWS):
+        rows = part.double()
+        cubes += (rows**3).sum(0)
+        scale += (rows.abs() ** 3).sum(0)
+        here = rows.gather(0, rows.abs().argmax(0, keepdim=True)).squeeze(0)
+        largest = here.where(here.abs() > largest.abs(), largest)
+    sign = cubes.where(cubes.abs() > 1e-3 * scale, largest).sign()
+    return sign.where(sign != 0, 1.0).to(vectors.dtype)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
