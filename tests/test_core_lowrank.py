@@ -15,7 +15,7 @@ from alignedcut_cli.core.attention import attention_product
 from alignedcut_cli.core.balance import voronoi_weights
 from alignedcut_cli.core.certificate import Certificate, certify, weighted_gram
 from alignedcut_cli.core.landmarks import fastest_precision, kernel_columns, whitening
-from alignedcut_cli.core.lowrank import ncut_lowrank
+from alignedcut_cli.core.lowrank import ncut_lowrank, pilot_nodes
 from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.refine import refine
@@ -319,3 +319,11 @@ def test_balance_finds_the_rare_clusters() -> None:
         scores.append(adjusted_rand_score(member, KMeans(8, n_init=5, random_state=0).fit_predict(rows)))
     assert scores[1] > 0.95
     assert scores[0] < 0.7
+
+
+def test_the_pilot_is_the_whole_of_a_small_graph_and_flat_in_a_large_one() -> None:
+    assert [pilot_nodes(total, 1024) for total in (100, 16_384, 16_385, 200_000, 10**6, 10**7)] == [
+        100, 16_384, 8192, 12_500, 32_768, 32_768,
+    ]  # fmt: skip
+    assert pilot_nodes(30_000, 4000) == 30_000
+    assert pilot_nodes(10**6, 10_000) == 80_000
