@@ -189,7 +189,7 @@ def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndar
             tensors[f"landmarks.{number:03d}"] = cut.extension.landmarks.half().cpu().numpy()
             tensors[f"maps.{number:03d}"] = cut.extension.maps.cpu().numpy()
             meanings[f"landmarks.{number:03d}"] = (
-                "m E",
+                "l E",
                 f"unit rows of graph {number}'s landmarks in the space of the cut",
             )
             meanings[f"maps.{number:03d}"] = (

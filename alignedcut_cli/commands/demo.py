@@ -25,7 +25,16 @@ from alignedcut_cli.store.project import KINDS, MACHINE
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "demo"
-SCENES, BRAIN = "scenes", "brain"
+SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
+CATEGORY = "category"
+PATCH = "0:4:8"
+WORTH_OPENING = (
+    "color/*/sheet-*.png",
+    "align/*/*.png",
+    "segment/*/*.png",
+    "trace/*/*.png",
+    "concepts/*/*.png",
+)
 EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
 
 
@@ -56,8 +65,7 @@ def command(
         seconds = time.monotonic() - began
         rows.append([line, f"{seconds:.1f}"])
         steps.append({"command": line, "seconds": round(seconds, 1)})
-    drawn = [*(folder / "pictures" / "color").glob("*/sheet-*.png"), *(folder / "pictures" / "align").glob("*/*.png")]
-    pictures = sorted(map(str, drawn))
+    pictures = sorted(str(path) for pattern in WORTH_OPENING for path in (folder / "pictures").glob(pattern))
     total = format_seconds(sum(step["seconds"] for step in steps))
     text = "\n".join(
         [table(rows), "", f"Done in {total}. Open these pictures (sheets are images x layers):", *pictures]
@@ -70,55 +78,55 @@ def chain(folder: Path, device: str) -> list[list[str]]:
     models = list(sample_models())
     place = ["-p", str(folder)]
     chosen = [] if device == "auto" else ["--device", device]
+    place_on = [*place, *chosen]
     wanted = [word for model in models for word in ("--model", model)]
-    lines = [["extract", str(folder / SCENES), *wanted, *place, *chosen]]
+    masks = ["--masks", str(folder / MASKS / CATEGORY)]
+    lines = [["extract", str(folder / SCENES), *wanted, *place_on]]
     for model in models:
-        lines.append(["cut", "--from", f"features/{model}", "--nodes", "4000", *place, *chosen])
-        lines.append(["color", "--from", f"cut/{model}", "--nodes", "1500", *place])
+        lines.append(["cut", "--from", f"features/{model}", "--per-slot", *place_on])
+        lines.append(["color", "--from", f"cut/{model}-per-slot", "--nodes", "600", *place_on])
     brain = folder / BRAIN
     seen = [str(brain / f"{kind}_split" / f"{kind}_images") for kind in ("training", "test")]
     names = [word for model in models for word in ("--name", f"{model}-brain")]
-    lines.append(["brain", str(brain)])
-    lines.append(["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place, *chosen])
     sources = [word for model in models for word in ("--from", f"features/{model}-brain")]
-    lines.append(["align", "--brain", str(brain), *sources, "--name", "world", *place, *chosen])
     joined = [word for model in models for word in ("--from", f"features/{model}")]
-    lines.append(
-        [
-            "cut",
-            *joined,
-            "--space",
-            "aligned",
-            "--align",
-            "world",
-            "--nodes",
-            "4000",
-            "--name",
-            "joint",
-            *place,
-            *chosen,
-        ]
-    )
-    lines.append(["color", "--from", "cut/joint", "--nodes", "1500", *place])
-    lines.append(["check", "--exit-code", *place])
-    lines.append(["status", *place])
-    return lines
+    cuts = [word for model in models for word in ("--from", f"cut/{model}-per-slot")]
+    return [
+        *lines,
+        ["brain", str(brain)],
+        ["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place_on],
+        ["align", "--brain", str(brain), *sources, "--name", "world", *place_on],
+        ["cut", *joined, "--space", "aligned", "--align", "world", "--name", "joint", *place_on],
+        ["color", "--from", "cut/joint", "--nodes", "3000", *place_on],
+        ["segment", *masks, *cuts, "--from", "cut/joint", "--merge", "both", "--name", "world", *place],
+        ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
+        ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
+        ["check", "--exit-code", *place],
+        ["status", *place],
+    ]
 
 
 def _prepare(folder: Path, fresh: bool) -> None:
-    """The project's folder with the scenes and a simulated brain; with `fresh`, without what an earlier demo made."""
+    """The project's folder with the scenes and their masks; with `fresh`, without what an earlier demo made there."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:
-        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES, BRAIN):
+        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES, MASKS, BRAIN):
             remove(folder / name)
     make_folder(folder / MACHINE)
+    there = sample_data() / SCENES
+    _copy(sorted((there / "images").iterdir()), folder / SCENES)
+    _copy([*sorted((there / CATEGORY).iterdir()), there / "names.json"], folder / MASKS / CATEGORY)
+
+
+def _copy(files: Sequence[Path], folder: Path) -> None:
+    """Copy the files into a folder, but for those that are there already."""
     with disk_errors(folder):
-        for picture in sorted((sample_data() / SCENES / "images").iterdir()):
-            (folder / SCENES).mkdir(exist_ok=True)
-            copy = folder / SCENES / picture.name
-            if not copy.is_file() or copy.read_bytes() != picture.read_bytes():
-                shutil.copyfile(picture, copy)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            copy = folder / path.name
+            if not copy.is_file() or copy.read_bytes() != path.read_bytes():
+                shutil.copyfile(path, copy)
 
 
 def _simulate(frame: Frame, brain: Path) -> None:
