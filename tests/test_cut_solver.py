@@ -37,7 +37,7 @@ def made(run: Run) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("space", ["raw", "aligned", "brain"])
-@pytest.mark.parametrize("pilot", [lowrank.WHOLE, 200])
+@pytest.mark.parametrize("pilot", [lowrank.PILOT, 200])
 def test_lowrank_is_the_cut_of_the_explicit_nodes(
     cli: Cli, study: Path, space: str, pilot: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

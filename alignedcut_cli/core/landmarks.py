@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.affinity import exponential
 from alignedcut_cli.core.numerics import NumericsError
 
 __all__ = [
@@ -38,7 +39,7 @@ def kernel_columns(units: Tensor, landmarks: Tensor, gamma: float, precision: to
     what tells nodes apart: that is why bfloat16 products are safe.
     """
     cosines = (units.to(precision) @ landmarks.to(precision).T).float()  # (t, m)
-    return cosines.sub_(1).div_(gamma).exp_().sub_(kernel_floor(gamma))
+    return exponential(cosines, gamma).sub_(kernel_floor(gamma))
 
 
 def whitening(landmarks: Tensor, gamma: float) -> Tensor:

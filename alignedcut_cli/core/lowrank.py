@@ -46,8 +46,7 @@ from alignedcut_cli.core.sampling import SAMPLINGS, uniform_sample
 __all__ = ["LANDMARKS", "ncut_lowrank", "pilot_nodes", "spare_columns"]
 
 LANDMARKS = 1024
-WHOLE = 16_384
-PILOT = 32_768
+PILOT = 16_384
 Read = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
 
@@ -55,10 +54,10 @@ Take = Callable[[Tensor], Tensor]
 def pilot_nodes(total: int, nodes: int) -> int:
     """n: the nodes whose Gram gives the directions of the pass. All of them in graphs of at most 16,384.
 
-    Beyond, a sixteenth of them, at most 32,768: what sampling them adds to the error falls as 1 / sqrt(n), and is no
+    Beyond, a sixteenth of them, at most 16,384: what sampling them adds to the error falls as 1 / sqrt(n), and is no
     more than that of the landmarks from n = 8 m on, which is the least.
     """
-    if total <= max(WHOLE, 8 * nodes):
+    if total <= max(PILOT, 8 * nodes):
         return total
     return max(8 * nodes, min(PILOT, total // 16))
 
