@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,18 @@ from typing import Any
 
 from alignedcut_cli.store.files import disk_error
 
-__all__ = ["Output", "format_bytes", "format_seconds", "table"]
+__all__ = ["Output", "as_csv", "format_bytes", "format_seconds", "table"]
 
 _QUIET_SECONDS = 5.0
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as csv with a head: numbers to six digits, None as nothing."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+    return text.getvalue()
 
 
 def format_bytes(count: float) -> str:

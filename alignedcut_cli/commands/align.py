@@ -204,16 +204,7 @@ def _print_dry_run(frame: Frame, plan: Plan, values: Sequence[float]) -> None:
 
 def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
     """One alignment, made or found up to date: (header, whether it was made)."""
-    recipe = plan.recipe
-    with frame.project.writing("align", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
-        frame.journal.note("start", "align", recipe.name, frame.argv, recipe=recipe.identity)
-        header = _fit_and_write(frame, plan, device)
-        frame.journal.note("done", "align", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+    return frame.make_once(plan.recipe, overwrite, lambda: _fit_and_write(frame, plan, device))
 
 
 def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +10,11 @@ import typer
 
 from alignedcut_cli import options
 from alignedcut_cli.commands.color_onto import Base, colours_of, open_base
-from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
+from alignedcut_cli.commands.drawn import draw_once
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice, typed_options
 from alignedcut_cli.config import resolve_device
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
-from alignedcut_cli.store.files import remove, writing_text
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -28,7 +27,6 @@ __all__ = ["EXAMPLES", "NAME", "Photos", "command", "plain"]
 
 NAME = "color"
 ALGORITHM = 2
-DRAWN = "drawn.json"
 JOINT_NODES = 10_000
 PER_SLOT_NODES = 1000
 EXAMPLES = (
@@ -142,8 +140,8 @@ def command(
 
 def _demand_unused(ctx: typer.Context) -> None:
     """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--")) for option in PLACING}
-    typed = [option for option, source in sources.items() if source and source.name == "COMMANDLINE"]
+    there = typed_options(ctx, PLACING)
+    typed = [option for option in PLACING if option in there]
     if typed:
         raise UsageError(
             "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
@@ -172,12 +170,7 @@ def _need(params: Any, parent: Header, base: Base | None) -> int:
 def _make(
     frame: Frame, recipe: Recipe, parent: Header, base: Base | None, device: torch.device, overwrite: bool
 ) -> tuple[Header, bool]:
-    with frame.project.writing("color", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
-        frame.journal.note("start", "color", recipe.name, frame.argv, recipe=recipe.identity)
+    def made() -> Header:
         _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
         coloured = colours_of(frame.project, base, tensors) if base else _colour(frame, recipe, tensors, device)
         meanings = {
@@ -197,7 +190,7 @@ def _make(
             "d": {"size": recipe.params["dims"]},
             "m": {"size": len(coloured["sampled"])},
         }
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("color", recipe.name),
             recipe,
             {**coloured, "nodes": tensors["nodes"]},
@@ -206,8 +199,8 @@ def _make(
             numerics=_numerics(device),
             parents=(parent, base.header) if base else (parent,),
         )
-        frame.journal.note("done", "color", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)
 
 
 def _numerics(device: torch.device) -> dict[str, str]:
@@ -259,12 +252,7 @@ def _draw_if_needed(frame: Frame, header: Header, drawing: Drawing, folder: Path
         "overlay": drawing.overlay,
         "images": str(drawing.images),
     }
-    marker = folder / DRAWN
-    if marker.is_file() and marker.read_text(encoding="utf-8") == json_format.dumps(wanted):
-        return
-    remove(folder)
-    _draw(frame, header, drawing, folder)
-    writing_text(marker, json_format.dumps(wanted))
+    draw_once(folder, wanted, lambda: _draw(frame, header, drawing, folder))
 
 
 def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:

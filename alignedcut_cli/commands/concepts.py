@@ -12,7 +12,7 @@ import typer
 from alignedcut_cli import options
 from alignedcut_cli.commands.concepts_plan import Asked, Plan, make_plan
 from alignedcut_cli.commands.cut_space import SPACES, open_transforms
-from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice, typed_options
 from alignedcut_cli.config import memory_bytes, resolve_device
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.output import format_bytes
@@ -129,7 +129,7 @@ def command(
         examples=examples,
         seed=seed,
         name=name,
-        typed=_typed(ctx),
+        typed=typed_options(ctx, TYPED),
     )
     plan = make_plan(frame, asked)
     if plan.need() > budget:
@@ -155,11 +155,6 @@ def _radius(text: str) -> str:
     raise UsageError("bad-radius", f"--radius {text!r} cannot be", "Give auto, or a number above 0")
 
 
-def _typed(ctx: typer.Context) -> frozenset[str]:
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--")) for option in TYPED}
-    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
-
-
 def _print_dry_run(frame: Frame, plan: Plan, pictures: bool) -> None:
     folder = frame.project.pictures("concepts", plan.recipe.name)
     outputs = [(str(frame.project.path("concepts", plan.recipe.name)), plan.output_bytes())]
@@ -175,16 +170,12 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
     import torch
 
     recipe = plan.recipe
-    with frame.project.writing("concepts", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
-        frame.journal.note("start", "concepts", recipe.name, frame.argv, recipe=recipe.identity)
+
+    def made() -> Header:
         from alignedcut_cli.commands.concepts_result import MEANINGS, axes
 
         arrays, readout, classes = _measure(frame, plan, device, budget)
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("concepts", recipe.name),
             recipe,
             arrays,
@@ -193,8 +184,8 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             numerics={"torch": torch.__version__, "device": device.type, "computed": "float32, sums float64"},
             parents=plan.parents,
         )
-        frame.journal.note("done", "concepts", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)
 
 
 def _measure(

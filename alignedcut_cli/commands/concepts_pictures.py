@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,36 +11,26 @@ import numpy as np
 
 from alignedcut_cli.commands.color import Photos, plain
 from alignedcut_cli.commands.concepts_plan import Pixel
-from alignedcut_cli.commands.concepts_result import as_csv, rows_of, tables
+from alignedcut_cli.commands.concepts_result import rows_of, tables
+from alignedcut_cli.commands.drawn import draw_once
 from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.output import as_csv
 from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, group_figure
 from alignedcut_cli.report.figures import save_figure
 from alignedcut_cli.report.patches import Photo, crop_strip, similarity_sheet
 from alignedcut_cli.report.sheets import by_model, save_picture
-from alignedcut_cli.store.files import remove, writing_text
+from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 
 __all__ = ["draw_if_needed"]
 
-DRAWN = "drawn.json"
 Arrays = Mapping[str, np.ndarray]
 
 
 def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
     """Draw everything into `folder`, unless it shows this very content in this very way and no file of it is gone."""
     wanted: dict[str, Any] = {"content": header.content, "shown": shown, "images": str(images)}
-    marker = folder / DRAWN
-    try:
-        found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
-    except ValueError:
-        found = {}
-    files = found.pop("files", [])
-    if found == wanted and all((folder / name).is_file() for name in files):
-        return
-    remove(folder)
-    draw(frame, header, arrays, folder, shown, images)
-    there = sorted(path.name for path in folder.iterdir())
-    writing_text(marker, json.dumps({**wanted, "files": there}))
+    draw_once(folder, wanted, lambda: draw(frame, header, arrays, folder, shown, images))
 
 
 def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:

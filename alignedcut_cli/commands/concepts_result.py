@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.concepts_plan import Plan
     from alignedcut_cli.commands.concepts_spheres import Spheres
 
-__all__ = ["MEANINGS", "as_csv", "axes", "read", "rows_of", "tables", "tensors"]
+__all__ = ["MEANINGS", "axes", "read", "rows_of", "tables", "tensors"]
 
 UNDEFINED = -2.0
 """Stored for an error, deviation, correlation or score that is not defined, so that artifacts are finite throughout."""
@@ -246,12 +244,3 @@ _TABLES: dict[str, tuple[Callable[..., Iterator[dict[str, Any]]], str]] = {
     "contrasts": (_contrast_rows, "contrast"),
     "pixels": (_pixel_rows, "separation"),
 }
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as a csv with a heading; what is undefined is empty, numbers have six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row.values()] for row in rows)
-    return text.getvalue()

@@ -13,7 +13,7 @@ from alignedcut_cli.commands.cut_plan import Asked, Plan, make_plan
 from alignedcut_cli.commands.cut_run import certificates, cut_axes, cut_tensors, solve_graphs
 from alignedcut_cli.commands.cut_solver import BALANCES, PRECISION_CHOICES, SOLVERS, demand_affordable
 from alignedcut_cli.commands.cut_space import SPACES
-from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice, typed_options
 from alignedcut_cli.config import memory_bytes, resolve_device
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.output import format_bytes
@@ -162,7 +162,7 @@ def command(
         gamma=gamma,
         seed=seed,
         name=name,
-        typed=_typed(ctx),
+        typed=typed_options(ctx, TYPED),
     )
     if onto is not None:
         run_onto(frame, asked, onto, chosen_device, overwrite, dry_run)
@@ -192,12 +192,6 @@ def command(
     )
 
 
-def _typed(ctx: typer.Context) -> frozenset[str]:
-    """The options of TYPED that stand on the command line itself, and so were meant for this cut."""
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in TYPED}
-    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
-
-
 def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
     frame.output.detail(f"solver {plan.recipe.params['solver']}: {plan.why}")
     if cost:
@@ -215,15 +209,11 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
     import torch
 
     recipe = plan.recipe
-    with frame.project.writing("cut", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
-        frame.journal.note("start", "cut", recipe.name, frame.argv, recipe=recipe.identity)
+
+    def made() -> Header:
         solved = solve_graphs(frame, plan, device, budget)
         tensors, meanings = cut_tensors(plan, solved)
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
             tensors,
@@ -237,5 +227,5 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             parents=plan.parents,
             certificates=certificates(solved),
         )
-        frame.journal.note("done", "cut", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)

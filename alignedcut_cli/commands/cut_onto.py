@@ -144,12 +144,8 @@ def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -
     import torch
 
     recipe = plan.recipe
-    with frame.project.writing("cut", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
-        frame.journal.note("start", "cut", recipe.name, frame.argv, recipe=recipe.identity)
+
+    def made() -> Header:
         tensors, meanings = _tensors(frame, plan, device)
         axes = {letter: plan.base.axes[letter] for letter in ("C", "G", "T", "R")}
         axes |= {
@@ -158,7 +154,7 @@ def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -
             "B": {"size": len(plan.images), "images": list(plan.images)},
             "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
         }
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
             tensors,
@@ -167,8 +163,8 @@ def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -
             numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
             parents=plan.parents,
         )
-        frame.journal.note("done", "cut", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)
 
 
 def _tensors(frame: Frame, plan: OntoPlan, device: torch.device) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 
-__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff"]
+__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff", "typed_options"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,21 @@ class Frame:
             return header
         raise exists_error(recipe, header.raw)
 
+    def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
+        """The header of an artifact, and whether `make` wrote it now; one that is there already is said to be.
+
+        Under the artifact's lock, and noted in the journal. Raises as `existing` does.
+        """
+        with self.project.writing(recipe.kind, recipe.name):
+            found = self.existing(recipe, overwrite)
+            if found:
+                self.say_up_to_date(found)
+                return found, False
+            self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
+            header = make()
+            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
+            return header, True
+
     def say_up_to_date(self, header: Header) -> None:
         self.output.note(f"{header.kind}/{header.name} is up to date")
 
@@ -121,6 +136,12 @@ def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[
     after["inputs"] = [f"{g.kind}/{g.name}@{g.content[:12]}" for g in recipe.inputs]
     keys = dict.fromkeys([*before, *after])
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def typed_options(ctx: typer.Context, options: Sequence[str]) -> frozenset[str]:
+    """Those of the `options`, such as --max-size, that stand on the command line itself, and so were meant for this run."""
+    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in options}
+    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def demand_choice(option: str, value: str, choices: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alignedcut_cli import options
-from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice
+from alignedcut_cli.commands.frame import DryRun, Frame, demand_choice, typed_options
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header
@@ -161,7 +161,7 @@ def command(
         bootstrap=bootstrap,
         seed=seed,
         name=name,
-        typed=_typed(ctx),
+        typed=typed_options(ctx, TYPED),
     )
     plan = make_plan(frame, asked)
     folder = frame.project.pictures("segment", plan.recipe.name)
@@ -171,12 +171,6 @@ def command(
     header, made = _make(frame, plan, overwrite)
     drawing = {"examples": examples, "predicted": predicted, "images": str(images)} if pictures else None
     _tell(frame, plan, header, made, folder, drawing)
-
-
-def _typed(ctx: typer.Context) -> frozenset[str]:
-    """The options of TYPED that stand on the command line itself."""
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in TYPED}
-    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def _unpack(frame: Frame, dataset: str, masks: Path, folder: Path, dry_run: bool) -> None:
@@ -205,18 +199,14 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
     recipe = plan.recipe
-    with frame.project.writing("segment", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
+
+    def made() -> Header:
         import torch
 
         from alignedcut_cli.commands.segment_run import axes_of, meanings_of, run
 
-        frame.journal.note("start", "segment", recipe.name, frame.argv, recipe=recipe.identity)
         tensors = run(frame, plan)
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("segment", recipe.name),
             recipe,
             tensors,
@@ -225,8 +215,8 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
             numerics={"torch": torch.__version__, "device": "cpu", "computed": "float64"},
             parents=plan.cuts,
         )
-        frame.journal.note("done", "segment", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)
 
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, drawing: dict[str, Any] | None) -> None:

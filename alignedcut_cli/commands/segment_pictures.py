@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alignedcut_cli.commands.color import DRAWN, Photos
+from alignedcut_cli.commands.color import Photos
+from alignedcut_cli.commands.drawn import draw_once
 from alignedcut_cli.commands.segment_result import as_csv, best_slots, curve_lines
 from alignedcut_cli.commands.segment_run import cut_starts, open_slots, readings
 from alignedcut_cli.commands.segment_score import Reading, predict
 from alignedcut_cli.report.figures import save_figure
 from alignedcut_cli.report.segments import Column, Scene, curve_figure, mask_picture, overlay_sheet
 from alignedcut_cli.report.sheets import save_picture
-from alignedcut_cli.store.files import remove, writing_text
+from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
@@ -37,16 +37,15 @@ def draw_if_needed(
     folder: Path,
 ) -> None:
     """Draw the pictures, unless they show this very content in this very way."""
-    wanted = json.dumps({"content": header.content, "names": [list(one.names) for one in plan.targets], **drawing})
-    marker = folder / DRAWN
-    if marker.is_file() and marker.read_text(encoding="utf-8") == wanted:
-        return
-    remove(folder)
-    writing_text(folder / "table.csv", as_csv(rows))
-    save_figure(curve_figure(rows, plan.recipe.params["method"]), folder / "curves.png")
-    if drawing["examples"] or drawing["predicted"] != "none":
-        _draw_segments(frame, plan, header, tensors, drawing, folder)
-    writing_text(marker, wanted)
+    wanted = {"content": header.content, "names": [list(one.names) for one in plan.targets], **drawing}
+
+    def draw() -> None:
+        writing_text(folder / "table.csv", as_csv(rows))
+        save_figure(curve_figure(rows, plan.recipe.params["method"]), folder / "curves.png")
+        if drawing["examples"] or drawing["predicted"] != "none":
+            _draw_segments(frame, plan, header, tensors, drawing, folder)
+
+    draw_once(folder, wanted, draw)
 
 
 def _draw_segments(

@@ -131,19 +131,15 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
     recipe = plan.recipe
-    with frame.project.writing("trace", recipe.name):
-        found = frame.existing(recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
+
+    def made() -> Header:
         from alignedcut_cli.commands.trace_run import MEANINGS, axes_of, trace_tensors
         from alignedcut_cli.core.embed import ITERATIONS
 
-        frame.journal.note("start", "trace", recipe.name, frame.argv, recipe=recipe.identity)
         _, cut = load_tensors(frame.project.path("cut", plan.parent.name))
         with frame.output.progress("placing nodes", sum(ITERATIONS), "iterations") as advance:
             tensors = trace_tensors(plan, cut, advance)
-        header = write_artifact(
+        return write_artifact(
             frame.project.path("trace", recipe.name),
             recipe,
             tensors,
@@ -152,8 +148,8 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
             numerics=_numerics(),
             parents=(plan.parent,),
         )
-        frame.journal.note("done", "trace", recipe.name, frame.argv, recipe=header.recipe)
-        return header, True
+
+    return frame.make_once(recipe, overwrite, made)
 
 
 def _numerics() -> dict[str, str]:

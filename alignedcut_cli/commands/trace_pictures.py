@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
+from alignedcut_cli.commands.color import Photos, plain
+from alignedcut_cli.commands.drawn import draw_once
 from alignedcut_cli.commands.frame import Frame
-from alignedcut_cli.commands.trace_tables import TABLES, as_csv
+from alignedcut_cli.commands.trace_tables import TABLES
+from alignedcut_cli.output import as_csv
 from alignedcut_cli.store.artifact import load_tensors
-from alignedcut_cli.store.files import remove, writing_text
+from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 
 __all__ = ["draw_if_needed"]
 
-DRAWN = "drawn.json"
 PHOTOS = 12
 
 
 def draw_if_needed(frame: Frame, header: Header, images: Path | None, folder: Path) -> list[Path]:
     """The paths of the pictures, then of the tables; they are made unless all show this very content in this way."""
     pictures, tables = _pictures(header), _tables(header)
-    wanted = json.dumps({"content": header.content, "images": str(images)})
-    marker = folder / DRAWN
-    paths = [folder / name for name in [*pictures, *tables]]
-    if not (
-        marker.is_file() and marker.read_text(encoding="utf-8") == wanted and all(path.is_file() for path in paths)
-    ):
-        remove(folder)
-        _draw(frame, header, images, folder)
-        writing_text(marker, wanted)
-    return paths
+    wanted = {"content": header.content, "images": str(images)}
+    draw_once(folder, wanted, lambda: _draw(frame, header, images, folder))
+    return [folder / name for name in [*pictures, *tables]]
 
 
 def _pictures(header: Header) -> dict[str, str]:
     """File names of the pictures; of those of transitions the model."""
     models = dict.fromkeys(pair["model"] for pair in header.axes["K"]["pairs"])
-    plain = {f"transitions-{re.sub(r'[^A-Za-z0-9._+-]+', '-', model)[:120]}.png": model for model in models}
-    return {"paths.png": "", "pace.png": "", **plain}
+    named = {f"transitions-{plain(model)}.png": model for model in models}
+    return {"paths.png": "", "pace.png": "", **named}
 
 
 def _tables(header: Header) -> dict[str, str]:
@@ -46,7 +39,6 @@ def _tables(header: Header) -> dict[str, str]:
 
 
 def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> None:
-    from alignedcut_cli.commands.color import Photos
     from alignedcut_cli.report.figures import save_figure
     from alignedcut_cli.report.paths import pace_figure, paths_figure, transition_figure
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALPHA", "TABLES", "as_csv", "bifurcations", "parting_layers"]
+__all__ = ["ALPHA", "TABLES", "bifurcations", "parting_layers"]
 
 ALPHA = 0.05
 Tensors = Mapping[str, "np.ndarray"]
@@ -143,12 +141,3 @@ TABLES = {
     "concepts": concepts,
     "paths": paths,
 }
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Rows as csv with a head; numbers to 6 digits, None as nothing."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
-    return text.getvalue()
