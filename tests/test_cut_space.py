@@ -82,7 +82,12 @@ def align_tensors(widths: Sequence[int], seed: int = 0, **changes: np.ndarray) -
 
 
 def write_align(
-    project: Project, name: str = "shared", slots: list[dict[str, Any]] | None = None, seed: int = 0, **changes: Any
+    project: Project,
+    name: str = "shared",
+    slots: list[dict[str, Any]] | None = None,
+    seed: int = 0,
+    left: int = 0,
+    **changes: Any,
 ) -> Header:
     """An align artifact of the slots 4 and 5 of tiny and other, in an order of its own."""
     slots = slots or [*_slots_of(project, "other"), *_slots_of(project, "tiny")]
@@ -96,7 +101,7 @@ def write_align(
         axes={
             "S": {"size": len(slots), "slots": slots},
             "E": {"size": CHANNELS},
-            "N": {"size": VOXELS},
+            "N": {"size": VOXELS, "left": left},
             "R": {"size": len(LABELS), "labels": list(LABELS)},
             "I": {"size": 7},
         },

@@ -11,6 +11,7 @@ from alignedcut_cli.brain.arrays import map_npy
 from alignedcut_cli.brain.ceilings import as_share
 from alignedcut_cli.brain.responses import Recording, Responses, Split, assemble
 from alignedcut_cli.brain.rois import read_rois
+from alignedcut_cli.brain.surface import read_vertices
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.files import disk_errors
@@ -50,7 +51,9 @@ def read_algonauts(folder: Path) -> Responses:
     widths = {hemisphere: array.shape[1] for hemisphere, array in fmri.items()}
     rois, roi_notes = read_rois(folder / "roi_masks", widths)
     ceiling = _read_ceiling(folder / "noise_ceiling", widths, notes)
-    recording = Recording("algonauts", training, test, rois, ceiling, [*notes, *roi_notes], widths.get("lh", 0))
+    vertices = read_vertices(folder / "roi_masks", widths)
+    left = widths.get("lh", 0)
+    recording = Recording("algonauts", training, test, rois, ceiling, [*notes, *roi_notes], left, vertices)
     return assemble(recording, folder)
 
 

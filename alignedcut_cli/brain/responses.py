@@ -35,6 +35,7 @@ class Responses:
     notes      what is missing or odd, one line each
     identity   64 hex digits: the content of images, values, rois and ceiling
     left       how many of the source's columns are of the left hemisphere; None where nobody knows
+    vertices   int64 (N,), the vertex of its hemisphere of fsaverage where each voxel lies; None where nobody knows
     absent     ROIs that the source names and that have no usable voxel
     """
 
@@ -50,6 +51,7 @@ class Responses:
     notes: tuple[str, ...]
     identity: str
     left: int | None = None
+    vertices: np.ndarray | None = None
     absent: tuple[str, ...] = ()
 
 
@@ -78,7 +80,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Recording:
-    """All that a reader found, before unusable voxels are dropped. Masks and ceiling are over all columns."""
+    """All that a reader found, before unusable voxels are dropped. Masks, ceiling and vertices are over all columns."""
 
     source: str
     training: Split
@@ -87,6 +89,7 @@ class Recording:
     ceiling: np.ndarray | None
     notes: Sequence[str]
     left: int | None = None
+    vertices: np.ndarray | None = None
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -110,9 +113,11 @@ def assemble(found: Recording, where: Path) -> Responses:
     notes = [*found.notes, *_dropped_note(finite, varied), *([f"no voxel in: {', '.join(absent)}"] if absent else [])]
     values = _gather(found, kept, len(images), where)
     ceiling = None if found.ceiling is None else found.ceiling[kept]
+    vertices = None if found.vertices is None else found.vertices[kept]
     given = np.arange(len(images)) >= len(found.training.images)
     tensors = {"values": values, "given": given, **{f"roi.{name}": mask for name, mask in rois.items()}}
     tensors |= {} if ceiling is None else {"ceiling": ceiling}
+    tensors |= {} if vertices is None else {"vertices": vertices}
     return Responses(
         source=found.source,
         images=images,
@@ -126,6 +131,7 @@ def assemble(found: Recording, where: Path) -> Responses:
         notes=tuple(notes),
         identity=digest([list(images), tensor_digest(tensors)]),
         left=found.left,
+        vertices=vertices,
         absent=absent,
     )
 

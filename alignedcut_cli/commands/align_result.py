@@ -74,6 +74,9 @@ def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str
     if responses.ceiling is not None:
         arrays["ceiling"] = np.nan_to_num(responses.ceiling, nan=-1.0).astype(np.float32)
         meanings["ceiling"] = ("N", "share of variance that can be explained; -1 where unknown")
+    if responses.vertices is not None:
+        arrays["vertices"] = responses.vertices
+        meanings["vertices"] = ("N", "vertex of fsaverage of each voxel; those of the left hemisphere come first")
     return arrays, meanings
 
 
@@ -132,11 +135,12 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     counts = {
         kind: int((plan.split == part).sum()) for kind, part in (("fit", FIT), ("heldout", HELDOUT), ("test", TEST))
     }
-    rois = list(plan.responses.rois)
+    rois, left = list(plan.responses.rois), plan.responses.left
+    sides = {} if left is None else {"left": int((plan.responses.voxels < left).sum())}
     return {
         "S": {"size": len(slots), "slots": slots},
         "E": {"size": len(arrays["beta"])},
-        "N": {"size": len(plan.responses.voxels), "source": plan.responses.source},
+        "N": {"size": len(plan.responses.voxels), "source": plan.responses.source, **sides},
         "R": {"size": len(rois), "labels": rois},
         "I": {"size": len(plan.split), "images": [{"path": name} for name in plan.pairs.names], **counts},
         "T": {"size": len(arrays["losses"])},

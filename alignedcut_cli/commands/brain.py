@@ -64,6 +64,7 @@ def _summary(source: Path, found: Responses) -> dict[str, Any]:
         "images": {"training": len(found.images) - given, "test": given},
         "voxels": {"kept": len(found.voxels), **_sides(found, found.voxels), "dropped": found.dropped.tolist()},
         "ceiling": _mean(found.ceiling),
+        "surface": None if found.vertices is None else "fsaverage",
         "rois": [
             {
                 "name": name,
@@ -103,6 +104,7 @@ def _text(summary: dict[str, Any], verbose: bool) -> str:
         ["images", f"{images['training']:,} training{held}"],
         ["voxels", f"{voxels['kept']:,}{sides}, {len(voxels['dropped']):,} dropped"],
         ["ceiling", "none" if summary["ceiling"] is None else f"{summary['ceiling']:.2f} on average"],
+        ["surface", summary["surface"] or "unknown: no flat maps"],
         ["content", short(summary["identity"])],
     ]
     parts = [table(about)]

@@ -220,7 +220,7 @@ def _measure(
                 ground = truth.background if truth else 0
                 row.append(pixel_of(other, pixel, grid, labels, ground, compared, compare_of(other)))
             advance(1)
-    return tensors(plan, groups, spheres, pixels), readout, classes
+    return tensors(plan, readout, groups, spheres, pixels), readout, classes
 
 
 def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:

@@ -75,11 +75,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Readout:
-    """beta (E, N) float32, its mean per ROI (E, R) float64, and the names of the ROIs that have voxels, then all voxels."""
+    """beta (E, N) float32, its mean per ROI (E, R) float64, and the names of the ROIs that have voxels, then all voxels.
+
+    `membership` (R, N) of 0 and 1; `vertices` (N,), where voxels lie on fsaverage, None where nobody knows.
+    """
 
     beta: Tensor
     by_roi: Tensor
     rois: tuple[str, ...]
+    membership: Tensor
+    vertices: np.ndarray | None
 
 
 def readout_of(plan: Plan) -> Readout:
@@ -90,5 +95,6 @@ def readout_of(plan: Plan) -> Readout:
     labels = plan.alignment.header.axes["R"]["labels"]
     there = [number for number in range(len(labels)) if bool(membership[number].any())]
     everything = torch.ones(1, beta.shape[1], dtype=membership.dtype)
-    by_roi = roi_readout(beta, torch.cat([membership[there], everything]))
-    return Readout(beta, by_roi, (*(labels[number] for number in there), ALL))
+    kept = torch.cat([membership[there], everything])
+    vertices = np.array(map_tensor(layout, "vertices")) if plan.on_surface else None
+    return Readout(beta, roi_readout(beta, kept), (*(labels[number] for number in there), ALL), kept, vertices)

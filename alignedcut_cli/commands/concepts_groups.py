@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.commands.concepts_data import Readout, Tiles, Truth
+from alignedcut_cli.commands.concepts_data import Labels, Readout, Tiles, Truth
 from alignedcut_cli.commands.cut_slots import Slot
 from alignedcut_cli.core.activations import Clusters, cell_sums, clustered_difference, clustered_mean
 
@@ -20,7 +20,8 @@ __all__ = ["Groups", "groups_of"]
 class Groups:
     """One slot: mean activation (G, R) of foreground, background and each class, its error, sizes (G,), and the contrast.
 
-    `contrast` and `contrast_se` (R,) are foreground - background.
+    `contrast` and `contrast_se` (R,) are foreground - background; `by_voxel` (N,) the same for each voxel, where it is known
+    where voxels lie.
     """
 
     mean: Tensor
@@ -29,6 +30,7 @@ class Groups:
     images: list[int]
     contrast: Tensor
     contrast_se: Tensor
+    by_voxel: Tensor | None
 
 
 def groups_of(
@@ -54,7 +56,16 @@ def groups_of(
         [one.nodes for one in clusters],
         [one.images for one in clusters],
         *contrast,
+        None if readout.vertices is None else _by_voxel(slot, weights, readout, labels, truth.background, tiles),
     )
+
+
+def _by_voxel(slot: Slot, weights: Tensor, readout: Readout, labels: Labels, ground: int, tiles: Tiles) -> Tensor:
+    """Mean activation of the foreground - that of the background, (N,) float32: (difference of mean v W) beta."""
+    sides = torch.full((slot.nodes,), -1, dtype=torch.int64)
+    sides[torch.from_numpy(labels.known)] = torch.from_numpy((labels.classes[labels.known] == ground).astype(np.int64))
+    means = cell_sums(tiles(slot, weights), sides, 2) / torch.bincount(sides[sides >= 0], minlength=2)[:, None]
+    return (means[0] - means[1]).float() @ readout.beta
 
 
 def _clusters(sums: Tensor, counts: Tensor, image: np.ndarray, mask: np.ndarray, images: int) -> Clusters:

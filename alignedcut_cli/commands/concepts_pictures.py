@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from alignedcut_cli.commands.concepts_result import rows_of, tables
 from alignedcut_cli.commands.drawn import draw_once
 from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.output import as_csv
-from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, group_figure
+from alignedcut_cli.report.concepts import class_figure, concept_figure, contrast_figure, grid_of, group_figure
 from alignedcut_cli.report.figures import save_figure
+from alignedcut_cli.report.flat import Panel, flat_figure, flat_of, has_surface
 from alignedcut_cli.report.patches import Photo, crop_strip, similarity_sheet
 from alignedcut_cli.report.sheets import by_model, save_picture
 from alignedcut_cli.store.files import writing_text
@@ -29,11 +30,16 @@ Arrays = Mapping[str, np.ndarray]
 
 def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
     """Draw everything into `folder`, unless it shows this very content in this very way and no file of it is gone."""
-    wanted: dict[str, Any] = {"content": header.content, "shown": shown, "images": str(images)}
-    draw_once(folder, wanted, lambda: draw(frame, header, arrays, folder, shown, images))
+    on_surface = "vertices" in arrays and has_surface()
+    if "vertices" in arrays and not on_surface:
+        frame.output.note("no flat maps of the cortex without the package nilearn: pip install 'alignedcut[brain]'")
+    wanted = {"content": header.content, "shown": shown, "images": str(images), "flat": on_surface}
+    draw_once(folder, wanted, lambda: draw(frame, header, arrays, folder, shown, images, on_surface))
 
 
-def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
+def draw(
+    frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None, on_surface: bool
+) -> None:
     for name in tables(arrays):
         writing_text(folder / f"{name}.csv", as_csv(rows_of(name, header, arrays)))
     photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
@@ -46,6 +52,9 @@ def draw(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int,
         for number in range(len(slots)):
             _draw_concepts(header, arrays, folder, number, photo)
             advance(1)
+    if on_surface:
+        with frame.output.progress("drawing flat maps", len(slots), "slots") as advance:
+            _draw_flat(header, arrays, folder, advance)
 
 
 def _file(*parts: object) -> str:
@@ -89,6 +98,30 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
         strips,
     )
     save_figure(figure, folder / _file("concepts", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
+
+
+def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[int], None]) -> None:
+    """Flat maps of the cortex: of the contrast of figure with ground in all slots, and of the concepts of each slot."""
+    slots, flat = header.axes["S"]["slots"], flat_of(arrays, header.axes)
+    if "contrast.voxel" in arrays:
+        places, _, layers = grid_of(slots)
+        panels: list[list[Panel | None]] = [[None] * (1 + max(column for _, column in places)) for _ in layers]
+        for slot, values, (row, column) in zip(slots, arrays["contrast.voxel"], places, strict=True):
+            panels[row][column] = Panel(values, f"{slot['model']} · {slot['tap']} · layer {slot['layer']}")
+        title = "brain-space activation: mean over the foreground - mean over the background"
+        save_figure(flat_figure(title, flat, panels), folder / "flat-contrast.png")
+    for number, slot in enumerate(slots):
+        lines = [
+            [
+                Panel(arrays["voxel.mean"][number, concept], f"concept {concept}, mean"),
+                Panel(arrays["voxel.sd"][number, concept], "standard deviation", signed=False),
+            ]
+            for concept in np.flatnonzero(arrays["centres"][number] >= 0)
+        ]
+        title = f"{slot['model']} · {slot['tap']} · layer {slot['layer']}: brain-space activation over patches"
+        figure = flat_figure(title, flat, lines)
+        save_figure(figure, folder / _file("flat", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
+        advance(1)
 
 
 def _draw_pixel(header: Header, arrays: Arrays, folder: Path, pixel: int, shown: int, photo: Photo) -> None:

@@ -101,6 +101,11 @@ class Plan:
     def voxels(self) -> int:
         return self.alignment.header.axes["N"]["size"]
 
+    @property
+    def on_surface(self) -> bool:
+        """Whether it is known where voxels lie."""
+        return "vertices" in self.alignment.header.raw["tensors"]
+
     def output_bytes(self) -> int:
         """Bytes of the artifact: voxel maps, similarities, node table, and tables that are small beside them."""
         maps = 8 * self.voxels * len(self.slots) * (self.recipe.params["concepts"] + 1)

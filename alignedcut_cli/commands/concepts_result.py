@@ -46,6 +46,9 @@ MEANINGS = {
     "group.images": ("S G", "images that hold the group"),
     "contrast": ("S R", "mean of the foreground - mean of the background"),
     "contrast.se": ("S R", "its standard error over images; -2 for fewer than two"),
+    "contrast.voxel": ("S N", "the same contrast for each voxel"),
+    "vertices": ("N", "vertex of fsaverage of each voxel; those of the left hemisphere come first"),
+    "regions": ("R N", "1 where a voxel belongs to an ROI"),
     "similarity": ("Q n", "cosine of each reference patch with every node of the same slot"),
     "separation": (
         "Q S F",
@@ -55,7 +58,11 @@ MEANINGS = {
 
 
 def tensors(
-    plan: Plan, groups: Sequence[Groups], spheres: Sequence[Spheres], pixels: Sequence[Sequence[Any]]
+    plan: Plan,
+    readout: Readout,
+    groups: Sequence[Groups],
+    spheres: Sequence[Spheres],
+    pixels: Sequence[Sequence[Any]],
 ) -> dict[str, np.ndarray]:
     """The arrays of the artifact. `groups` is empty without masks; `pixels` holds (similarity, scores) by pixel and slot."""
     tables = [node_table(slot.about, number, len(plan.images)) for number, slot in enumerate(plan.slots)]
@@ -71,6 +78,10 @@ def tensors(
             "contrast": np.stack([one.contrast.float().numpy() for one in groups]),
             "contrast.se": np.stack([one.contrast_se.float().numpy() for one in groups]),
         }
+    if readout.vertices is not None:
+        found |= {"vertices": readout.vertices, "regions": readout.membership.numpy().astype(np.uint8)}
+        by_voxel = [one.by_voxel.numpy() for one in groups if one.by_voxel is not None]
+        found |= {"contrast.voxel": np.stack(by_voxel)} if by_voxel else {}
     if pixels:
         found["similarity"] = np.stack([np.concatenate([one for one, _ in row]) for row in pixels]).astype(np.float16)
         if groups:
@@ -79,7 +90,7 @@ def tensors(
     return {name: np.nan_to_num(array, nan=filled[name]) if name in filled else array for name, array in found.items()}
 
 
-_MEANS = ("group.mean", "contrast", "concept.mean", "voxel.mean")
+_MEANS = ("group.mean", "contrast", "contrast.voxel", "concept.mean", "voxel.mean")
 
 
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
@@ -92,7 +103,8 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
         arrays[name][arrays["centres"] < 0] = np.nan
     if "group.mean" in arrays:
         arrays["group.mean"][arrays["group.nodes"] == 0] = np.nan
-        arrays["contrast"][(arrays["group.nodes"][:, :2] == 0).any(1)] = np.nan
+        for name in {"contrast", "contrast.voxel"} & set(arrays):
+            arrays[name][(arrays["group.nodes"][:, :2] == 0).any(1)] = np.nan
     return header, arrays
 
 

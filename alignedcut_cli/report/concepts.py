@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["class_figure", "concept_figure", "contrast_figure", "group_figure"]
+__all__ = ["class_figure", "concept_figure", "contrast_figure", "grid_of", "group_figure"]
 
 INK = "#333333"
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
@@ -20,7 +20,7 @@ Slots = Sequence[Mapping[str, Any]]
 
 def group_figure(mean: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: Slots) -> Figure:
     """Mean activation per ROI of figure and ground (S, 2, R) +- one standard error: a column a model, a row a layer."""
-    places, columns, rows = _places(slots)
+    places, columns, rows = grid_of(slots)
     figure = Figure(figsize=(max(8.0, 1.2 + max(3.4, 0.16 * len(rois)) * len(columns)), 1.3 + 1.35 * len(rows)))
     panels = _panels(figure, len(rows), len(columns), top=0.75, bottom=0.85)
     for number, (row, column) in enumerate(places):
@@ -120,7 +120,7 @@ def concept_figure(
     return figure
 
 
-def _places(slots: Slots) -> tuple[list[tuple[int, int]], list[str], list[int]]:
+def grid_of(slots: Slots) -> tuple[list[tuple[int, int]], list[str], list[int]]:
     """(row, column) of each slot's panel, the models as columns, and the layers as rows."""
     models = list(dict.fromkeys(f"{slot['model']} · {slot['tap']}" for slot in slots))
     layers = sorted({slot["layer"] for slot in slots})
