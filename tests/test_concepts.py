@@ -154,6 +154,16 @@ def test_figure_and_ground_are_means_over_explicit_voxels(cli: Cli, place: Path)
     assert (found["group.images"][:, 0] == 19).all()  # one photo is all ground
 
 
+def test_classes_have_the_names_that_the_masks_bring_along(cli: Cli, place: Path) -> None:
+    unnamed, _ = made(cli, "--masks", "masks", "--layers", 4)
+    (place / "masks/names.json").write_text('{"4": "dog"}')
+    header, _ = made(cli, "--masks", "masks", "--layers", 4, "--name", "named")
+    assert header.axes["G"]["labels"] == ["foreground", "background", "class 1", "dog"]
+    assert header.recipe != unnamed.recipe
+    (place / "masks/names.json").write_text("{")
+    refused(concepts(cli, "--masks", "masks", "--layers", 4, "--name", "bad", "--json"), 65, "bad-names")
+
+
 def test_concepts_are_balls_of_the_colour_space_and_their_moments_explicit(cli: Cli, place: Path) -> None:
     header, found = made(cli, "--concepts", 4, "--examples", 6)
     _, colours = load_tensors(Project(Path("study")).path("color", "joint"))

@@ -320,7 +320,10 @@ def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space:
         "seed": asked.seed,
     }
     if asked.masks:
-        params |= {"background": asked.background, "ignore": asked.ignore}
+        from alignedcut_cli.datasets.masks_folder import names_in
+
+        names = {str(number): name for number, name in names_in(asked.masks).items()}
+        params |= {"background": asked.background, "ignore": asked.ignore, "names": names}
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}
     return params

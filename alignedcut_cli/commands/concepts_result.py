@@ -136,7 +136,8 @@ def _sphere_tensors(spheres: Sequence[Spheres], starts: np.ndarray, count: int) 
 def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes: Sequence[int]) -> dict[str, Any]:
     """The header's axes. n are the nodes of the chosen slots, M of other artifacts being those of the whole cut."""
     params = plan.recipe.params
-    groups = ["foreground", "background", *(f"class {one}" for one in classes)] if "contrast" in arrays else []
+    named = [params["names"].get(str(one), f"class {one}") for one in classes]
+    groups = ["foreground", "background", *named] if "contrast" in arrays else []
     found = {
         "n": {"size": len(arrays["nodes"])},
         "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},

@@ -12,7 +12,7 @@ from alignedcut_cli.datasets.masks import read_mask
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["open_folder", "read_names"]
+__all__ = ["names_in", "open_folder", "read_names"]
 
 NAMES_FILES = ("names.json", "names.txt")
 
@@ -26,17 +26,22 @@ def open_folder(folder: Path, names: Path | None = None) -> MaskSet:
         if not folder.is_dir():
             raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
         paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
-        inside = [folder / name for name in NAMES_FILES if (folder / name).is_file()]
     if not paths:
         raise InputMissingError("masks-missing", f"{folder} holds no mask", "Give the folder with the PNG masks")
-    found = names or next(iter(inside), None)
     keys = tuple(path.with_suffix("").as_posix() for path in paths)
     return MaskSet(
         folder,
         keys,
         lambda key: read_mask(folder / f"{key}.png"),
-        read_names(found, folder.absolute().name) if found else {},
+        read_names(names, folder.absolute().name) if names else names_in(folder),
     )
+
+
+def names_in(folder: Path) -> dict[int, str]:
+    """The names of class ids that a folder of masks brings along; {} if it brings none. Raises DataError as read_names."""
+    with disk_errors(folder):
+        inside = [folder / name for name in NAMES_FILES if (folder / name).is_file()]
+    return read_names(inside[0], folder.absolute().name) if inside else {}
 
 
 def read_names(path: Path, section: str = "") -> dict[int, str]:
