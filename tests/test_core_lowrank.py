@@ -14,7 +14,8 @@ from alignedcut_cli.core.affinity import unit_rows
 from alignedcut_cli.core.attention import attention_product
 from alignedcut_cli.core.balance import voronoi_weights
 from alignedcut_cli.core.certificate import Certificate, certify, weighted_gram
-from alignedcut_cli.core.landmarks import fastest_precision, kernel_columns, whitening
+from alignedcut_cli.core.columns import MOST_BLUR, PRECISIONS, blur, columns_at, quick_precisions
+from alignedcut_cli.core.landmarks import whitening
 from alignedcut_cli.core.lowrank import ncut_lowrank, pilot_nodes
 from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
 from alignedcut_cli.core.numerics import NumericsError
@@ -205,19 +206,44 @@ def test_the_whitening_inverts_the_landmarks_kernel() -> None:
     torch.testing.assert_close(white.T @ matrix @ white, torch.eye(80, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-def test_bfloat16_moves_little() -> None:
-    features = clusters(3000, width=64, groups=12, spread=1.0)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("gamma", [1.0, 0.1])
+def test_columns_are_the_affinity(precision: str, gamma: float) -> None:
+    """Also where one channel is far larger than all others in every node, and for a node that is all zero but for it."""
+    features = clusters(300, width=64, groups=12, spread=1.0)
+    features[:, 3] += 40
+    features[7] = 0
+    features[7, 3] = 1
     units = unit_rows(features)
-    full, short = (kernel_columns(units, units[:50], 1.0, kind) for kind in (torch.float32, torch.bfloat16))
-    assert 1e-5 < float((full - short).abs().max()) < 1e-2
+    found = columns_at(units[:50], gamma, precision)(units)
+    assert found.dtype == torch.float32 and found.shape == (300, 50)
+    wanted = dense_affinity(units, gamma)[:, :50]
+    most = {"float32": 1e-5, "bfloat16": 1.2e-2 / gamma, "int8": 1e-3 / gamma}[precision]
+    assert float((found - wanted).abs().max()) < most
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_low_precision_moves_little(precision: str) -> None:
+    features = clusters(3000, width=64, groups=12, spread=1.0)
+    assert 1e-5 < blur(unit_rows(features), 1.0, precision) < 1e-2
     vectors = [
-        lowrank(features, 8, nodes=150, pilot=1500, precision=kind).eigenvectors for kind in ("float32", "bfloat16")
+        lowrank(features, 8, nodes=150, pilot=1500, precision=kind).eigenvectors for kind in ("float32", precision)
     ]
     assert projector_distance(*vectors) < 0.01
 
 
-def test_the_faster_precision_is_one_of_the_two() -> None:
-    assert fastest_precision(torch.device("cpu")) in ("float32", "bfloat16")
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_what_all_nodes_share_is_not_rounded(precision: str) -> None:
+    """Cosines near 1, which bfloat16 itself can hardly tell apart."""
+    units = unit_rows(clusters(500, width=64, groups=12, spread=1.0) + 30)
+    assert float((units @ units.T).min()) > 0.99
+    assert blur(units, 1.0, precision) < MOST_BLUR
+    assert blur(units, 1.0, "float32") == 0
+
+
+def test_quick_precisions_start_with_the_exact_one() -> None:
+    found = quick_precisions(torch.device("cpu"))
+    assert found[0] == "float32" and set(found) <= set(PRECISIONS)
 
 
 def test_ticks_count_every_row_of_the_pass() -> None:

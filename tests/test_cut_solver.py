@@ -147,7 +147,7 @@ def test_days_of_exact_products_are_refused_with_an_estimate(monkeypatch: pytest
     from alignedcut_cli.errors import UsageError
 
     cpu = torch.device("cpu")
-    monkeypatch.setattr("alignedcut_cli.core.landmarks.product_speed", lambda device: 1e11)
+    monkeypatch.setattr("alignedcut_cli.core.columns.product_speed", lambda device: 1e11)
     exact = {"solver": "exact", "eigenvectors": 20}
     assert cut_solver.demand_affordable(exact, 5000, 768, cpu) is None
     told = cut_solver.demand_affordable(exact, 100_000, 760, cpu)

@@ -93,7 +93,8 @@ def command(
     precision: Annotated[
         str,
         typer.Option(
-            "--precision", help="lowrank, large graphs: auto (bfloat16 cosines where they are faster) or float32."
+            "--precision",
+            help="lowrank, large graphs: auto (bfloat16 or int8 cosines where they are faster and blur little) or float32.",
         ),
     ] = "auto",
     refine: Annotated[

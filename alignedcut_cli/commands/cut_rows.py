@@ -21,10 +21,10 @@ __all__ = ["GraphRows", "graph_rows"]
 PART = 4096
 
 
-def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device, products: str = "float32") -> GraphRows:
+def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device) -> GraphRows:
     """The rows of one graph in a space, with its transforms opened."""
     transform = open_transforms(space)
-    return GraphRows(slots, [transform(slot) for slot in slots], space.name, device, products)
+    return GraphRows(slots, [transform(slot) for slot in slots], space.name, device)
 
 
 class GraphRows:

@@ -54,7 +54,7 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
     found = []
     with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
         for number, group in enumerate(plan.groups):
-            products = params.get("precision", "float32")
+            products = params.get("transforms", "float32")
             rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
             found.append(_solved(frame, rows, params, number, device, budget))
             _tell(frame, number, found[-1], params)
@@ -79,14 +79,13 @@ def _weights(rows: GraphRows, params: Any, number: int, tile: int) -> torch.Tens
         return None
     from alignedcut_cli.core.affinity import unit_rows
     from alignedcut_cli.core.balance import voronoi_weights
-    from alignedcut_cli.core.landmarks import PRECISIONS
     from alignedcut_cli.core.numerics import stream
     from alignedcut_cli.core.sampling import SAMPLINGS
 
     seed = stream(stream(params["seed"], "cut", number), "sample")
     size = min(params["nodes"], len(rows))
     ids = SAMPLINGS[params["sampling"]](len(rows), size, seed, lambda some: unit_rows(rows.take(some)))
-    kind = PRECISIONS[params.get("precision", "float32")]
+    kind = params.get("precision", "float32")
     return voronoi_weights(rows.read, len(rows), unit_rows(rows.take(ids)), precision=kind, tile=tile)
 
 

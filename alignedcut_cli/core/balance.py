@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.affinity import unit_rows
+from alignedcut_cli.core.columns import columns_at
 from alignedcut_cli.core.numerics import Tick
 
 __all__ = ["voronoi_weights"]
@@ -18,7 +19,7 @@ def voronoi_weights(
     total: int,
     centres: Tensor,
     *,
-    precision: torch.dtype = torch.float32,
+    precision: str = "float32",
     tile: int = 1024,
     tick: Tick | None = None,
 ) -> Tensor:
@@ -29,10 +30,10 @@ def voronoi_weights(
     is balanced. `read(start, stop)` gives features (stop - start, D). Work: one pass, 2 M D m.
     """
     nearest = torch.empty(total, dtype=torch.int32, device=centres.device)
-    columns = centres.to(precision).T
+    columns = columns_at(centres, 1.0, precision)
     for start in range(0, total, tile):
         stop = min(start + tile, total)
-        nearest[start:stop] = (unit_rows(read(start, stop)).to(precision) @ columns).argmax(1).int()
+        nearest[start:stop] = columns(unit_rows(read(start, stop))).argmax(1).int()
         if tick:
             tick(stop - start)
     sizes = torch.bincount(nearest, minlength=len(centres)).float()

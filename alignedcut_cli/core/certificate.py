@@ -88,6 +88,15 @@ class ExactRows:
         self._images += (block @ weighted.float()).double()
         self._degrees += (block @ weights).double()
 
+    def others(self) -> ExactRows:
+        """The same rows with nothing added up, for another thread."""
+        return ExactRows(self.units, self._images.shape[1])
+
+    def merge(self, other: ExactRows) -> None:
+        """Add what another has added up over other tiles."""
+        self._images += other._images
+        self._degrees += other._degrees
+
     def images(self, weights: Tensor) -> Tensor:
         """w^1/2 d^-1/2 A X of the rows (n, q), float64, d their exact degrees, w their own weights (n,)."""
         return self._images * (weights.double() / self._degrees).sqrt()[:, None]

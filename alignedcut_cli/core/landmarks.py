@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.affinity import exponential
+from alignedcut_cli.core.affinity import affinity
 from alignedcut_cli.core.numerics import NumericsError
 
-__all__ = [
-    "PRECISIONS",
-    "Extension",
-    "fastest_precision",
-    "kernel_columns",
-    "kernel_floor",
-    "product_speed",
-    "whitening",
-]
+__all__ = ["Extension", "kernel_columns", "kernel_floor", "whitening"]
 
-PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SAFE_SPECTRUM = 1e-6
-_WORTH_IT = 1.5
 
 
 def kernel_floor(gamma: float) -> float:
@@ -32,14 +21,9 @@ def kernel_floor(gamma: float) -> float:
     return math.exp(-1 / gamma)
 
 
-def kernel_columns(units: Tensor, landmarks: Tensor, gamma: float, precision: torch.dtype = torch.float32) -> Tensor:
-    """B = exp((U Z^T - 1) / gamma) - kappa between unit rows U (t, D) and Z (m, D): (t, m) float32.
-
-    The cosines are formed in `precision`. Without its constant part, which is most of A, a rounded cosine moves only
-    what tells nodes apart: that is why bfloat16 products are safe.
-    """
-    cosines = (units.to(precision) @ landmarks.to(precision).T).float()  # (t, m)
-    return exponential(cosines, gamma).sub_(kernel_floor(gamma))
+def kernel_columns(units: Tensor, landmarks: Tensor, gamma: float) -> Tensor:
+    """B = exp((U Z^T - 1) / gamma) - kappa between unit rows U (t, D) and Z (m, D): (t, m) float32."""
+    return affinity(units, landmarks, gamma).sub_(kernel_floor(gamma))
 
 
 def whitening(landmarks: Tensor, gamma: float) -> Tensor:
@@ -73,23 +57,3 @@ class Extension:
         """The rows (t, C), float32, of nodes given as unit rows (t, D); degrees are at least the self-affinity, 1."""
         found = self.maps[0] + kernel_columns(units, self.landmarks, self.gamma) @ self.maps[1:]  # (t, C + 1)
         return found[:, :-1] * found[:, -1:].clamp_min(1).rsqrt()
-
-
-def fastest_precision(device: torch.device) -> str:
-    """`bfloat16` where its matrix products run at least 1.5 times as fast as float32's on this device, else `float32`.
-
-    Machines with bfloat16 instructions gain 2.5 times and more, the others lose: the margin is wide on both sides.
-    """
-    quick = product_speed(device, torch.bfloat16) > _WORTH_IT * product_speed(device)
-    return "bfloat16" if quick else "float32"
-
-
-def product_speed(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """Floating-point operations a second of a (512, 768) by (768, 512) product: the best of four."""
-    left, right = (torch.ones(512, 768, dtype=dtype, device=device) for _ in range(2))
-    times = []
-    for _ in range(4):
-        began = time.perf_counter()
-        float((left @ right.T)[0, 0])
-        times.append(time.perf_counter() - began)
-    return 2 * 512 * 768 * 512 / min(times)

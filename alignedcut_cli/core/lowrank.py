@@ -37,11 +37,13 @@ from alignedcut_cli.core.certificate import (
     subspace_residual,
     weighted_gram,
 )
+from alignedcut_cli.core.columns import columns_at
 from alignedcut_cli.core.eigen import top_eigenpairs
-from alignedcut_cli.core.landmarks import PRECISIONS, Extension, kernel_columns, kernel_floor, whitening
+from alignedcut_cli.core.landmarks import Extension, kernel_columns, kernel_floor, whitening
 from alignedcut_cli.core.ncut import Cut, gather
 from alignedcut_cli.core.numerics import NumericsError, Tick, fixing_signs, stream
 from alignedcut_cli.core.sampling import SAMPLINGS, uniform_sample
+from alignedcut_cli.core.workers import share_tiles
 
 __all__ = ["LANDMARKS", "ncut_lowrank", "pilot_nodes", "spare_columns"]
 
@@ -139,7 +141,7 @@ def ncut_lowrank(
         raise NumericsError(
             f"{size} landmarks give a factor of rank {factor.rank}, which has no {eigenvectors} eigenvectors"
         )
-    task = _Task(read, take, total, eigenvectors, gamma, seed, tile, PRECISIONS[precision], weights, tick)
+    task = _Task(read, take, total, eigenvectors, gamma, seed, tile, precision, weights, tick)
     count = pilot_nodes(total, size) if pilot is None else min(total, max(pilot, size))
     ids = torch.arange(total) if count == total else uniform_sample(total, count, stream(seed, "pilot"))
     found = _pilot(factor, task, ids)
@@ -157,7 +159,7 @@ class _Task:
     gamma: float
     seed: int
     tile: int
-    precision: torch.dtype
+    precision: str
     weights: Tensor | None
     tick: Tick | None
 
@@ -238,23 +240,33 @@ def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> C
 
 def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tuple[Tensor, Tensor]:
     """Y = Phi S (M, p) float32, and [1, K]^T w (m + 1,) float64; `exact` gets A D^-1 Y at its rows, D the pilot's."""
-    device, size = factor.landmarks.device, len(factor.landmarks)
-    together = torch.cat([factor.landmarks, exact.units]).to(task.precision)  # (m + 256, D)
+    device, size, floor = factor.landmarks.device, len(factor.landmarks), kernel_floor(task.gamma)
+    columns_of = columns_at(torch.cat([factor.landmarks, exact.units]), task.gamma, task.precision)
     maps = factor.maps(pilot.directions)  # (m + 1, p)
+    turned, constant = maps[1:].T.contiguous(), (maps[0].double() - floor * maps[1:].double().sum(0)).float()
     guess = (pilot.directions.T @ pilot.total).float()  # d = Phi t = Y S^T t, as t is in the span of S
     projected = torch.empty(task.total, maps.shape[1], device=device)
-    mass = torch.zeros(size + 1, dtype=torch.float64, device=device)
-    for start, stop in task.ranges(task.total):
-        units = unit_rows(task.read(start, stop))
-        columns = kernel_columns(units, together, task.gamma, task.precision)  # (t, m + 256)
-        rows = torch.addmm(maps[0], columns[:, :size], maps[1:], out=projected[start:stop])  # (t, p)
-        weights = part_of(task.weights, start, stop, rows)
-        mass[0] += weights.sum()
-        mass[1:] += weights @ columns[:, :size]
-        block = columns[:, size:].T + kernel_floor(task.gamma)  # (256, t)
-        exact.add(block, rows * (weights / (rows @ guess).clamp_min(1))[:, None], weights)
-        if task.tick:
-            task.tick(stop - start)
+
+    def work(tiles: Iterator[tuple[int, int]]) -> tuple[Tensor, ExactRows]:
+        mass, own = torch.zeros(size + 1, dtype=torch.float64, device=device), exact.others()
+        for start, stop in tiles:
+            units = unit_rows(task.read(start, stop))
+            columns = columns_of(units)  # (t, m + 256)
+            rows = projected[start:stop]  # (t, p)
+            torch.add((turned @ columns[:, :size].T).T, constant, out=rows)
+            weights = part_of(task.weights, start, stop, rows)
+            mass[0] += weights.sum()
+            mass[1:] += weights @ columns[:, :size]
+            own.add(columns[:, size:].T, rows * (weights / (rows @ guess).clamp_min(1))[:, None], weights)
+            if task.tick:
+                task.tick(stop - start)
+        return mass, own
+
+    found = share_tiles(task.total, task.tile, device, work)
+    for _, own in found:
+        exact.merge(own)
+    mass = torch.stack([mass for mass, _ in found]).sum(0)
+    mass[1:] -= floor * mass[0]  # the columns of A summed are those of K and the constant part
     return projected, mass
 
 

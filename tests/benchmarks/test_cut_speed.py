@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.landmarks import fastest_precision, product_speed
+from alignedcut_cli.core.columns import fastest_precision, product_speed
 from alignedcut_cli.core.lowrank import LANDMARKS, ncut_lowrank, pilot_nodes, spare_columns
 from alignedcut_cli.core.ncut import EXTRA_BLOCK, ncut_exact
 from tests.benchmarks.cutting import PEERS, Peak, importable, print_row, skewed, threads, watched
@@ -79,8 +79,8 @@ def lowrank_floor(nodes: int, precision: str) -> float:
     first = 2 * pilot * LANDMARKS * (WIDE + LANDMARKS) + pilot * LANDMARKS**2 * 2
     later = 2 * nodes * ((LANDMARKS + exact_rows) * WIDE) if pilot < nodes else 2 * nodes * exact_rows * WIDE
     project = 2 * nodes * LANDMARKS * spare_columns(COUNT) if pilot < nodes else 0
-    kind = getattr(torch, precision if pilot < nodes else "float32")
-    return (first + project) / product_speed(cpu) + later / product_speed(cpu, kind)
+    quick = product_speed(cpu, precision if pilot < nodes else "float32")
+    return (first + project) / product_speed(cpu) + later / quick
 
 
 def take_turns(nodes: int, precision: str) -> dict[str, list[Peak]]:

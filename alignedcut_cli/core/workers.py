@@ -1,0 +1,63 @@
+"""Tiles shared out among threads: small operations gain more from tiles side by side than from cores within each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+__all__ = ["share_tiles"]
+
+MOST = 4
+"""Workers at most: beyond, Python itself would keep them waiting."""
+Found = TypeVar("Found")
+Tiles = Iterator[tuple[int, int]]
+
+
+def share_tiles(total: int, tile: int, device: torch.device, work: Callable[[Tiles], Found]) -> list[Found]:
+    """What `work` makes of its share of the tiles (start, stop) of `total` rows, worker by worker.
+
+    On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. What a
+    worker adds up depends on n alone, not on who is faster. An error or Ctrl-C stops all after the tile in hand.
+    """
+    threads = torch.get_num_threads()
+    workers = min(MOST, threads, max(1, total // tile)) if device.type == "cpu" else 1
+    stopped = threading.Event()
+
+    def tiles(worker: int) -> Tiles:
+        for start in range(worker * tile, total, workers * tile):
+            if stopped.is_set():
+                return
+            yield start, min(start + tile, total)
+
+    def share(worker: int) -> Found:
+        try:
+            return work(tiles(worker))
+        except BaseException:
+            stopped.set()
+            raise
+
+    if workers == 1:
+        return [work(tiles(0))]
+    with _threads(threads // workers), ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(share, worker) for worker in range(workers)]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stopped.set()
+            raise
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """`count` threads for each of torch's operations."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
