@@ -72,7 +72,7 @@ def test_a_graph_that_falls_apart_into_its_nodes_overflows_nothing() -> None:
 
 
 @pytest.mark.parametrize("pilot", [None, 500])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_eigenvectors_are_orthonormal_whatever_the_way(pilot: int | None, precision: str) -> None:
     cut = lowrank(clusters(2000), 8, nodes=100, pilot=pilot, precision=precision)
     gram = cut.eigenvectors.double().T @ cut.eigenvectors.double()

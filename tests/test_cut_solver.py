@@ -16,6 +16,7 @@ from alignedcut_cli.commands.cut_slots import find_slots
 from alignedcut_cli.core import lowrank
 from alignedcut_cli.core.certificate import weighted_gram
 from alignedcut_cli.core.choose import sample_errors, subspace_error
+from alignedcut_cli.core.columns import PRECISIONS
 from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.check import check_project
@@ -51,7 +52,10 @@ def test_lowrank_is_the_cut_of_the_explicit_nodes(
     else:
         nodes = explicit(study, space, ("other",), (4, 5))
     assert projector_distance(tensors["eigenvectors"], dense_cut(nodes, COUNT)[1]) < 0.05
-    assert header.params["precision"] == "float32" if pilot > len(nodes) else "precision" in header.params
+    assert header.params["precision"] == "auto"
+    computed = header.raw["numerics"]["computed"]
+    assert computed.split(", ")[0] in (("float32",) if pilot > len(nodes) else PRECISIONS)
+    assert ("transforms" in computed) == (space != "raw")
     assert header.raw["certificates"][0]["rank"] == float(tensors["certificate"][0, 2])
     assert header.raw["certificates"][0]["residual"] == pytest.approx(float(tensors["certificate"][0, 0]), rel=1e-5)
     assert float(tensors["certificate"][0, 1]) < 1e-5

@@ -223,7 +223,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             numerics={
                 "torch": torch.__version__,
                 "device": device.type,
-                "computed": recipe.params.get("precision", "float32"),
+                "computed": "; ".join(dict.fromkeys(one.computed for one in solved)),
             },
             parents=plan.parents,
             certificates=certificates(solved),

@@ -99,7 +99,8 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
         raise UsageError(
             "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
         )
-    solver, why = resolve_solver(asked, counts, device, lambda number: graph_rows(groups[number], space, device))
+    largest = groups[counts.index(max(counts))]
+    solver, why = resolve_solver(asked, max(counts), device, lambda: graph_rows(largest, space, device))
     params = solver | space.params
     params["layers"] = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
     images = parents[0].axes["B"]["images"]

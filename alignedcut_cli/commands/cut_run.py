@@ -22,14 +22,19 @@ __all__ = ["Solved", "certificates", "cut_axes", "cut_tensors", "solve_graphs"]
 
 ROUGH = 0.1
 LARGEST_RESIDUAL = 1e-3
+BLUR_SAMPLE = 1_000
 
 
 class Solved:
-    """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced."""
+    """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    def __init__(self, cut: Cut, weights: torch.Tensor | None) -> None:
+    `computed` says in which precision.
+    """
+
+    def __init__(self, cut: Cut, weights: torch.Tensor | None, computed: str) -> None:
         from dataclasses import replace
 
+        self.computed = computed
         self.weights = None if weights is None else weights.cpu()
         self.cut = replace(
             cut,
@@ -47,28 +52,58 @@ class Solved:
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
     """The cut of every graph of a plan."""
+    from alignedcut_cli.core.columns import quick_precisions
+
     params = plan.recipe.params
     transform = open_transforms(plan.space)
     graphs = f"{len(plan.groups)} graph(s) of up to {max(plan.nodes)} nodes"
     frame.output.detail(f"{params['solver']} on {device} ({plan.why}): {graphs}")
+    able = quick_precisions(device) if _is_streamed(params, max(plan.nodes)) else ["float32"]
     found = []
     with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
         for number, group in enumerate(plan.groups):
-            products = params.get("transforms", "float32")
+            quick = able if _is_streamed(params, plan.nodes[number]) else able[:1]
+            products = [one for one in quick if one != "int8"][-1]
             rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
-            found.append(_solved(frame, rows, params, number, device, budget))
+            precision = _sharp(quick, rows, params, number)
+            solved = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+            found.append(Solved(*solved, f"{precision}, transforms {products}" if plan.space.alignment else precision))
             _tell(frame, number, found[-1], params)
             advance(1)
     return found
 
 
-def _solved(frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int) -> Solved:
+def _is_streamed(params: Any, nodes: int) -> bool:
+    """Whether a graph of so many nodes takes a pass in which low precision may serve."""
+    from alignedcut_cli.core.lowrank import pilot_nodes
+
+    return params.get("precision") == "auto" and pilot_nodes(nodes, min(params["nodes"], nodes)) < nodes
+
+
+def _sharp(able: Sequence[str], rows: GraphRows, params: Any, number: int) -> str:
+    """The fastest precision of those `able` (the last) that does not blur the affinities of sampled nodes."""
+    from alignedcut_cli.core.affinity import unit_rows
+    from alignedcut_cli.core.columns import MOST_BLUR, blur
+    from alignedcut_cli.core.numerics import stream
+    from alignedcut_cli.core.sampling import uniform_sample
+
+    if len(able) == 1:
+        return able[0]
+    ids = uniform_sample(len(rows), min(len(rows), BLUR_SAMPLE), stream(params["seed"], "precision", number))
+    units = unit_rows(rows.take(ids))
+    return next(one for one in reversed(able) if one == able[0] or blur(units, params["gamma"], one) <= MOST_BLUR)
+
+
+def _solved(
+    frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int
+) -> tuple[Cut, torch.Tensor | None]:
+    """The cut of one graph and the weights of its nodes."""
     from alignedcut_cli.core.affinity import tile_rows
     from alignedcut_cli.core.numerics import halving
 
-    def solve(tile: int) -> Solved:
+    def solve(tile: int) -> tuple[Cut, torch.Tensor | None]:
         weights = _weights(rows, params, number, tile)
-        return Solved(_cut(rows, params, number, weights, tile), weights)
+        return _cut(rows, params, number, weights, tile), weights
 
     return halving(solve, tile_rows(budget // 4, device), frame.output.note, "tiles of")
 
@@ -85,8 +120,8 @@ def _weights(rows: GraphRows, params: Any, number: int, tile: int) -> torch.Tens
     seed = stream(stream(params["seed"], "cut", number), "sample")
     size = min(params["nodes"], len(rows))
     ids = SAMPLINGS[params["sampling"]](len(rows), size, seed, lambda some: unit_rows(rows.take(some)))
-    kind = params.get("precision", "float32")
-    return voronoi_weights(rows.read, len(rows), unit_rows(rows.take(ids)), precision=kind, tile=tile)
+    centres = unit_rows(rows.take(ids))
+    return voronoi_weights(rows.read, len(rows), centres, precision=params["precision"], tile=tile)
 
 
 def _cut(rows: GraphRows, params: Any, number: int, weights: torch.Tensor | None, tile: int) -> Cut:

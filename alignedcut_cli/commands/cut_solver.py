@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import UsageError
@@ -35,25 +35,20 @@ USES = {
     "nystrom": {"--nodes", "--sampling", "--neighbors"},
 }
 SAMPLE, SAMPLE_COUNT = 3_000, 10
-BLUR_SAMPLE = 1_000
 LONGEST_HOURS = 24
 PRODUCTS = 12
 
 
 def resolve_solver(
-    asked: Asked, counts: Sequence[int], device: torch.device, open_graph: Callable[[int], GraphRows]
+    asked: Asked, nodes: int, device: torch.device, open_rows: Callable[[], GraphRows]
 ) -> tuple[dict[str, Any], str]:
-    """The parameters of the solver for graphs of `counts` nodes each, and in one line why it is that solver.
+    """The parameters of the solver for graphs of up to `nodes` nodes, and in one line why it is that solver.
 
-    Where neither size nor options decide, both approximate solvers are measured on a sample of the largest graph, and
-    what low precision would do to the cosines on samples of all: `open_graph` opens one. Raises UsageError for options
-    that the solver does not use, or that contradict one another.
+    Where neither size nor options decide, both approximate solvers are measured on a sample of the largest graph, which
+    `open_rows` opens. Raises UsageError for options that the solver does not use, or that contradict one another.
     """
-    kind, nodes = device.type, max(counts)
-    largest = counts.index(nodes)
-    solver, why = (asked.solver, "as asked")
-    if asked.solver == "auto":
-        solver, why = _choose(asked, nodes, kind, lambda: open_graph(largest))
+    kind = device.type
+    solver, why = (asked.solver, "as asked") if asked.solver != "auto" else _choose(asked, nodes, kind, open_rows)
     _demand_used(asked, solver)
     params: dict[str, Any] = {
         "per_slot": asked.per_slot,
@@ -65,7 +60,7 @@ def resolve_solver(
     if asked.balance != "none":
         params["balance"] = asked.balance
     if solver == "lowrank" or params.get("balance"):
-        params |= _landmark_params(asked, solver, counts, device, open_graph)
+        params |= _landmark_params(asked, solver, nodes)
     if solver == "nystrom":
         size = asked.nodes or min(nodes, NYSTROM_NODES[kind])
         params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling or "uniform"}
@@ -126,43 +121,15 @@ def _demand_used(asked: Asked, solver: str) -> None:
         )
 
 
-def _landmark_params(
-    asked: Asked, solver: str, counts: Sequence[int], device: torch.device, open_graph: Callable[[int], GraphRows]
-) -> dict[str, Any]:
+def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
     """Landmarks and precision of lowrank; of the exact solver, the centres of its cells."""
-    from alignedcut_cli.core.lowrank import LANDMARKS, pilot_nodes
+    from alignedcut_cli.core.lowrank import LANDMARKS
 
-    size = asked.nodes or min(max(counts), LANDMARKS)
     found: dict[str, Any] = {
-        "nodes": size,
+        "nodes": asked.nodes or min(nodes, LANDMARKS),
         "sampling": asked.sampling or ("fps" if asked.balance == "voronoi" else "uniform"),
     }
-    if solver == "lowrank":
-        streamed = [number for number, nodes in enumerate(counts) if pilot_nodes(nodes, size) < nodes]
-        quick = asked.precision == "auto" and streamed
-        found |= {"precision": "float32", "refine": asked.refine}
-        found |= _precisions(asked, streamed, device, open_graph) if quick else {}
-    return found
-
-
-def _precisions(
-    asked: Asked, graphs: Sequence[int], device: torch.device, open_graph: Callable[[int], GraphRows]
-) -> dict[str, str]:
-    """The fastest precision of cosines that blurs them little in every graph, and that of the transforms' products."""
-    from alignedcut_cli.core.affinity import unit_rows
-    from alignedcut_cli.core.columns import MOST_BLUR, blur, quick_precisions
-    from alignedcut_cli.core.numerics import stream
-    from alignedcut_cli.core.sampling import uniform_sample
-
-    able = quick_precisions(device)
-    found = {} if asked.space == "raw" else {"transforms": [one for one in able if one != "int8"][-1]}
-    for number in graphs if len(able) > 1 else ():
-        rows = open_graph(number)
-        ids = uniform_sample(len(rows), min(len(rows), BLUR_SAMPLE), stream(asked.seed, "precision", number))
-        units = unit_rows(rows.take(ids))
-        while blur(units, asked.gamma, able[-1]) > MOST_BLUR and len(able) > 1:
-            able.pop()
-    return {"precision": able[-1], **found}
+    return found | ({"precision": asked.precision, "refine": asked.refine} if solver == "lowrank" else {})
 
 
 def demand_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:

@@ -143,13 +143,12 @@ def test_the_paper_s_graph_on_this_machine(project: Path) -> None:
     found, seconds, most = run_cut(project)
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     header = read_header(Path(found["path"]))
-    precision = header.params.get("precision", "float32")
+    precision, transforms = header.raw["numerics"]["computed"].split(", transforms ")
     pilot = pilot_nodes(NODES, LANDMARKS)
     quick, moved = 2 * NODES * CHANNELS * (LANDMARKS + 256), 2 * NODES * CHANNELS * WIDTH
     slow = 2 * NODES * LANDMARKS * spare_columns(COUNT) + 2 * pilot * (
         WIDTH * CHANNELS + LANDMARKS * (CHANNELS + 2 * LANDMARKS)
     )
-    transforms = header.params.get("transforms", "float32")
     floor = quick / rate(precision) + moved / rate(transforms) + slow / rate("float32")
     certificate = found["certificates"][0]
     print(
