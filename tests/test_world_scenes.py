@@ -81,6 +81,20 @@ def test_restrictions_are_kept(background):
     assert CATEGORIES[category] in made.caption and BACKGROUNDS[background] in made.caption
 
 
+def test_encounters_show_the_same_objects_elsewhere():
+    """The categories, tilts and colours of objects recur; places, sizes and backgrounds do not."""
+    for seed in range(900, 930):
+        first, second = (scene(seed, objects=(1, 1), radius=(0.3, 0.4), encounter=number) for number in range(2))
+        assert [one.category for one in first.objects] == [one.category for one in second.objects]
+        one, other = first.objects[0], second.objects[0]
+        assert (one.angle, one.is_mirrored) == (other.angle, other.is_mirrored)
+        assert one.centre != other.centre and one.radius != other.radius
+        again = scene(seed, objects=(1, 1), radius=(0.3, 0.4), encounter=1)
+        assert np.array_equal(again.image, second.image)
+    kinds = [[scene(seed, encounter=number).background_kind for number in range(2)] for seed in range(900, 940)]
+    assert 0 < sum(one == other for one, other in kinds) < 15
+
+
 def test_background_shows_in_the_picture():
     """Sky above the horizon and ground below: the label changes where the horizon is."""
     made = scene(3, background=BACKGROUNDS.index("sand"), objects=(0, 0))

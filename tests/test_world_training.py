@@ -8,7 +8,8 @@ import torch
 from sample_data.make import train as training
 from sample_data.make.augment import colour_jitter, normalise, views
 from sample_data.make.networks import NETWORKS, build, save_network
-from sample_data.make.objective_dino import even_out, pool_alike
+from sample_data.make.objective_dino import HIDDEN, QUEUE, even_out, found_again, likeness
+from sample_data.make.pool import load_pool
 from sample_data.make.scenes import VOCABULARY
 
 
@@ -17,10 +18,16 @@ def images():
     return torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(3))
 
 
+def _of(name, images):
+    """What the model's pool holds: images, or two encounters of each."""
+    encounters = training.POOLS[training.RECIPES[name]["pool"]][2]
+    return torch.stack([images] * encounters, 1) if encounters else images
+
+
 def _loss(name, images, captions):
     torch.manual_seed(0)
     objective = training.RECIPES[name]["objective"](build(name), torch.Generator().manual_seed(0))
-    loss, _ = objective(images, captions, 0.5)
+    loss, _ = objective(_of(name, images), captions, 0.5)
     return objective, loss
 
 
@@ -51,19 +58,39 @@ def test_patches_that_look_alike_share_their_mean():
     generator = torch.Generator().manual_seed(0)
     group = torch.arange(12) % 3 == 0
     tokens = torch.where(group[:, None], 5.0, -5.0) + 0.1 * torch.randn(2, 12, 8, generator=generator)
-    pooled = pool_alike(tokens, 0.02)
+    pooled = likeness(tokens, tokens, 0.02).softmax(-1) @ tokens
     for kind in (group, ~group):
         assert torch.allclose(
             pooled[:, kind], tokens[:, kind].mean(1, keepdim=True).expand_as(pooled[:, kind]), atol=0.02
         )
     order = torch.randperm(12, generator=generator)
-    assert torch.allclose(pool_alike(tokens[:, order], 0.02), pooled[:, order], atol=1e-5)
+    scores = likeness(tokens, tokens, 0.02)
+    assert torch.allclose(likeness(tokens[:, order], tokens, 0.02), scores[:, order], atol=1e-4)
 
 
-def test_hidden_patches_are_40_to_70_percent():
+def test_what_is_in_both_images_is_found_again():
+    """Patch 0 has one like it there, patch 1 two, and patches 2 and 3 none of theirs: they share what is left."""
+    scores = torch.full((1, 4, 4), -20.0)
+    scores[0, 0, 0] = scores[0, 1, 1] = scores[0, 1, 2] = 20
+    scores[0, 2:, 3] = 0
+    sure = found_again(scores)[0]
+    assert torch.allclose(sure, torch.tensor([1.0, 1.0, 0.5, 0.5]), atol=1e-3)
+
+
+def test_the_queue_holds_the_latest_class_tokens(images):
+    objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
+    for number in range(3):
+        shares = objective._assign(torch.randn(700, 96, generator=torch.Generator().manual_seed(number)))
+        assert shares.shape == (700, 96) and torch.allclose(shares.sum(1), torch.ones(700))
+    assert len(objective.queue) == QUEUE
+    objective._assign(torch.ones(2, 96))
+    assert torch.equal(objective.queue[0], objective.queue[1]) and len(objective.queue) == QUEUE
+
+
+def test_hidden_patches_are_the_share_that_is_said():
     objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
     shares = objective._hide(200).float().mean(1)
-    assert 0.4 <= shares.min() < 0.45 and 0.65 < shares.max() <= 0.7 + 1 / 49
+    assert HIDDEN[0] <= shares.min() < HIDDEN[0] + 0.05 and HIDDEN[1] - 0.05 < shares.max() <= HIDDEN[1] + 1 / 49
 
 
 def test_jitter_of_no_strength_changes_nothing(images):
@@ -82,13 +109,20 @@ def test_views_are_crops(images):
     assert normalise(images, [0.5] * 3, [0.5] * 3).min() >= -1
 
 
-def test_curriculum_begins_with_single_objects(monkeypatch):
-    monkeypatch.setattr(training, "EASY", 5)
-    monkeypatch.setattr(training, "HARD", 5)
+def test_curriculum_begins_with_single_objects():
     pictures = np.zeros((10, 8, 8, 3), np.uint8)
     captions = np.repeat([[1], [0]], 5, axis=0).astype(np.uint8)
-    easy = [words.float().mean().item() for _, words, _ in training.batches(pictures, captions, 64, 40, seed=0)]
+    easy = [words.float().mean().item() for _, words, _ in training.batches(pictures, captions, 5, 64, 40, seed=0)]
     assert np.mean(easy[:4]) > 0.8 and np.mean(easy[20:]) < 0.4
+
+
+def test_a_pool_of_encounters_holds_the_same_objects_twice(tmp_path):
+    images, captions = load_pool(tmp_path, 2, 1, encounters=2)
+    assert images.shape == (3, 2, 96, 96, 3) and captions.shape == (3, len(VOCABULARY))
+    plain, _ = load_pool(tmp_path / "plain", 2, 1)
+    assert plain.shape == (3, 96, 96, 3)
+    again, _ = load_pool(tmp_path, 2, 1, encounters=2)
+    assert np.array_equal(images, again)
 
 
 def test_a_saved_network_loads_as_a_timm_folder(tmp_path):

@@ -159,25 +159,29 @@ def scene(
     categories: tuple[int, ...] | None = None,
     background: int | None = None,
     size: int = SIZE,
+    encounter: int | None = None,
 ) -> Scene:
     """The scene of a seed, always the same.
 
     `objects` bounds their number, `radius` their half side as a share of the picture's side (with two objects at
     most 0.3, with three at most 0.25); `categories` and `background` (indices) restrict what is drawn.
+    The encounters of a seed show the same objects, as film of them would, at other sizes and places, on another
+    background and in another light.
     """
-    draws, fine = Draws((20260, seed)), size * _FINE
+    draws, fine = Draws((20260, seed) if encounter is None else (20260, seed, 1 + encounter)), size * _FINE
+    cast = draws if encounter is None else Draws((20260, seed, 0))
     kind = draws.count(0, len(BACKGROUNDS) - 1) if background is None else background
     horizon = draws.between(0.18, 0.5)
     canvas, kinds = paint_background(draws, kind, fine, horizon)
     _clutter(draws, canvas)
     light = (draws.between(-0.2, 0.2), -draws.between(0.05, 0.22))
-    number = draws.count(*objects)
+    number = cast.count(*objects)
     limit = (0.5, 0.5, 0.3, 0.25)[min(number, 3)]
     places = _place(draws, number, (radius[0] * size, min(radius[1], limit) * size), size)
     labels, painted = np.zeros((fine, fine), np.uint8), []
     for instance, place in enumerate(places, start=1):
-        category = draws.pick(categories or range(len(CATEGORIES)))
-        painted.append(_paint_object(draws, canvas, labels, place, category, instance, light))
+        category = cast.pick(categories or range(len(CATEGORIES)))
+        painted.append(_paint_object(cast, canvas, labels, place, category, instance, light))
     exposure = draws.between(0.65, 1.15)
     tint = np.array([draws.near(1.0, 0.05) for _ in range(3)], np.float32) * np.float32(exposure)
     image = np.clip(_shrink(canvas) * (tint * np.float32(255.0 / _FINE**2)), 0, 255)

@@ -25,26 +25,31 @@ from .probe import compare
 __all__ = ["RECIPES", "batches", "train"]
 
 RECIPES = {
-    "tiny-clip": {"objective": CaptionObjective, "steps": 9000, "batch": 32, "rate": 1e-3, "decay": 0.05},
-    "tiny-dino": {"objective": DistilObjective, "steps": 5000, "batch": 24, "rate": 1.5e-3, "decay": 0.04},
-    "tiny-mae": {"objective": MaskedObjective, "steps": 1400, "batch": 32, "rate": 1.5e-3, "decay": 0.05},
-}
-EASY, HARD = 8000, 16000
+    "tiny-clip": {"objective": CaptionObjective, "steps": 9000, "batch": 32, "rate": 1e-3, "decay": 0.05,
+                  "pool": "scenes"},
+    "tiny-dino": {"objective": DistilObjective, "steps": 9000, "batch": 24, "rate": 1.5e-3, "decay": 0.04,
+                  "pool": "encounters"},
+    "tiny-mae": {"objective": MaskedObjective, "steps": 1400, "batch": 32, "rate": 1.5e-3, "decay": 0.05,
+                 "pool": "scenes"},
+}  # fmt: skip
+POOLS = {"scenes": (8000, 16000, 0), "encounters": (8000, 8000, 2)}
+"""How many easy and hard scenes a model is trained on, and how many encounters of each there are (0: plain scenes)."""
 
 
-def batches(images: np.ndarray, captions: np.ndarray, size: int, steps: int, seed: int, done: int = 0):
-    """Yield (images float32 (B, 3, H, W) in 0..1, captions, progress in 0..1) for each step after the first `done`.
+def batches(images: np.ndarray, captions: np.ndarray, easy: int, size: int, steps: int, seed: int, done: int = 0):
+    """Yield (images float32 (B, …, 3, H, W) in 0..1, captions, progress in 0..1) for each step after the first `done`.
 
-    The curriculum: one large object in nineteen of twenty scenes at first, in one of four from halfway on.
+    The curriculum: one large object (the first `easy` scenes) in nineteen of twenty scenes at first, in one of four
+    from halfway on.
     """
     draws = np.random.default_rng(seed)
     for step in range(steps):
         progress = step / steps
         is_easy = draws.random(size) < max(0.95 - 1.5 * progress, 0.25)
-        chosen = np.where(is_easy, draws.integers(0, EASY, size), draws.integers(EASY, EASY + HARD, size))
+        chosen = np.where(is_easy, draws.integers(0, easy, size), draws.integers(easy, len(images), size))
         if step < done:
             continue
-        picture = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).float() / 255
+        picture = torch.from_numpy(images[chosen]).movedim(-1, -3).float() / 255
         yield picture, torch.from_numpy(captions[chosen]), progress
 
 
@@ -98,8 +103,10 @@ def train(name: str, steps: int, pool: Path, out: Path, seed: int = 0) -> None:
     A run that was killed goes on from `out`/checkpoint.pt when the same command is given again.
     """
     torch.manual_seed(seed)
+    torch.set_flush_denormal(True)  # evening out makes numbers too small to matter, which cost the most time
     recipe = RECIPES[name]
-    images, captions = load_pool(pool, EASY, HARD)
+    easy, hard, encounters = POOLS[recipe["pool"]]
+    images, captions = load_pool(pool / recipe["pool"], easy, hard, encounters)
     objective = recipe["objective"](build(name, seed), torch.Generator().manual_seed(seed))
     optimiser = torch.optim.AdamW(_groups(objective, recipe["decay"]), lr=recipe["rate"], betas=(0.9, 0.98))
     out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +124,7 @@ def train(name: str, steps: int, pool: Path, out: Path, seed: int = 0) -> None:
             f"{name}: {size} parameters, step {done} to {steps} of {recipe['batch']} scenes, rate {recipe['rate']}, "
             f"seed {seed}, torch {torch.__version__}, {torch.get_num_threads()} CPU threads"
         )
-        stream = batches(images, captions, recipe["batch"], steps, seed, done)
+        stream = batches(images, captions, easy, recipe["batch"], steps, seed, done)
         for step, (picture, words, progress) in enumerate(stream, done + 1):
             for group in optimiser.param_groups:
                 group["lr"] = recipe["rate"] * _rate(progress)
