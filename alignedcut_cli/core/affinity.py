@@ -9,9 +9,10 @@ from torch import Tensor
 
 from alignedcut_cli.core.numerics import NumericsError, Tick
 
-__all__ = ["affinity", "affinity_product", "exponential", "tile_rows", "unit_rows"]
+__all__ = ["LOG2_E", "affinity", "affinity_product", "tile_rows", "unit_rows"]
 
-_LOG2_E = 1 / math.log(2)
+LOG2_E = 1 / math.log(2)
+"""exp(x) = 2^(x log2 e), and torch takes a power of 2 four times as fast on a CPU."""
 
 
 def tile_rows(memory: int, device: torch.device) -> int:
@@ -37,12 +38,7 @@ def unit_rows(features: Tensor) -> Tensor:
 
 def affinity(left: Tensor, right: Tensor, gamma: float) -> Tensor:
     """A_ij = exp((cos(v_i, v_j) - 1) / gamma) between unit rows (M, D) and (m, D): (M, m). Eq. 3 has gamma = 1."""
-    return exponential(left @ right.T, gamma)
-
-
-def exponential(cosines: Tensor, gamma: float) -> Tensor:
-    """exp((c - 1) / gamma) of `cosines`, in place. As a power of 2, which torch takes four times as fast on a CPU."""
-    return cosines.sub_(1).mul_(_LOG2_E / gamma).exp2_()
+    return (left @ right.T).sub_(1).mul_(LOG2_E / gamma).exp2_()
 
 
 def affinity_product(units: Tensor, vectors: Tensor, gamma: float, tile: int, tick: Tick | None = None) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from alignedcut_cli.core.affinity import LOG2_E, affinity
 
 __all__ = [
     "MOST_BLUR",
@@ -15,7 +16,6 @@ __all__ = [
     "Columns",
     "blur",
     "columns_at",
-    "fastest_precision",
     "product_speed",
     "quick_precisions",
 ]
@@ -26,7 +26,6 @@ MOST_BLUR = 0.01
 """The most that affinities may be blurred: beyond, rounding adds to a cut's error what 1,000 landmarks leave."""
 _WORTH_IT = 1.3
 _LEVELS = 127
-_LOG2_E = 1 / math.log(2)
 _int8_product = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
 """(n, k) by (k, m) of int8 to int32. The only one that torch has: what its own quantisation library calls."""
 Columns = Callable[[Tensor], Tensor]
@@ -40,10 +39,9 @@ def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
     all nodes share, and with it the channels that are large in all of them, is in the others, in float32. int8 rounds
     each row to 127 levels of its own largest entry, and its products are exact integers.
     """
-    scale = _LOG2_E / gamma  # a power of 2 is what torch takes fastest
     if precision == "float32":
-        return lambda units: (units @ landmarks.T).sub_(1).mul_(scale).exp2_()
-    centre = landmarks.mean(0)  # (D,)
+        return lambda units: affinity(units, landmarks, gamma)
+    scale, centre = LOG2_E / gamma, landmarks.mean(0)  # (D,)
     products = _PRODUCTS[precision]((landmarks - centre).mul_(scale))
     offsets = torch.mv(landmarks, centre).sub_(centre @ centre + 1).mul_(scale)  # (m,)
 
@@ -96,11 +94,6 @@ def quick_precisions(device: torch.device) -> list[str]:
         if speed > _WORTH_IT * max(found.values()):
             found[coarser] = speed
     return list(found)
-
-
-def fastest_precision(device: torch.device) -> str:
-    """The last of `quick_precisions`."""
-    return quick_precisions(device)[-1]
 
 
 def product_speed(device: torch.device, precision: str = "float32") -> float:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.columns import fastest_precision, product_speed
+from alignedcut_cli.core.columns import product_speed, quick_precisions
 from alignedcut_cli.core.lowrank import LANDMARKS, ncut_lowrank, pilot_nodes, spare_columns
 from alignedcut_cli.core.ncut import EXTRA_BLOCK, ncut_exact
 from tests.benchmarks.cutting import PEERS, Peak, importable, print_row, skewed, threads, watched
@@ -109,7 +109,7 @@ def take_turns(nodes: int, precision: str) -> dict[str, list[Peak]]:
 
 def test_lowrank_beside_its_peers_at_every_size() -> None:
     torch.set_num_threads(threads())
-    precision = fastest_precision(torch.device("cpu"))
+    precision = quick_precisions(torch.device("cpu"))[-1]
     widths, slow = [9, 17, 9, 11, 11, 9], []
     print(f"\n{threads()} threads, {precision}")
     print_row(["M", "solver", "median s", "us a node", "MB beyond X", "of floor"], widths)
