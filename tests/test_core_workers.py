@@ -45,6 +45,22 @@ def test_workers_run_side_by_side_with_one_thread_each() -> None:
     assert share_tiles(30, 10, CPU, work) == [1, 1, 1]
 
 
+def test_ticks_come_in_the_order_of_tiles_whoever_ends_first() -> None:
+    ticks: list[int] = []
+    late = threading.Event()
+
+    def work(tiles: Iterator[tuple[int, int]]) -> None:
+        for start, _ in tiles:
+            if start == 0:
+                late.wait(30)  # until the last tile is in hand
+            elif start == 28:
+                assert ticks == []
+                late.set()
+
+    share_tiles(31, 7, CPU, work, ticks.append)
+    assert ticks == [7, 7, 7, 7, 3]
+
+
 def test_an_error_stops_the_others_after_the_tile_in_hand() -> None:
     seen: list[int] = []
 

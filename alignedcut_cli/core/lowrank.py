@@ -258,11 +258,9 @@ def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tupl
             mass[0] += weights.sum()
             mass[1:] += weights @ columns[:, :size]
             own.add(columns[:, size:].T, rows * (weights / (rows @ guess).clamp_min(1))[:, None], weights)
-            if task.tick:
-                task.tick(stop - start)
         return mass, own
 
-    found = share_tiles(task.total, task.tile, device, work)
+    found = share_tiles(task.total, task.tile, device, work, task.tick)
     for _, own in found:
         exact.merge(own)
     mass = torch.stack([mass for mass, _ in found]).sum(0)

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 
+from alignedcut_cli.core.numerics import Tick
+
 __all__ = ["share_tiles"]
 
 MOST = 4
@@ -18,21 +20,37 @@ Found = TypeVar("Found")
 Tiles = Iterator[tuple[int, int]]
 
 
-def share_tiles(total: int, tile: int, device: torch.device, work: Callable[[Tiles], Found]) -> list[Found]:
+def share_tiles(
+    total: int, tile: int, device: torch.device, work: Callable[[Tiles], Found], tick: Tick | None = None
+) -> list[Found]:
     """What `work` makes of its share of the tiles (start, stop) of `total` rows, worker by worker.
 
     On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. What a
-    worker adds up depends on n alone, not on who is faster. An error or Ctrl-C stops all after the tile in hand.
+    worker adds up depends on n alone, not on who is faster. An error or Ctrl-C stops all after the tile in hand. `tick`
+    counts rows in the order of tiles, from one thread at a time, however they end.
     """
     threads = torch.get_num_threads()
     workers = min(MOST, threads, max(1, total // tile)) if device.type == "cpu" else 1
-    stopped = threading.Event()
+    stopped, telling, waiting = threading.Event(), threading.Lock(), {}
+    told = 0
+
+    def tell(start: int, rows: int, tick: Tick) -> None:
+        nonlocal told
+        with telling:
+            waiting[start] = rows
+            while told in waiting:
+                rows = waiting.pop(told)
+                told += rows
+                tick(rows)
 
     def tiles(worker: int) -> Tiles:
         for start in range(worker * tile, total, workers * tile):
             if stopped.is_set():
                 return
-            yield start, min(start + tile, total)
+            stop = min(start + tile, total)
+            yield start, stop
+            if tick:
+                tell(start, stop - start, tick)
 
     def share(worker: int) -> Found:
         try:
