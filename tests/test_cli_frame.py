@@ -178,6 +178,8 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("cut", "--solver", "nystrom", "--balance", "voronoi"), 2, "option-unused"),
     (("cut", "--solver", "lowrank", "--neighbors", "9"), 2, "option-unused"),
     (("cut", "--balance", "voronoi", "--sampling", "uniform"), 2, "option-contradicts"),
+    (("cut", "--balance", "voronoi", "--sampling", "means"), 2, "option-contradicts"),
+    (("cut", "--solver", "nystrom", "--sampling", "means"), 2, "option-contradicts"),
     (("cut", "--balance", "odd"), 2, "bad-choice"),
     (("cut", "--precision", "odd"), 2, "bad-choice"),
     (("cut", "--onto", "cut/none"), 66, "artifact-missing"),
@@ -627,7 +629,7 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
 
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, parse_tokens
     from alignedcut_cli.core.embed import spectral_tsne
-    from alignedcut_cli.core.lowrank import LANDMARKS, ncut_lowrank
+    from alignedcut_cli.core.lowrank import ncut_lowrank
     from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom
 
     cpu = torch.device("cpu")
@@ -636,10 +638,9 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
     for name in ("eigenvectors", "gamma", "seed"):
         assert given[name] == exact[name] == nystrom[name] == lowrank[name]
     assert given["neighbors"] == nystrom["neighbors"]
-    assert given["nodes"] is given["sampling"] is None
-    assert nystrom["sampling"] == lowrank["sampling"] == "uniform"
+    assert given["nodes"] is given["sampling"] is lowrank["nodes"] is None
+    assert (nystrom["sampling"], lowrank["sampling"]) == ("uniform", "means")
     assert nystrom["nodes"] == cut_solver.NYSTROM_NODES["cpu"]
-    assert lowrank["nodes"] == LANDMARKS
     given, tsne = _defaults(color.command), _defaults(spectral_tsne)
     for name in ("dims", "perplexity", "seed"):
         assert given[name] == tsne[name]

@@ -16,10 +16,11 @@ from alignedcut_cli.core.balance import voronoi_weights
 from alignedcut_cli.core.certificate import Certificate, certify, weighted_gram
 from alignedcut_cli.core.columns import MOST_BLUR, PRECISIONS, blur, columns_at, quick_precisions
 from alignedcut_cli.core.landmarks import whitening
-from alignedcut_cli.core.lowrank import ncut_lowrank, pilot_nodes
+from alignedcut_cli.core.lowrank import landmark_count, ncut_lowrank, pilot_nodes
 from alignedcut_cli.core.ncut import Cut, ncut_exact, ncut_nystrom
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.refine import refine
+from alignedcut_cli.core.sampling import LANDMARK_CHOICES, choose_landmarks, nearest_means
 from tests.reference import assert_same_subspace, clusters, dense_affinity, dense_cut, projector_distance
 
 
@@ -29,9 +30,9 @@ def lowrank(features: Tensor, count: int = 6, **options: object) -> Cut:
 
 def dense_factor_cut(features: Tensor, landmarks: Tensor, count: int, gamma: float) -> tuple[Tensor, Tensor]:
     """Eigenpairs of D^-1/2 A~ D^-1/2 with A~ = kappa + K W^+ K^T as written, all of it dense and float64."""
-    matrix, kappa = dense_affinity(features, gamma), math.exp(-1 / gamma)
-    columns = matrix[:, landmarks] - kappa
-    low = kappa + columns @ torch.linalg.pinv(columns[landmarks], rtol=1e-6, hermitian=True) @ columns.T
+    units, marks = (rows.double() / rows.double().norm(dim=1, keepdim=True) for rows in (features, landmarks))
+    columns, inner = (((rows @ marks.T - 1) / gamma).exp() - math.exp(-1 / gamma) for rows in (units, marks))
+    low = math.exp(-1 / gamma) + columns @ torch.linalg.pinv(inner, rtol=1e-6, hermitian=True) @ columns.T
     root = torch.diag(low.sum(1) ** -0.5)
     values, vectors = torch.linalg.eigh(root @ low @ root)
     return values.flip(0)[:count], vectors.flip(1)[:, :count]
@@ -46,13 +47,59 @@ def true_residual(features: Tensor, vectors: Tensor, gamma: float = 1.0) -> floa
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.3])
-@pytest.mark.parametrize("sampling", ["uniform", "fps"])
+@pytest.mark.parametrize("sampling", LANDMARK_CHOICES)
 def test_the_cut_is_that_of_the_factor_written_out(sampling: str, gamma: float) -> None:
     features = clusters(400)
     cut = lowrank(features, nodes=60, sampling=sampling, gamma=gamma, tile=128)
-    values, vectors = dense_factor_cut(features, cut.sampled, 6, gamma)
+    assert cut.extension is not None
+    assert len(cut.sampled.unique()) == 60
+    if sampling != "means":
+        torch.testing.assert_close(cut.extension.landmarks, unit_rows(features[cut.sampled]))
+    values, vectors = dense_factor_cut(features, cut.extension.landmarks, 6, gamma)
     assert_same_subspace(cut.eigenvectors, vectors, 2e-4)
     torch.testing.assert_close(cut.eigenvalues.double(), values, atol=1e-5, rtol=0)
+
+
+def test_means_are_one_step_of_k_means_on_the_sphere() -> None:
+    units = unit_rows(clusters(3000, seed=4))
+    centres = units[::100]
+    found = nearest_means(units, centres).double()
+    nearest = (units.double() @ centres.double().T).argmax(1)
+    for number in range(len(centres)):
+        mean = units[nearest == number].double().mean(0)
+        torch.testing.assert_close(found[number], mean / mean.norm(), atol=1e-6, rtol=0)
+
+
+def test_a_centre_with_no_node_or_whose_nodes_cancel_stays() -> None:
+    units = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0]])
+    centres = torch.tensor([[0.0, 0, 1], [0, 1, 0], [0, -1, 0]])
+    assert torch.equal(nearest_means(units, centres), centres)
+
+
+def test_means_are_taken_over_eight_times_as_many_nodes_as_landmarks() -> None:
+    units, read = unit_rows(clusters(3000)), []
+
+    def take(ids: Tensor) -> Tensor:
+        read.append(ids)
+        return units[ids]
+
+    ids, landmarks = choose_landmarks("means", 3000, 100, 5, take)
+    (pool,) = read
+    assert len(pool) == 800
+    assert set(ids.tolist()) < set(pool.tolist())
+    assert (ids.diff() > 0).all()
+    assert torch.equal(landmarks, nearest_means(units[pool], units[ids]))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.3])
+def test_means_leave_less_than_single_nodes(gamma: float) -> None:
+    features = clusters(2500)
+    _, vectors = dense_cut(features, 6, gamma)
+    means, nodes = (
+        projector_distance(lowrank(features, nodes=100, sampling=choice, gamma=gamma).eigenvectors.double(), vectors)
+        for choice in ("means", "uniform")
+    )
+    assert means < 0.7 * nodes
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.3, 0.1])
@@ -336,20 +383,21 @@ def test_balance_finds_the_rare_clusters() -> None:
     from sklearn.metrics import adjusted_rand_score
 
     features, member = skewed()
-    plain = lowrank(features, 8, nodes=200, sampling="fps")
+    plain = lowrank(features, 8, nodes=400, sampling="fps")
     weights = voronoi_weights(lambda a, b: features[a:b], len(features), unit_rows(features[plain.sampled]))
-    balanced = lowrank(features, 8, nodes=200, sampling="fps", weights=weights)
+    balanced = lowrank(features, 8, nodes=400, sampling="fps", weights=weights)
     scores = []
     for cut in (plain, balanced):
         rows = (cut.eigenvectors * cut.eigenvalues).numpy()
-        scores.append(adjusted_rand_score(member, KMeans(8, n_init=5, random_state=0).fit_predict(rows)))
+        scores.append(adjusted_rand_score(member, KMeans(8, n_init=20, random_state=0).fit_predict(rows)))
     assert scores[1] > 0.95
     assert scores[0] < 0.7
 
 
-def test_the_pilot_is_the_whole_of_a_small_graph_and_flat_in_a_large_one() -> None:
+def test_pilot_and_landmarks_are_flat_in_a_large_graph() -> None:
     assert [pilot_nodes(total, 1024) for total in (100, 16_384, 16_385, 200_000, 10**6, 10**7)] == [
-        100, 16_384, 8192, 12_500, 16_384, 16_384,
+        100, 16_384, 16_384, 16_384, 16_384, 16_384,
     ]  # fmt: skip
     assert pilot_nodes(30_000, 4000) == 30_000
     assert pilot_nodes(10**6, 10_000) == 80_000
+    assert [landmark_count(total) for total in (100, 16_384, 16_385, 10**7)] == [100, 1024, 512, 512]

@@ -77,8 +77,8 @@ def command(
         typer.Option(
             "--nodes",
             min=1,
-            help="lowrank: landmarks; nystrom: nodes sampled and solved; --balance: cells.  [default: 1,024; nystrom "
-            "10,000 on a CPU, 50,000 on CUDA]",
+            help="lowrank: landmarks; nystrom: nodes sampled and solved; --balance: cells.  [default: 1,024, in graphs of "
+            "over 16,384 nodes 512; nystrom 10,000 on a CPU, 50,000 on CUDA]",
         ),
     ] = None,
     neighbors: Annotated[int, typer.Option("--neighbors", min=1, help="nystrom: K nearest sampled nodes.")] = 100,
@@ -86,8 +86,8 @@ def command(
         str | None,
         typer.Option(
             "--sampling",
-            help="Of those nodes: uniform, or fps (farthest points of 8 times as many).  [default: uniform; with "
-            "--balance fps]",
+            help="Of those nodes: uniform, fps (farthest points of 8 times as many), or means (landmarks only: the mean "
+            "of those of 8 times as many that are nearest to each).  [default: means; nystrom uniform; with --balance fps]",
         ),
     ] = None,
     precision: Annotated[
@@ -138,7 +138,7 @@ def command(
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     demand_choice("--space", space, SPACES)
     demand_choice("--solver", solver, SOLVERS)
-    demand_choice("--sampling", sampling or "uniform", ("uniform", "fps"))
+    demand_choice("--sampling", sampling or "means", ("means", "uniform", "fps"))
     demand_choice("--precision", precision, PRECISION_CHOICES)
     demand_choice("--balance", balance, BALANCES)
     if not 0 < gamma < float("inf"):

@@ -204,7 +204,8 @@ def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndar
         "certificate": np.array([list(one.values()) for one in certificates(solved)], np.float64),
     }
     lowrank = plan.recipe.params["solver"] == "lowrank"
-    kept = "the landmarks of the factor" if lowrank else "the nodes whose graph was solved; the others took Eq. 4"
+    landmarks = "the nodes that are the landmarks of the factor, or that their means lie around"
+    kept = landmarks if lowrank else "the nodes whose graph was solved; the others took Eq. 4"
     where = "estimated on the exact rows of the certificate" if lowrank else "on the solved graph"
     meanings = {
         "eigenvectors": ("M C", "top eigenvectors of D^-1/2 A D^-1/2, one row a node, largest eigenvalue first"),

@@ -113,21 +113,27 @@ def _demand_used(asked: Asked, solver: str) -> None:
         able = [name for name, used in USES.items() if used.issuperset(typed)]
         remedy = f"Leave it out, or use {' or '.join(able)}" if able else "Leave it out"
         raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(typed)}", remedy)
-    if asked.balance == "voronoi" and asked.sampling == "uniform":
+    if solver == "nystrom" and asked.sampling == "means":
         raise UsageError(
             "option-contradicts",
-            "--balance voronoi with --sampling uniform: around uniformly drawn nodes all cells are of one size",
+            "--solver nystrom with --sampling means: Eq. 4 solves the graph of nodes, and means are none",
+            "Give uniform or fps, or use lowrank",
+        )
+    if asked.balance == "voronoi" and asked.sampling in ("means", "uniform"):
+        raise UsageError(
+            "option-contradicts",
+            f"--balance voronoi with --sampling {asked.sampling}: around uniformly drawn nodes all cells are of one size",
             "Leave --sampling out: cells then lie around farthest points",
         )
 
 
 def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
     """Landmarks and precision of lowrank; of the exact solver, the centres of its cells."""
-    from alignedcut_cli.core.lowrank import LANDMARKS
+    from alignedcut_cli.core.lowrank import landmark_count
 
     found: dict[str, Any] = {
-        "nodes": asked.nodes or min(nodes, LANDMARKS),
-        "sampling": asked.sampling or ("fps" if asked.balance == "voronoi" else "uniform"),
+        "nodes": asked.nodes or landmark_count(nodes),
+        "sampling": asked.sampling or ("fps" if asked.balance == "voronoi" else "means"),
     }
     return found | ({"precision": asked.precision, "refine": asked.refine} if solver == "lowrank" else {})
 

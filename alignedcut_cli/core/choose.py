@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.lowrank import ncut_lowrank
+from alignedcut_cli.core.lowrank import landmark_count, ncut_lowrank
 from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.core.sampling import uniform_sample
@@ -27,8 +27,9 @@ def sample_errors(
 ) -> dict[str, float]:
     """{solver: subspace error of its top `count` eigenvectors} on n = `size` of M nodes, whose exact cut is computed.
 
-    lowrank gets n / 3 landmarks, as its error depends on their number alone. Nystrom gets n / 2 sampled nodes: its
-    error falls with their density, so that a graph with more than n / 2 of them is cut better than this says.
+    lowrank gets as many landmarks as it would of all nodes, at most n / 3: its error depends on their number alone.
+    Nystrom gets n / 2 sampled nodes: its error falls with their density, so that a graph with more than n / 2 of them is
+    cut better than this says.
     """
     rows = take(uniform_sample(total, min(size, total), stream(seed, "sample")))  # (n, D)
 
@@ -39,7 +40,8 @@ def sample_errors(
         return rows[ids.to(rows.device)]
 
     exact = ncut_exact(rows, count, gamma=gamma, seed=seed).eigenvectors
-    low = ncut_lowrank(read, len(rows), count, nodes=len(rows) // 3, gamma=gamma, seed=seed, take=pick)
+    landmarks = min(landmark_count(total), len(rows) // 3)
+    low = ncut_lowrank(read, len(rows), count, nodes=landmarks, gamma=gamma, seed=seed, take=pick)
     near = ncut_nystrom(
         read, len(rows), count, nodes=len(rows) // 2, neighbors=neighbors, gamma=gamma, seed=seed, take=pick
     )

@@ -1,21 +1,27 @@
-"""Which nodes stand for all the others: uniform, or farthest-point."""
+"""What stands for all the nodes: some of them, drawn uniformly or as farthest points, or means of their neighbourhoods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SAMPLINGS", "farthest_points", "uniform_sample"]
+from alignedcut_cli.core.numerics import stream
+
+__all__ = ["LANDMARK_CHOICES", "SAMPLINGS", "choose_landmarks", "farthest_points", "nearest_means", "uniform_sample"]
 
 CANDIDATES_PER_POINT = 8
+PART = 1024
+Read = Callable[[Tensor], Tensor]
+"""What gives the unit rows (m, D) of ascending node ids (m,)."""
 
 
 def uniform_sample(total: int, size: int, seed: int) -> Tensor:
     """`size` different node ids out of `total`, each set equally likely: (size,) int64, ascending, on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(total, generator=generator)[:size].sort().values
+    drawn = np.random.default_rng(seed).choice(total, size, replace=False, shuffle=False)  # without a list of all
+    return torch.from_numpy(np.sort(drawn))
 
 
 def farthest_points(units: Tensor, size: int, seed: int) -> Tensor:
@@ -34,12 +40,12 @@ def farthest_points(units: Tensor, size: int, seed: int) -> Tensor:
     return chosen
 
 
-def sample_uniform(total: int, size: int, seed: int, read: Callable[[Tensor], Tensor]) -> Tensor:
+def sample_uniform(total: int, size: int, seed: int, read: Read) -> Tensor:
     """Node ids by `uniform_sample`; features are not read."""
     return uniform_sample(total, size, seed)
 
 
-def sample_farthest(total: int, size: int, seed: int, read: Callable[[Tensor], Tensor]) -> Tensor:
+def sample_farthest(total: int, size: int, seed: int, read: Read) -> Tensor:
     """Node ids by `farthest_points` among 8 * size nodes drawn uniformly (all of them where there are fewer).
 
     `read` gives the unit rows of ascending ids.
@@ -48,7 +54,35 @@ def sample_farthest(total: int, size: int, seed: int, read: Callable[[Tensor], T
     return pool[farthest_points(read(pool), size, seed).cpu()].sort().values
 
 
-SAMPLINGS: dict[str, Callable[[int, int, int, Callable[[Tensor], Tensor]], Tensor]] = {
+SAMPLINGS: dict[str, Callable[[int, int, int, Read], Tensor]] = {
     "uniform": sample_uniform,
     "fps": sample_farthest,
 }
+LANDMARK_CHOICES = ("means", *SAMPLINGS)
+
+
+def choose_landmarks(choice: str, total: int, size: int, seed: int, read: Read) -> tuple[Tensor, Tensor]:
+    """Node ids (m,), ascending, and m landmarks (m, D), unit rows, by one of LANDMARK_CHOICES; m = `size`.
+
+    uniform, fps: the landmarks are those nodes. means: the `nearest_means` around nodes drawn uniformly, among 8 m nodes
+    (all of them where there are fewer). `read` gives the unit rows of ascending ids. Work of means: 16 m^2 D.
+    """
+    if choice != "means":
+        ids = SAMPLINGS[choice](total, size, seed, read)
+        return ids, read(ids)
+    pool = uniform_sample(total, min(total, CANDIDATES_PER_POINT * size), seed)
+    rows = read(pool)
+    drawn = uniform_sample(len(pool), size, stream(seed, "start"))
+    return pool[drawn], nearest_means(rows, rows[drawn.to(rows.device)])
+
+
+def nearest_means(units: Tensor, centres: Tensor) -> Tensor:
+    """The mean direction of the rows (n, D) nearest to each centre (m, D), all unit rows: one step of spherical k-means.
+
+    A centre that no row is nearest to, or whose rows cancel, stays. As landmarks of a low-rank factor, means of
+    neighbourhoods leave less than single nodes do (Zhang, Tsang and Kwok 2008): a node's own noise is averaged away.
+    """
+    nearest = torch.cat([(part @ centres.T).argmax(1) for part in units.split(PART)])
+    sums = torch.zeros_like(centres).index_add_(0, nearest, units)
+    lengths = sums.norm(dim=1, keepdim=True)
+    return torch.where(lengths > 1e-3, sums / lengths.clamp_min(1e-3), centres)

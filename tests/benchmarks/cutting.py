@@ -199,18 +199,17 @@ def watched() -> Iterator[Peak]:
 
 
 def dense_top(units: Tensor, count: int, gamma: float) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (C,) and eigenvectors (M, C) of D^-1/2 A D^-1/2, dense float64 LAPACK, the top ones alone."""
-    from scipy.linalg import eigh
+    """Eigenvalues (C,) and eigenvectors (M, C) of D^-1/2 A D^-1/2, dense float64, by ARPACK to a residual of 1e-10."""
+    from scipy.sparse.linalg import eigsh
 
     rows = units.double()
     matrix = (rows @ rows.T).sub_(1).div_(gamma).exp_()
     root = matrix.sum(1).rsqrt()
     matrix.mul_(root[:, None]).mul_(root)
-    last = len(units) - 1
-    values, vectors = eigh(
-        matrix.numpy(), subset_by_index=[last - count + 1, last], overwrite_a=True, check_finite=False
-    )
-    return torch.from_numpy(values[::-1].copy()), torch.from_numpy(vectors[:, ::-1].copy())
+    values, vectors = eigsh(matrix.numpy(), k=count, which="LA", ncv=4 * count, tol=1e-12, v0=np.ones(len(units)))
+    found, spans = torch.from_numpy(values[::-1].copy()), torch.from_numpy(vectors[:, ::-1].copy())
+    assert float((matrix @ spans - spans * found).norm(dim=0).max()) < 1e-10
+    return found, spans
 
 
 def print_row(cells: list[str], widths: list[int]) -> None:

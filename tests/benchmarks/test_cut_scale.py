@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from alignedcut_cli.core.lowrank import LANDMARKS, pilot_nodes, spare_columns
+from alignedcut_cli.core.lowrank import landmark_count, pilot_nodes, spare_columns
 from alignedcut_cli.store.artifact import read_header, write_artifact
 from alignedcut_cli.store.features import FeatureWriter, shard_ranges
 from alignedcut_cli.store.header import Recipe
@@ -144,11 +144,10 @@ def test_the_paper_s_graph_on_this_machine(project: Path) -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     header = read_header(Path(found["path"]))
     precision, transforms = header.raw["numerics"]["computed"].split(", transforms ")
-    pilot = pilot_nodes(NODES, LANDMARKS)
-    quick, moved = 2 * NODES * CHANNELS * (LANDMARKS + 256), 2 * NODES * CHANNELS * WIDTH
-    slow = 2 * NODES * LANDMARKS * spare_columns(COUNT) + 2 * pilot * (
-        WIDTH * CHANNELS + LANDMARKS * (CHANNELS + 2 * LANDMARKS)
-    )
+    size = landmark_count(NODES)
+    pilot = pilot_nodes(NODES, size)
+    quick, moved = 2 * NODES * CHANNELS * (size + 256), 2 * NODES * CHANNELS * WIDTH
+    slow = 2 * NODES * size * spare_columns(COUNT) + 2 * pilot * (WIDTH * CHANNELS + size * (CHANNELS + 2 * size))
     floor = quick / rate(precision) + moved / rate(transforms) + slow / rate("float32")
     certificate = found["certificates"][0]
     print(

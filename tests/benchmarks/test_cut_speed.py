@@ -20,7 +20,7 @@ import torch
 
 from alignedcut_cli.core.affinity import affinity_product, unit_rows
 from alignedcut_cli.core.columns import product_speed, quick_precisions
-from alignedcut_cli.core.lowrank import LANDMARKS, ncut_lowrank, pilot_nodes, spare_columns
+from alignedcut_cli.core.lowrank import landmark_count, ncut_lowrank, pilot_nodes, spare_columns
 from alignedcut_cli.core.ncut import EXTRA_BLOCK, ncut_exact
 from tests.benchmarks.cutting import PEERS, Peak, importable, print_row, skewed, threads, watched
 from tests.reference import clusters, dense_cut, projector_distance
@@ -74,11 +74,11 @@ def test_a_product_against_the_floor_of_its_arithmetic(nodes: int) -> None:
 
 def lowrank_floor(nodes: int, precision: str) -> float:
     """Seconds that lowrank's products alone take: the pilot's in float32, the pass's in its precision."""
-    cpu, pilot = torch.device("cpu"), pilot_nodes(nodes, LANDMARKS)
-    exact_rows = 256
-    first = 2 * pilot * LANDMARKS * (WIDE + LANDMARKS) + pilot * LANDMARKS**2 * 2
-    later = 2 * nodes * ((LANDMARKS + exact_rows) * WIDE) if pilot < nodes else 2 * nodes * exact_rows * WIDE
-    project = 2 * nodes * LANDMARKS * spare_columns(COUNT) if pilot < nodes else 0
+    cpu, size = torch.device("cpu"), landmark_count(nodes)
+    pilot, exact_rows = pilot_nodes(nodes, size), 256
+    first = 2 * 8 * size**2 * WIDE + 2 * pilot * size * (WIDE + size) + pilot * size**2 * 2
+    later = 2 * nodes * ((size + exact_rows) * WIDE) if pilot < nodes else 2 * nodes * exact_rows * WIDE
+    project = 2 * nodes * size * spare_columns(COUNT) if pilot < nodes else 0
     quick = product_speed(cpu, precision if pilot < nodes else "float32")
     return (first + project) / product_speed(cpu) + later / quick
 
