@@ -377,6 +377,15 @@ def skewed(seed: int = 0) -> tuple[Tensor, Tensor]:
     return centres[member] + 0.6 * torch.randn(len(member), 48, generator=generator), member
 
 
+def test_a_graph_of_very_many_nodes_keeps_all_its_eigenvectors() -> None:
+    """A node that weighs a million is a million nodes: 2 billion of them here."""
+    features = clusters(2000)
+    one = lowrank(features, 8, nodes=100)
+    many = lowrank(features, 8, nodes=100, weights=torch.full((2000,), 1e6))
+    assert many.eigenvectors.shape == (2000, 8)
+    assert_same_subspace(many.eigenvectors * 1e3, one.eigenvectors.double(), 1e-4)
+
+
 def test_balance_finds_the_rare_clusters() -> None:
     """k-means of the eigenvectors scaled by their eigenvalues, where a cluster counts by its share of the graph."""
     from sklearn.cluster import KMeans

@@ -199,6 +199,21 @@ def test_as_many_eigenvectors_as_nodes_are_a_whole_basis() -> None:
     assert_same_subspace(cut.eigenvectors, torch.eye(8), 1e-5)
 
 
+def test_the_lengths_of_the_start_do_not_matter() -> None:
+    """A column that is a hundred million times as long as the others hides none of them."""
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(200, 200, generator=generator, dtype=torch.float64)
+    matrix, start = root @ root.T / 200, torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    start[:, 0] *= 1e8
+    expected = torch.linalg.eigvalsh(matrix).flip(0)[:4]
+    torch.testing.assert_close(top_eigenpairs(lambda block: matrix @ block, start, 4).values, expected)
+
+
+def test_a_start_of_too_few_dimensions_is_refused() -> None:
+    with pytest.raises(NumericsError, match="4 eigenvectors were asked of a start of 1 dimensions"):
+        top_eigenpairs(lambda block: block, torch.ones(50, 6), 4)
+
+
 def test_the_solver_says_what_it_could_not_reach() -> None:
     """An operator with no gap: the residuals are honest, whatever they are."""
     generator = torch.Generator().manual_seed(0)

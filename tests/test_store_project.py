@@ -432,8 +432,13 @@ def test_deep_finds_a_flipped_data_byte_and_no_numbers(chain: Project) -> None:
     assert findings[0].repair == "alignedcut extract --overwrite photos --name f"
 
 
-def test_shapes_that_do_not_agree(project: Project) -> None:
+def test_shapes_that_do_not_agree(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another tool may have written them: ours does not."""
     make_features(project)
+    with pytest.raises(AssertionError, match="eigenvectors has 6 along M"):
+        make_cut(project, "wrong", rows=6, size=7)
+    assert not project.path("cut", "wrong").exists()
+    monkeypatch.setattr("alignedcut_cli.store.artifact.axis_faults", lambda header: ())
     make_cut(project, "wrong", rows=6, size=7)
     make_cut(project, "fewer", "wrong", kind="color", rows=5)
     assert found(project) == [("cut/wrong", "shape-mismatch"), ("color/fewer", "shape-mismatch")]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.numerics import NumericsError
+
 __all__ = ["DEPTH", "Eigenpairs", "top_eigenpairs"]
 
 DEPTH = 10
@@ -36,13 +38,16 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """The `count` largest eigenpairs of the symmetric operator `apply`: (M, b) -> (M, b), from `start` (M, b >= count).
 
+    The lengths of the columns of `start` do not matter. Raises NumericsError if they span less than `count` dimensions.
     Block Krylov with full orthogonalisation and Rayleigh-Ritz: Q = orth[X, N X, ..., N^(depth-1) X], eigenpairs of
     Q^T N Q, looked at after every product. Restarted from the Ritz vectors until every residual is at most `tolerance`,
     or until a round no longer halves the largest one (the floor of float32): `residuals` says what was reached.
     Memory: 2 M b (depth + 1) numbers.
     """
     width = start.shape[1]
-    basis = _orthonormal(start, None)
+    basis = _orthonormal(torch.nn.functional.normalize(start, dim=0), None)
+    if basis.shape[1] < count:
+        raise NumericsError(f"{count} eigenvectors were asked of a start of {basis.shape[1]} dimensions")
     images = apply(basis)
     products, best = 1, float("inf")
     found = _ritz(basis, images, width)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import disk_errors, writing
-from alignedcut_cli.store.header import KEY, Header, Recipe, header_from, header_object
+from alignedcut_cli.store.header import KEY, Header, Recipe, axis_faults, header_from, header_object
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,5 +198,8 @@ def write_artifact(
         parents=parents,
         **more,
     )
+    header = header_from(made, str(path))
+    contradictions = list(axis_faults(header))
+    assert not contradictions, contradictions
     write_tensors(path, tensors, made)
-    return header_from(made, str(path))
+    return header

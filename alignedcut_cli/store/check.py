@@ -12,7 +12,7 @@ from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
 from alignedcut_cli.store.canonical import tensor_digest
 from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap, read_plan
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
-from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.header import Header, axis_faults
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import INDEX, KINDS, Project
 
@@ -54,7 +54,7 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
     layouts = (
         FeatureSet(project.path(kind, name)).layouts if kind == "features" else [read_layout(project.path(kind, name))]
     )
-    for message in (*_axis_faults(header), *_input_faults(project, header)):
+    for message in (*axis_faults(header), *_input_faults(project, header)):
         yield Finding(where, "shape-mismatch", message, repair)
     if not deep:
         return
@@ -66,17 +66,6 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
     """What is wrong with one artifact. Raises the AlignedcutError of one that cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
-
-
-def _axis_faults(header: Header) -> Iterator[str]:
-    sizes = {letter: axis["size"] for letter, axis in header.axes.items()}
-    for name, entry in header.raw["tensors"].items():
-        letters = entry["axes"].split()
-        if len(letters) != len(entry["shape"]):
-            yield f"{name} has {len(entry['shape'])} axes, its header names {len(letters)}"
-        for letter, size in zip(letters, entry["shape"], strict=False):
-            if letter in sizes and sizes[letter] != size:
-                yield f"{name} has {size} along {letter}, where the artifact has {sizes[letter]}"
 
 
 def _input_faults(project: Project, header: Header) -> Iterator[str]:

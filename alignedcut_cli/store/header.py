@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from alignedcut_cli import __version__
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import digest
 
-__all__ = ["KEY", "SCHEMA", "Header", "Input", "Recipe", "header_from", "header_object"]
+__all__ = ["KEY", "SCHEMA", "Header", "Input", "Recipe", "axis_faults", "header_from", "header_object"]
 
 KEY = "alignedcut"
 SCHEMA = 1
@@ -190,3 +190,15 @@ def header_from(raw: Any, where: str) -> Header:
             "artifact-corrupt", f"{where}: the header does not match its own checksum", "Make the artifact again"
         )
     return Header(rest)
+
+
+def axis_faults(header: Header) -> Iterator[str]:
+    """Where the shapes of an artifact's tensors contradict its axes."""
+    sizes = {letter: axis["size"] for letter, axis in header.axes.items()}
+    for name, entry in header.raw["tensors"].items():
+        letters = entry["axes"].split()
+        if len(letters) != len(entry["shape"]):
+            yield f"{name} has {len(entry['shape'])} axes, its header names {len(letters)}"
+        for letter, size in zip(letters, entry["shape"], strict=False):
+            if letter in sizes and sizes[letter] != size:
+                yield f"{name} has {size} along {letter}, where the artifact has {sizes[letter]}"

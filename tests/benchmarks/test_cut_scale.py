@@ -143,6 +143,7 @@ def test_the_paper_s_graph_on_this_machine(project: Path) -> None:
     found, seconds, most = run_cut(project)
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     header = read_header(Path(found["path"]))
+    assert header.raw["tensors"]["eigenvectors"]["shape"] == [NODES, COUNT]
     precision, transforms = header.raw["numerics"]["computed"].split(", transforms ")
     size = landmark_count(NODES)
     pilot = pilot_nodes(NODES, size)
