@@ -178,4 +178,5 @@ def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
     pool = size if params["sampling"] == "uniform" else min(nodes, 8 * size)
     factor = 4 * pilot_nodes(nodes, size) * (size + 1) + 8 * 6 * size**2
     refined = 4 * nodes * (2 * width + 2 * params["eigenvectors"]) if params["refine"] else 0
-    return factor + 4 * (2 * pool * width + nodes * spare_columns(params["eigenvectors"])) + refined
+    spare = 2 * nodes * (spare_columns(params["eigenvectors"]) - params["eigenvectors"])
+    return factor + 8 * pool * width + spare + refined

@@ -16,7 +16,8 @@ layer of real ViT-Ti, where the pilot sees all, m = 1000 means leave .0001 to .0
 On 94,080 patches of twelve layers in one graph, m = 1024 means and a pilot of n = 8,192, 16,384, 32,768 leave .011,
 .008, .006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
 Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more where a
-transform gives the nodes. Bytes: the features once; 4 M (p + C) held.
+transform gives the nodes. Bytes: the features once; 4 M C + 2 M (p - C) held,
+as the spare columns of Y are float16.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from alignedcut_cli.core.workers import share_tiles
 __all__ = ["landmark_count", "ncut_lowrank", "pilot_nodes", "spare_columns"]
 
 PILOT = 16_384
+_PART = 16_384
 Read = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
 
@@ -110,6 +112,29 @@ class _Pilot:
     total: Tensor
     phi: Tensor
     degrees: Tensor
+
+
+class _Projection:
+    """Y (M, p) of all nodes: its first C columns float32, where the eigenvectors will lie, the spare ones as `spare`."""
+
+    def __init__(self, total: int, eigenvectors: int, columns: int, spare: torch.dtype, device: torch.device) -> None:
+        self.first = torch.empty(total, eigenvectors, device=device)
+        self._spare = torch.empty(total, columns - eigenvectors, dtype=spare, device=device)
+
+    def put(self, start: int, rows: Tensor) -> None:
+        """Keep rows (t, p) from `start` on."""
+        width, stop = self.first.shape[1], start + len(rows)
+        self.first[start:stop], self._spare[start:stop] = rows[:, :width], rows[:, width:]
+
+    def rows(self, which: Tensor | slice) -> Tensor:
+        """Some rows (t, p), float32."""
+        return torch.cat([self.first[which], self._spare[which].float()], 1)
+
+    def parts(self) -> Iterator[tuple[slice, Tensor]]:
+        """All rows, some after others: which, and the rows (t, p)."""
+        for start in range(0, len(self.first), _PART):
+            part = slice(start, start + _PART)
+            yield part, self.rows(part)
 
 
 def ncut_lowrank(
@@ -202,7 +227,9 @@ def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
 
 def _whole(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> Cut:
     """The cut where the pilot saw all nodes."""
-    projected = pilot.phi @ pilot.directions.float()  # (M, p)
+    rows = pilot.phi @ pilot.directions.float()  # (M, p)
+    projected = _Projection(len(rows), task.eigenvectors, rows.shape[1], torch.float32, rows.device)
+    projected.put(0, rows)
     vectors, values, rotation = _singular(projected, pilot.degrees, task)
     certificate, residuals = certify(
         task.read,
@@ -227,10 +254,10 @@ def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> C
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), stream(task.seed, "certificate"))
     exact = ExactRows(unit_rows(task.take(chosen)), pilot.directions.shape[1])
     projected, mass = _pass(pilot, factor, task, exact)
-    weights = part_of(task.weights, 0, total, projected)[chosen.to(device)]
-    columns, images = projected[chosen.to(device)].double(), exact.images(weights)
+    weights = part_of(task.weights, 0, total, projected.first)[chosen.to(device)]
+    columns, images = projected.rows(chosen.to(device)).double(), exact.images(weights)
     coefficients = _corrected(pilot, factor, mass)  # (p,)
-    degrees = torch.mv(projected, coefficients.float()).clamp_min_(1)
+    degrees = torch.cat([rows @ coefficients.float() for _, rows in projected.parts()]).clamp_min_(1)
     own_degrees = degrees[chosen.to(device)].double()
     vectors, values, rotation = _singular(projected, degrees, task)
     del projected, degrees
@@ -243,22 +270,22 @@ def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> C
     return _signed(Cut(vectors, values, column_residuals(images, own, values, total), sampled, certificate, extension))
 
 
-def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tuple[Tensor, Tensor]:
-    """Y = Phi S (M, p) float32, and [1, K]^T w (m + 1,) float64; `exact` gets A D^-1 Y at its rows, D the pilot's."""
+def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tuple[_Projection, Tensor]:
+    """Y = Phi S (M, p), and [1, K]^T w (m + 1,) float64; `exact` gets A D^-1 Y at its rows, D the pilot's."""
     device, size, floor = factor.landmarks.device, len(factor.landmarks), kernel_floor(task.gamma)
     columns_of = columns_at(torch.cat([factor.landmarks, exact.units]), task.gamma, task.precision)
     maps = factor.maps(pilot.directions)  # (m + 1, p)
     turned, constant = maps[1:].T.contiguous(), (maps[0].double() - floor * maps[1:].double().sum(0)).float()
     guess = (pilot.directions.T @ pilot.total).float()  # d = Phi t = Y S^T t, as t is in the span of S
-    projected = torch.empty(task.total, maps.shape[1], device=device)
+    projected = _Projection(task.total, task.eigenvectors, maps.shape[1], torch.float16, device)
 
     def work(tiles: Iterator[tuple[int, int]]) -> tuple[Tensor, ExactRows]:
         mass, own = torch.zeros(size + 1, dtype=torch.float64, device=device), exact.others()
         for start, stop in tiles:
             units = unit_rows(task.read(start, stop))
             columns = columns_of(units)  # (t, m + 256)
-            rows = projected[start:stop]  # (t, p)
-            torch.add((turned @ columns[:, :size].T).T, constant, out=rows)
+            rows = (turned @ columns[:, :size].T).T + constant  # (t, p)
+            projected.put(start, rows)
             weights = part_of(task.weights, start, stop, rows)
             mass[0] += weights.sum()
             mass[1:] += weights @ columns[:, :size]
@@ -280,23 +307,25 @@ def _corrected(pilot: _Pilot, factor: _Factor, mass: Tensor) -> Tensor:
     return torch.linalg.solve(pilot.directions.T @ moved, moved.T @ total)
 
 
-def _singular(projected: Tensor, degrees: Tensor, task: _Task) -> tuple[Tensor, Tensor, Tensor]:
+def _singular(projected: _Projection, degrees: Tensor, task: _Task) -> tuple[Tensor, Tensor, Tensor]:
     """X (M, C) = (w / d)^1/2 Y R, orthonormal, by the Gram of that; C eigenvalues, and R (p, C) float64.
 
-    Y is scaled where it lies. With weights, X is divided by w^1/2: a row is then what each copy of the node has.
+    X takes the place of Y's first columns. With weights, X is divided by w^1/2: a row is then what each copy of the node
+    has.
     """
-    scale = degrees.rsqrt()
-    root = None if task.weights is None else task.weights.to(projected.device).sqrt()
-    projected.mul_((scale if root is None else scale * root)[:, None])
-    values, rotation = torch.linalg.eigh(weighted_gram(projected))  # ascending
+    scale = degrees.rsqrt()[:, None]
+    root = None if task.weights is None else task.weights.to(degrees.device).sqrt()[:, None]
+    whole = scale if root is None else scale * root
+    gram = torch.stack([weighted_gram(rows * whole[part]) for part, rows in projected.parts()]).sum(0)
+    values, rotation = torch.linalg.eigh(gram)  # ascending
     values, rotation = values.flip(0)[: task.eigenvectors], rotation.flip(1)[:, : task.eigenvectors]
     if not values[-1] > torch.finfo(torch.float32).eps * values[0]:
         raise NumericsError(f"the factor has fewer than {task.eigenvectors} eigenvalues above rounding")
     rotation = rotation * values.rsqrt()
-    vectors = torch.mm(projected, rotation.float())
-    if root is not None:
-        vectors /= root[:, None]
-    return vectors, values.float(), rotation
+    turn = rotation.float()
+    for part, rows in projected.parts():
+        projected.first[part] = (rows @ turn).mul_(scale[part])
+    return projected.first, values.float(), rotation
 
 
 def _extension(factor: _Factor, columns: Tensor, degrees: Tensor) -> Extension:
