@@ -7,8 +7,17 @@ import torch
 
 from sample_data.make import train as training
 from sample_data.make.augment import colour_jitter, normalise, views
-from sample_data.make.networks import NETWORKS, build, save_network
-from sample_data.make.objective_dino import HIDDEN, QUEUE, even_out, found_again, likeness
+from sample_data.make.networks import NETWORKS, assemble, build, embed_patches, run_blocks, save_network
+from sample_data.make.objective_dino import (
+    FOLLOWED,
+    HIDDEN,
+    NOTED,
+    QUEUE,
+    class_likeness,
+    even_out,
+    found_again,
+    likeness,
+)
 from sample_data.make.pool import load_pool
 from sample_data.make.scenes import VOCABULARY
 
@@ -91,6 +100,46 @@ def test_hidden_patches_are_the_share_that_is_said():
     objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
     shares = objective._hide(200).float().mean(1)
     assert HIDDEN[0] <= shares.min() < HIDDEN[0] + 0.05 and HIDDEN[1] - 0.05 < shares.max() <= HIDDEN[1] + 1 / 49
+
+
+def test_the_loss_is_the_sum_of_what_is_logged(images):
+    objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
+    loss, notes = objective(torch.stack([images, images.flip(0)], 1), torch.zeros(0), 0.0)
+    assert tuple(notes) == NOTED
+    classes = sum(notes[name] for name in ("masked", "crop", "crop-same")) / 3
+    rest = sum(notes[name] for name in ("across", "hidden", "seen", "pooled", "added", "added-class"))
+    assert float(loss.detach()) == pytest.approx(classes + rest + 0.1 * notes["koleo"], rel=1e-5)
+    loss.backward()
+    learners = [*objective.network.parameters(), *objective.heads.parameters()]
+    learners += [*objective.added_parts.parameters(), *objective.added_classes.parameters()]
+    assert all(parameter.grad is not None for parameter in learners)
+    assert all(parameter.grad is None for parameter in objective.teacher.parameters())
+
+
+def test_what_attention_adds_is_heard_in_the_last_blocks_of_the_student(images):
+    objective = training.RECIPES["tiny-dino"]["objective"](build("tiny-dino"), torch.Generator().manual_seed(0))
+    network, patches = objective.network, embed_patches(objective.network, images)
+    _, _, added = objective._run(patches)
+    tokens, told = assemble(network, patches), []
+    for block in network.blocks:
+        told.append(block.attn(block.norm1(tokens))[:, network.num_prefix_tokens :])
+        tokens = block(tokens)
+    assert len(added) == FOLLOWED
+    for heard, truth in zip(added, told[-FOLLOWED:], strict=True):
+        torch.testing.assert_close(heard, truth)
+    objective.added.clear()
+    run_blocks(objective.shipped, assemble(objective.shipped, patches))
+    assert not objective.added
+
+
+def test_patches_share_the_class_token_by_cosine():
+    tokens = torch.tensor([[[2.0, 0, 0], [0, 1, 0], [-3, 0, 0]]], requires_grad=True)
+    summary = torch.tensor([[5.0, 0, 0]], requires_grad=True)
+    shares = class_likeness(summary, tokens)
+    expected = torch.tensor([1.0, 0, -1]).div(0.1).softmax(0)
+    torch.testing.assert_close(shares.detach(), expected[None, :, None])
+    shares[0, 0, 0].backward()
+    assert summary.grad is None and tokens.grad is not None
 
 
 def test_jitter_of_no_strength_changes_nothing(images):

@@ -27,7 +27,7 @@ __all__ = ["RECIPES", "batches", "train"]
 RECIPES = {
     "tiny-clip": {"objective": CaptionObjective, "steps": 9000, "batch": 32, "rate": 1e-3, "decay": 0.05,
                   "pool": "scenes"},
-    "tiny-dino": {"objective": DistilObjective, "steps": 9000, "batch": 24, "rate": 1.5e-3, "decay": 0.04,
+    "tiny-dino": {"objective": DistilObjective, "steps": 8000, "batch": 24, "rate": 1.5e-3, "decay": 0.04,
                   "pool": "encounters"},
     "tiny-mae": {"objective": MaskedObjective, "steps": 1400, "batch": 32, "rate": 1.5e-3, "decay": 0.05,
                  "pool": "scenes"},
