@@ -125,7 +125,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
         copy_scenes(small / "scenes" / part, SHOWN, part)
     shutil.copy(sample_data() / "scenes" / "names.json", small / "scenes")
     monkeypatch.setattr(demo, "sample_data", lambda: small)
-    monkeypatch.setattr(demo, "sample_brain", lambda: functools.partial(write_brain, training=60, test=20))
+    monkeypatch.setattr(demo, "sample_brain", lambda: functools.partial(write_brain, training=160, test=20))
     monkeypatch.chdir(tmp_path)
     for name in (".alignedcut", "cut"):
         (tmp_path / "alignedcut-demo" / name).mkdir(parents=True)
