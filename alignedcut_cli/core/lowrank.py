@@ -12,12 +12,11 @@ vectors of D^-1/2 Phi. Phi is never held for all nodes:
 3. The left singular vectors of D^-1/2 Y, from its p x p Gram in float64: orthonormal whatever came before.
 
 Landmarks are means of neighbourhoods (`choose_landmarks`). Subspace error of the top 10, gamma 1: on 7,840 patches of a
-layer of real ViT-Ti, where the pilot sees all, m = 1000 means leave .0001 to .0025 and 1000 single nodes .0005 to .0034.
+layer of real ViT-Ti, where the pilot sees all, m = 1000 means leave .0002 to .0045 and 1000 single nodes .0004 to .0087.
 On 94,080 patches of twelve layers in one graph, m = 1024 means and a pilot of n = 8,192, 16,384, 32,768 leave .011,
 .008, .006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
 Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more where a
-transform gives the nodes. Bytes: the features once; 4 M C + 2 M (p - C) held,
-as the spare columns of Y are float16.
+transform gives the nodes. Bytes: the features once; 4 M C + 2 M (p - C) held, as the spare columns of Y are float16.
 """
 
 from __future__ import annotations

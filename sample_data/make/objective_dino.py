@@ -167,8 +167,9 @@ class DistilObjective(nn.Module):
         teacher, (_, parts) = self.teacher
         summary, tokens = run_blocks(teacher, assemble(teacher, embed_patches(teacher, views, corner)))
         first, second = self._assign(summary).chunk(2)
-        scores = [likeness(tokens.chunk(2)[0], some, ALIKE_HEAT) for some in tokens.chunk(2)]
-        alike = [share.softmax(-1) @ some for share, some in zip(scores, tokens.chunk(2), strict=True)]
+        both = tokens.chunk(2)
+        scores = [likeness(both[0], some, ALIKE_HEAT) for some in both]
+        alike = [share.softmax(-1) @ some for share, some in zip(scores, both, strict=True)]
         near, far = even_out(parts(torch.cat(alike)).flatten(0, 1), PATCH_HEAT).chunk(2)
         return first, second, near, far, found_again(scores[1]).flatten()
 
