@@ -106,8 +106,10 @@ def write_made(
             if made.tokens == "all":
                 tensors[f"tokens.{layer:02d}"] = part
             elif made.tokens != "pooled":
-                tensors[f"sampled.{layer:02d}"] = part[:, : int(made.tokens.removeprefix("sample:"))]
-        axes = {"pooled": "B D", "tokens": "B P D", "sampled": "B K D"}
+                kept = int(made.tokens.removeprefix("sample:"))
+                tensors[f"sampled.{layer:02d}"] = part[:, :kept]
+                tensors[f"drawn.{layer:02d}"] = np.tile(np.arange(kept, dtype=np.int32), (len(part), 1))
+        axes = {"pooled": "B D", "tokens": "B P D", "sampled": "B K D", "drawn": "B K"}
         writer.write(number, tensors, {key: (axes[key[:-3]], "made up") for key in tensors}, numerics={}, axes={})
     about = {"model": made.model, "tap": "attn", "grid": list(made.grid), "class_token": made.class_token}
     slots = [{**about, "layer": layer, "width": width} for layer, width in made.widths.items()]

@@ -73,7 +73,8 @@ def align_terms(
 ) -> dict[str, Tensor]:
     """Eq. 2 and 6 to 9 as written, from all tokens (B, P, D_i) and the nodes (m, D_i) that the regularisers see.
 
-    And the agreement of slots: one minus the cosine of a slot's centred image means and those of all slots together.
+    And the agreement of slots: one minus the cosine of a slot's centred image means and those of all slots together,
+    the same of its nodes, and the mean of both.
     """
     shared = sum(block @ matrix for block, matrix in zip(tokens, transforms, strict=True)) / len(tokens)  # (B, P, E)
     predicted = shared.mean(1) @ beta + eps  # (B, N)
@@ -85,16 +86,22 @@ def align_terms(
     middle = after.mean(0)
     covariance = sum(torch.outer(row - middle, row - middle) for row in after) / (len(after) - 1)  # (E, E)
     off_diagonal = covariance - torch.diag(torch.diag(covariance))
-    alone = [(block @ matrix).mean(1) for block, matrix in zip(tokens, transforms, strict=True)]  # (B, E) each
-    alone = [mean - mean.mean(0) for mean in alone]
-    common = sum(alone) / len(alone)
+    images = [(block @ matrix).mean(1) for block, matrix in zip(tokens, transforms, strict=True)]  # (B, E) each
+    places = [block @ matrix for block, matrix in zip(nodes, transforms, strict=True)]  # (m, E) each
     return {
         "brain": (responses - predicted).abs().sum() / responses.numel(),
         "eigen": torch.stack(eigen).mean(),
         "zero": middle.abs().mean(),
         "cov": (off_diagonal**2).sum() / after.shape[1],
-        "agree": sum(1 - (mean * common).sum() / (mean.norm() * common.norm()) for mean in alone) / len(alone),
+        "agree": (disagreement(images) + disagreement(places)) / 2,
     }
+
+
+def disagreement(each: list[Tensor]) -> Tensor:
+    """One minus the cosine of each slot's rows, less their mean, and the mean of all slots' rows: mean over slots."""
+    alone = [rows - rows.mean(0) for rows in each]
+    common = sum(alone) / len(alone)
+    return sum(1 - (rows * common).sum() / (rows.norm() * common.norm()) for rows in alone) / len(alone)
 
 
 def ridge_objective(
@@ -125,3 +132,34 @@ def clusters(nodes: int, width: int = 48, groups: int = 8, seed: int = 0, spread
     centres = torch.randn(groups, width, generator=generator)
     member = torch.randint(groups, (nodes,), generator=generator)
     return centres[member] + spread * torch.randn(nodes, width, generator=generator)
+
+
+def consensus_transforms(
+    features: list[Tensor], tokens: list[Tensor], places: list[int], target: Tensor, alpha: float, agree: float
+) -> list[Tensor]:
+    """W_i that minimise |T - 1/n sum_i X_i W_i|^2 + agree/n sum_i |T - X_i W_i|^2 + alpha/n sum_i |W_i|^2 and, with
+    k = sum_i |X_i|^2 / sum_i |V_i|^2, agree k/n sum_i |V_i W_i - mean of V_j W_j over the j of the same places|^2.
+
+    Each term gives rows of one least-squares problem.
+    """
+    widths, n = [block.shape[1] for block in features], len(features)
+    ratio = sum(float(one.square().sum()) for one in features) / sum(float(one.square().sum()) for one in tokens)
+
+    def row(parts: dict[int, Tensor]) -> Tensor:
+        height = len(next(iter(parts.values())))
+        blocks = [parts.get(slot, torch.zeros(height, width).to(target)) for slot, width in enumerate(widths)]
+        return torch.cat(blocks, 1)
+
+    rows, aims = [row({slot: block / n for slot, block in enumerate(features)})], [target]
+    for slot, (block, held) in enumerate(zip(features, tokens, strict=True)):
+        rows += [
+            row({slot: block * (agree / n) ** 0.5}),
+            row({slot: torch.eye(widths[slot]).to(target) * (alpha / n) ** 0.5}),
+        ]
+        aims += [target * (agree / n) ** 0.5, torch.zeros(widths[slot], target.shape[1]).to(target)]
+        group = [other for other in range(n) if places[other] == places[slot]]
+        parts = {other: -tokens[other] / len(group) for other in group}
+        parts[slot] = parts[slot] + held
+        rows.append(row({other: part * (agree * ratio / n) ** 0.5 for other, part in parts.items()}))
+        aims.append(torch.zeros(len(held), target.shape[1]).to(target))
+    return list(torch.linalg.lstsq(torch.cat(rows), torch.cat(aims)).solution.split(widths))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from alignedcut_cli.core.consensus import agree_on_places
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.objective import (
     Weights,
@@ -25,10 +27,19 @@ from alignedcut_cli.core.objective import (
     zero_loss,
 )
 from alignedcut_cli.core.projector import normalised_affinity, top_projector
-from alignedcut_cli.core.ridge import ALPHAS, ranks_up_to, reduced_rank, smoother, spectrum, stacking_weights
+from alignedcut_cli.core.ridge import (
+    ALPHAS,
+    choose,
+    ranks_up_to,
+    reduced_rank,
+    smoother,
+    spectrum,
+    stacking_weights,
+    weigh_slots,
+)
 from alignedcut_cli.core.scores import r_squared
 from alignedcut_cli.core.train import LOGGED, STARTS, Alignment, Draw, Settings, fit_alignment
-from tests.reference import affinity_projector, align_terms, dense_affinity, top_projector_of
+from tests.reference import affinity_projector, align_terms, consensus_transforms, dense_affinity, top_projector_of
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -400,30 +411,53 @@ def test_a_random_start_is_that_of_its_seed(study: Study) -> None:
     assert float(torch.stack(squares).mean()) == pytest.approx(1, abs=0.03)
 
 
-def ridge_maps(study: Study, alpha: float, rank: int, agree: float) -> list[Tensor]:
-    """W_i beta of `reduced_rank` itself, on features in units of their spread and off the mean token's direction.
+def ridge_maps(study: Study, alpha: float, rank: int, agree: float, ranks: Sequence[int]) -> list[Tensor]:
+    """W_i beta of the start from its parts, on features in units of their spread and off the mean token's direction.
 
-    With agreement each slot has a weight, which is found in the space of all voxels.
+    The slots' factors are those of `weigh_slots`. With agreement the slots agree on all tokens too, and each has a
+    weight, which is found in the space of all voxels.
     """
-    pooled, responses, _ = study
-    features, seen, planes = [], [], []
-    for mean in pooled:
+    pooled, responses, draw = study
+    features, seen, held, planes = [], [], [], []
+    for mean, tokens in zip(pooled, draw(FIT, 0, torch.Generator()), strict=True):
         block = mean[FIT].double()
         spread = float((block - block.mean(0)).square().mean().sqrt())
         direction = normalize(block.mean(0), dim=0)
         planes.append((torch.eye(len(direction)).double() - torch.outer(direction, direction)) / spread)
         features.append((block - block.mean(0)) @ planes[-1])
         seen.append((mean[HELDOUT].double() - block.mean(0)) @ planes[-1])
+        held.append(tokens.double() @ planes[-1])
     known, aim = ((responses[rows] - responses[FIT].mean(0)).double() for rows in (FIT, HELDOUT))
+    plain = choose(features, known, seen, aim, ranks, agree)
+    factors, choice = weigh_slots(features, known, seen, aim, plain, agree)
+    assert choice.alpha == pytest.approx(alpha, rel=1e-3)
+    planes = [plane * factor for plane, factor in zip(planes, factors, strict=True)]
+    features, seen, held = (
+        [block * factor for block, factor in zip(blocks, factors, strict=True)] for blocks in (features, seen, held)
+    )
     spectra = [spectrum(block) for block in features]
     fit = reduced_rank(features, spectra, smoother(spectra, alpha, agree), known, rank)
-    maps = [matrix @ fit.beta for matrix in fit.transforms]
     if not agree:
-        return [plane @ matrix for plane, matrix in zip(planes, maps, strict=True)]
-    weights = stacking_weights(torch.stack([block @ matrix for block, matrix in zip(seen, maps, strict=True)]), aim)
-    scaled = [weight * matrix for weight, matrix in zip(weights, fit.transforms, strict=True)]
+        return [plane @ matrix @ fit.beta for plane, matrix in zip(planes, fit.transforms, strict=True)]
+    transforms = consensus_transforms(features, held, [0] * len(held), known @ fit.beta.T, alpha, agree)
+    maps = [block @ matrix @ fit.beta for block, matrix in zip(seen, transforms, strict=True)]
+    weights = stacking_weights(torch.stack(maps), aim)
+    scaled = [weight * matrix for weight, matrix in zip(weights, transforms, strict=True)]
     beta = best_read_out(pooled_nodes(features, scaled), known, pooled_nodes(seen, scaled), aim)
     return [plane @ matrix @ beta for plane, matrix in zip(planes, scaled, strict=True)]
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The study with a draw that gives all tokens of the images, and a start that is solved to the end."""
+    tokens, responses = make_tokens()
+    exact = partial(agree_on_places, tolerance=1e-6)
+    monkeypatch.setattr("alignedcut_cli.core.train.agree_on_places", exact)
+
+    def draw(rows: Tensor, _count: int, _generator: torch.Generator) -> list[Tensor]:
+        return [block[rows].flatten(0, 1) for block in tokens]
+
+    return [block.mean(1) for block in tokens], responses, draw
 
 
 def pooled_nodes(features: list[torch.Tensor], transforms: list[torch.Tensor]) -> np.ndarray:
@@ -440,16 +474,16 @@ def best_read_out(nodes: np.ndarray, known: torch.Tensor, seen: np.ndarray, aim:
 
 
 @pytest.mark.parametrize("agree", [0.0, 0.3])
-def test_without_epochs_it_is_the_ridge_start(study: Study, agree: float) -> None:
-    found = train(study, epochs=0, weights=Weights(agree=agree))
+def test_without_epochs_it_is_the_ridge_start(whole: Study, agree: float) -> None:
+    found = train(whole, epochs=0, weights=Weights(agree=agree))
     assert found.start is not None
     assert found.start.rank == 8
     assert (len(found.losses), len(found.heldout), found.best) == (0, 1, 0)
     assert float(found.heldout[0]) == pytest.approx(found.start.score, abs=1e-4)
-    expected = ridge_maps(study, found.start.alpha, found.start.rank, agree)
+    expected = ridge_maps(whole, found.start.alpha, found.start.rank, agree, [8])
     brain = [matrix.double() @ found.beta.double() for matrix in found.transforms]
     torch.testing.assert_close(brain, expected, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(found.eps, study[1][FIT].mean(0))
+    torch.testing.assert_close(found.eps, whole[1][FIT].mean(0))
 
 
 def test_without_a_number_of_channels_the_start_chooses(study: Study) -> None:
@@ -458,7 +492,7 @@ def test_without_a_number_of_channels_the_start_chooses(study: Study) -> None:
     assert found.start.rank in ranks_up_to(33)
     assert 2 <= found.start.rank <= 8
     assert [matrix.shape[1] for matrix in found.transforms] == [found.start.rank] * 3
-    expected = ridge_maps(study, found.start.alpha, found.start.rank, Weights().agree)
+    expected = ridge_maps(study, found.start.alpha, found.start.rank, Weights().agree, ranks_up_to(33))
     brain = [matrix.double() @ found.beta.double() for matrix in found.transforms]
     torch.testing.assert_close(brain, expected, atol=1e-4, rtol=1e-3)
     assert train(study, dim=None, init="random", epochs=0).beta.shape == (33, 30)
@@ -482,6 +516,39 @@ def test_agreeing_slots_predict_alone(study: Study) -> None:
     assert own[1] > own[0] + 0.02
 
 
+def test_agreeing_slots_say_the_same_of_places() -> None:
+    """Of tokens of images that were not fitted: closer to the mean of slots, where places are said to be the same."""
+    latents = normal(200, 1, 4) + normal(200, 10, 4, seed=1) * torch.tensor([0.0, 0.0, 1.0, 1.0])
+    tokens = [
+        (latents @ normal(4, width, seed=width) + 0.3 * normal(200, 10, width, seed=1 + width)).float()
+        for width in (12, 20, 33)
+    ]
+    responses = (latents.mean(1) @ normal(4, 30, seed=2) + normal(200, 30, seed=3)).float()
+    pooled, draw = [block.mean(1) for block in tokens], draw_from(tokens)
+    nodes = draw(HELDOUT, 300, torch.Generator())
+    apart = []
+    for agree, places in ((1.0, [0, 0, 0]), (1.0, [0, 1, 2]), (0.0, [0, 0, 0])):
+        settings = Settings(dim=4, epochs=0, weights=Weights(agree=agree))
+        found = fit_alignment(pooled, responses, draw, FIT, HELDOUT, settings, places=places)
+        said = torch.stack([normalize(node @ one, dim=1) for node, one in zip(nodes, found.transforms, strict=True)])
+        apart.append(float((said - said.mean(0)).square().sum(2).mean()))
+    assert apart[0] < 0.8 * apart[1]
+    assert apart[0] < 0.8 * apart[2]
+
+
+def test_the_loss_knows_which_slots_hold_the_same_places() -> None:
+    tokens, (responses, *transforms, beta, eps) = step()
+    pooled, nodes = [block.mean(1) for block in tokens], [block.flatten(0, 1) for block in tokens]
+    after = torch.stack([rows @ matrix for rows, matrix in zip(nodes, transforms, strict=True)])
+    each = torch.stack([mean @ matrix for mean, matrix in zip(pooled, transforms, strict=True)])
+    images, count = agreement_loss(each), len(tokens)
+    for places in ([0] * count, [0, *[1] * (count - 1)], list(range(count))):
+        found = total_loss(pooled, nodes, responses, transforms, beta, eps, Weights(agree=1.0), places)
+        groups = [[slot for slot in range(count) if places[slot] == place] for place in set(places)]
+        said = sum(len(group) * agreement_loss(after[group]) for group in groups) / count
+        torch.testing.assert_close(found.agree, (images + said) / 2)
+
+
 def test_the_start_does_not_depend_on_the_gauge(study: Study) -> None:
     """Other tokens balance the channels otherwise: other W and beta, the same W beta."""
     pooled, responses, draw = study
@@ -489,7 +556,8 @@ def test_the_start_does_not_depend_on_the_gauge(study: Study) -> None:
     def louder(rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
         return [node * torch.linspace(0.1, 3, node.shape[1]) for node in draw(rows, count, generator)]
 
-    one, other = train(study, epochs=0), train((pooled, responses, louder), epochs=0)
+    plain = Weights(agree=0.0)
+    one, other = train(study, epochs=0, weights=plain), train((pooled, responses, louder), epochs=0, weights=plain)
     assert float((one.beta - other.beta).norm()) > 0.1 * float(one.beta.norm())
     brain = [[matrix @ found.beta for matrix in found.transforms] for found in (one, other)]
     torch.testing.assert_close(brain[0], brain[1], atol=1e-5, rtol=1e-4)

@@ -21,6 +21,7 @@ from alignedcut_cli.core.ridge import (
     smoother,
     spectrum,
     stacking_weights,
+    weigh_slots,
 )
 from alignedcut_cli.core.scores import pearson, permutation_p, r_squared, scores
 from tests.reference import agreeing_ridge, ridge_objective
@@ -298,6 +299,41 @@ def test_the_choice_is_the_best_of_what_was_tried() -> None:
     assert choice.alpha == pytest.approx(best * unit)
     predicted = mean_of(heldout, fitted(features, known, choice.rank, 0.3, choice.alpha))
     assert float(r_squared(predicted, aim).mean()) == pytest.approx(choice.score, abs=1e-9)
+
+
+def noisy_slots(count: int) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]:
+    """`planted` features beside slots of as many channels that know nothing of the responses."""
+    features, known, heldout, aim = planted(0.5)
+    generator = torch.Generator().manual_seed(9)
+    noise = [torch.randn(180, 40, generator=generator, dtype=torch.float64) for _ in range(count)]
+    noise = [block - block[:120].mean(0) for block in noise]
+    return [*features, *(one[:120] for one in noise)], known, [*heldout, *(one[120:] for one in noise)], aim
+
+
+def test_slots_that_know_nothing_get_small_factors() -> None:
+    features, known, heldout, aim = noisy_slots(4)
+    choice = choose(features, known, heldout, aim, [4], 0.0)
+    factors, better = weigh_slots(features, known, heldout, aim, choice, 0.0)
+    assert better.score > choice.score + 0.02
+    assert max(factors[2:]) < 0.5 * min(factors[:2])
+    before, after = (
+        sum(float((block * factor).square().sum()) for block, factor in zip(features, each, strict=True))
+        for each in ([1.0] * 6, factors)
+    )
+    assert after == pytest.approx(before)
+    scaled, seen = ([one * by for one, by in zip(blocks, factors, strict=True)] for blocks in (features, heldout))
+    predicted = mean_of(seen, fitted(scaled, known, better.rank, 0.0, better.alpha))
+    assert float(r_squared(predicted, aim).mean()) == pytest.approx(better.score, abs=1e-9)
+
+
+def test_factors_stay_one_where_they_do_not_help() -> None:
+    """The same features in every slot: no slot is better than another."""
+    features, known, heldout, aim = planted(0.5)
+    features, heldout = [features[0]] * 3, [heldout[0]] * 3
+    choice = choose(features, known, heldout, aim, [4], 0.0)
+    factors, same = weigh_slots(features, known, heldout, aim, choice, 0.0)
+    assert factors == pytest.approx([1.0] * 3)
+    assert same.score >= choice.score
 
 
 def test_the_choice_looks_at_evenly_spaced_voxels(monkeypatch: pytest.MonkeyPatch) -> None:

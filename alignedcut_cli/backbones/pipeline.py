@@ -149,13 +149,13 @@ def _keep(
 ) -> dict[str, Tensor]:
     """What a feature set keeps of one batch, on the CPU."""
     kept: dict[str, Tensor] = {}
+    drawn = torch.stack([draw_tokens(features[0].shape[1], tokens.sampled or 0, seed, image) for image in ids])
     for layer, feature in zip(layers, features, strict=True):
         _demand_range(feature, layer, dtype, label)
         kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
         if tokens.every:
             kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
         if tokens.sampled:
-            drawn = torch.stack([draw_tokens(feature.shape[1], tokens.sampled, seed, layer, image) for image in ids])
             rows = torch.arange(len(ids)).unsqueeze(1)
             kept[f"sampled.{layer:02d}"] = (
                 feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()
@@ -164,9 +164,9 @@ def _keep(
     return kept
 
 
-def draw_tokens(tokens: int, count: int, seed: int, layer: int, image: int) -> Tensor:
-    """`count` different tokens of one image and layer, ascending; they depend on nothing else: (count,) int64."""
-    generator = torch.Generator().manual_seed(stream(seed, "tokens", layer, image))
+def draw_tokens(tokens: int, count: int, seed: int, image: int) -> Tensor:
+    """`count` different tokens of one image, ascending, the same in all layers and models: (count,) int64."""
+    generator = torch.Generator().manual_seed(stream(seed, "tokens", image))
     return torch.randperm(tokens, generator=generator)[:count].sort().values
 
 

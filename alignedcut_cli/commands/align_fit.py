@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
     pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
     responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
     tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
+    if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
+        frame.output.note(
+            f"the slots hold tokens of {apart} different sets of places, each of which agrees within itself alone: for one "
+            "set, extract with the same grid, --tokens and --seed"
+        )
     rows = [torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT)]
     steps = plan.settings.epochs * -(-len(rows[0]) // plan.settings.batch)
     frame.output.detail(f"{len(pooled)} slots, {len(responses)} images, {responses.shape[1]} voxels on {device}")
@@ -52,6 +58,7 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
                 rows[1],
                 plan.settings,
                 advance,
+                tokens.places,
             )
         except NumericsError as error:
             raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
@@ -96,7 +103,10 @@ def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[n
 
 
 class Tokens:
-    """Random tokens of given images, for each slot: all its tokens or the stored sample of them."""
+    """Random tokens of given images, for each slot: all its tokens or the stored sample of them.
+
+    `places` has a number for each slot, the same for slots whose stored tokens are those of the same places.
+    """
 
     def __init__(
         self, slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray], device: torch.device
@@ -109,20 +119,24 @@ class Tokens:
         for number, blocks in zip(set_of, self._blocks, strict=True):
             starts[number] = np.cumsum([0, *(len(block) for block in blocks)]).tolist()
         self._starts = starts
+        keys = [_places_key(slot, places[number]) for slot, number in zip(slots, set_of, strict=True)]
+        self.places = [keys.index(key) for key in keys]
 
     def draw(self, rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
         """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): different (image, token)
-        pairs, the same for all slots of a feature set; where a feature set has fewer, all of its, and as many of others."""
+        pairs, the same for all slots that keep as many tokens; where a feature set has fewer, all of its, and as many of
+        others."""
         images = rows.cpu().numpy()
         count = min(count, *(len(images) * blocks[0].shape[1] for blocks in self._blocks))
         picks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         drawn = []
         for number, blocks in zip(self._set_of, self._blocks, strict=True):
-            if number not in picks:
-                each = blocks[0].shape[1]
+            each = blocks[0].shape[1]
+            if each not in picks:
                 flat = torch.randperm(len(images) * each, generator=generator)[:count].numpy()
-                picks[number] = (self._places[number][images[flat // each]], flat % each)
-            drawn.append(self._gather(blocks, self._starts[number], *picks[number]))
+                picks[each] = (images[flat // each], flat % each)
+            image, token = picks[each]
+            drawn.append(self._gather(blocks, self._starts[number], self._places[number][image], token))
         return drawn
 
     def _gather(
@@ -136,6 +150,18 @@ class Tokens:
         return torch.from_numpy(rows).to(self._device)
 
 
+def _has_sample(slot: Slot) -> bool:
+    return f"sampled.{slot.layer:02d}" in slot.source.header.raw["tensors"]
+
+
 def _token_blocks(slot: Slot) -> list[np.ndarray]:
-    has_sample = f"sampled.{slot.layer:02d}" in slot.source.header.raw["tensors"]
-    return slot.source.blocks(f"{'sampled' if has_sample else 'tokens'}.{slot.layer:02d}")
+    return slot.source.blocks(f"{'sampled' if _has_sample(slot) else 'tokens'}.{slot.layer:02d}")
+
+
+def _places_key(slot: Slot, rows: np.ndarray) -> tuple[object, ...]:
+    """What is equal for slots whose stored tokens of the images `rows` lie at the same places."""
+    grid = (*slot.about["grid"], slot.about["class_token"])
+    if not _has_sample(slot):
+        return grid
+    drawn = np.concatenate(slot.source.blocks(f"drawn.{slot.layer:02d}"))[rows]
+    return (*grid, hashlib.sha256(drawn.tobytes()).hexdigest())

@@ -10,6 +10,7 @@ from alignedcut_cli.commands.cut_rows import GraphRows
 from alignedcut_cli.commands.cut_slots import Slot, node_table
 from alignedcut_cli.commands.cut_space import open_transforms
 from alignedcut_cli.commands.frame import Frame
+from alignedcut_cli.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ __all__ = ["Solved", "certificates", "cut_axes", "cut_tensors", "solve_graphs"]
 ROUGH = 0.1
 LARGEST_RESIDUAL = 1e-3
 BLUR_SAMPLE = 1_000
+REMEDY = "Ask for fewer --eigenvectors, or change --gamma or --solver; aligned nodes need more channels than these"
 
 
 class Solved:
@@ -51,8 +53,9 @@ class Solved:
 
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
-    """The cut of every graph of a plan."""
+    """The cut of every graph of a plan. Raises DataError for a graph that has no such cut."""
     from alignedcut_cli.core.columns import quick_precisions
+    from alignedcut_cli.core.numerics import NumericsError
 
     params = plan.recipe.params
     transform = open_transforms(plan.space)
@@ -65,8 +68,11 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
             quick = able if _is_streamed(params, plan.nodes[number]) else able[:1]
             products = [one for one in quick if one != "int8"][-1]
             rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
-            precision = _sharp(quick, rows, params, number)
-            solved = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+            try:
+                precision = _sharp(quick, rows, params, number)
+                solved = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+            except NumericsError as error:
+                raise DataError("cannot-cut", f"graph {number}: {error}", REMEDY) from None
             found.append(Solved(*solved, f"{precision}, transforms {products}" if plan.space.alignment else precision))
             _tell(frame, number, found[-1], params)
             advance(1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "extract"
-ALGORITHM = 1
+ALGORITHM = 2
 EXAMPLES = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
     "alignedcut extract photos/ --model tiny-dino --tap block --layers 0,3-5 --tokens sample:8 -p study",

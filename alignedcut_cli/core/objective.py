@@ -123,6 +123,13 @@ def agreement_loss(each: Tensor) -> Tensor:
     return 1 - ((centred * mean).flatten(1).sum(1) / sizes).mean()
 
 
+def _places_loss(after: Tensor, places: Sequence[int] | None) -> Tensor:
+    """`agreement_loss` of aligned tokens (n, m, E), each group of slots that hold the same places by itself: the mean."""
+    groups = torch.tensor([0] * len(after) if places is None else list(places), device=after.device)
+    parts = [after[groups == place] for place in groups.unique()]
+    return sum((agreement_loss(part) * len(part) for part in parts), start=after.new_zeros(())) / len(after)
+
+
 def total_loss(
     pooled: Sequence[Tensor],
     nodes: Sequence[Tensor],
@@ -131,11 +138,14 @@ def total_loss(
     beta: Tensor,
     eps: Tensor,
     weights: Weights,
+    places: Sequence[int] | None = None,
 ) -> Losses:
     """L = L_brain + eigen L_eigen + zero L_zero + cov L_cov (Eq. 10) + agree L_agree; differentiable in W, beta, eps.
 
     `pooled` are the mean tokens (b, D_i) of each of n slots, `nodes` its m sampled tokens (m, D_i), `responses` (b, N),
-    `transforms` W_i (D_i, E), `beta` (E, N), `eps` (N,). A term with weight 0 is not computed and reported as 0.
+    `transforms` W_i (D_i, E), `beta` (E, N), `eps` (N,). `places` has a number for each slot, the same for slots whose
+    tokens are of the same places (default: all); they agree on these as well as on images, and L_agree is the mean of
+    both. A term with weight 0 is not computed and reported as 0.
     """
     each = torch.stack([mean @ matrix for mean, matrix in zip(pooled, transforms, strict=True)])  # (n, b, E)
     brain = brain_loss(torch.addmm(eps, each.mean(0), beta), responses)
@@ -144,6 +154,6 @@ def total_loss(
     eigen, closed = eigen_loss(nodes, after) if weights.eigen else (nothing, 0)
     zero = zero_loss(after) if weights.zero else nothing
     cov = covariance_loss(after) if weights.cov else nothing
-    agree = agreement_loss(each) if weights.agree else nothing
+    agree = (agreement_loss(each) + _places_loss(after, places)) / 2 if weights.agree else nothing
     total = brain + weights.eigen * eigen + weights.zero * zero + weights.cov * cov + weights.agree * agree
     return Losses(total, brain, eigen, zero, cov, agree, closed)

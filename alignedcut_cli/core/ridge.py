@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,11 +26,13 @@ __all__ = [
     "smoother",
     "spectrum",
     "stacking_weights",
+    "weigh_slots",
 ]
 
 ALPHAS = tuple(10.0 ** (power / 2) for power in range(-7, 7))
 """Ridge penalties that are tried, in units of the mean squared length of an image's features in one slot."""
 _LOST = 1e-6
+_ROUNDS, _LEAST = 6, 0.05
 _SCORED_VOXELS = 2048
 
 
@@ -159,17 +161,82 @@ def choose(
     `features` X_i (B, D_i) and `responses` (B, N) are centred, `heldout` (H, D_i) and `aim` (H, N) have the same centre.
     At most 2048 voxels, evenly spaced, are looked at.
     """
-    columns = torch.linspace(0, responses.shape[1] - 1, min(responses.shape[1], _SCORED_VOXELS)).long()
-    known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
-    spectra = [spectrum(block) for block in features]
-    unit = sum(float(slot.values.sum()) for slot in spectra) / (len(responses) * len(spectra))
-    tried: dict[float, tuple[float, int]] = {}
-    for alpha in alphas:
-        fit = reduced_rank(features, spectra, smoother(spectra, alpha * unit, agree), known, ranks[-1])
-        tried[alpha] = best_rank(fit, heldout, seen, ranks)
-    best = max(tried, key=tried.__getitem__)
-    score, rank = tried[best]
-    return Choice(best * unit, rank, score, {alpha: found[0] for alpha, found in tried.items()})
+    problem = _Problem.of(features, responses, heldout, aim)
+    return problem.choose(ranks, agree, alphas)
+
+
+def weigh_slots(
+    features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor, choice: Choice, agree: float
+) -> tuple[list[float], Choice]:
+    """Factors of the slots' features under which held-out images are predicted better, and the choice with them.
+
+    Banded ridge regression (Nunez-Elizalde, Huth and Gallant 2019) with one band a slot: a slot's features are scaled by
+    the square root of how long its W_i became, as in iteratively reweighted least squares for the sum of |W_i| in place
+    of the sum of |W_i|^2, as long as that helps; without, all factors are 1. The mean square of all features stays.
+    Arguments as of `choose`, whose result for factors of 1 is `choice`.
+    """
+    plain = _Problem.of(features, responses, heldout, aim)
+    squares = torch.stack([slot.values.sum() for slot in plain.spectra]).double()
+    factors, problem = torch.ones_like(squares), plain
+    for _ in range(_ROUNDS):
+        fit = reduced_rank(
+            problem.features,
+            problem.spectra,
+            smoother(problem.spectra, choice.alpha, agree),
+            problem.known,
+            choice.rank,
+        )
+        lengths = torch.stack([matrix.norm() for matrix in fit.transforms]).double()
+        trial = factors * (lengths / lengths.mean()).clamp_min(_LEAST).sqrt()
+        trial *= (squares.sum() / (squares * trial.square()).sum()).sqrt()
+        scaled = plain.scaled(trial.tolist())
+        middle = max(choice.tried, key=choice.tried.__getitem__)
+        found = scaled.choose([choice.rank], agree, [middle / 10**0.5, middle, middle * 10**0.5])
+        if found.score <= choice.score:
+            break
+        factors, problem, choice = trial, scaled, found
+    return factors.tolist(), choice
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Centred features of known images and of held-out ones, and their responses in the voxels that are looked at."""
+
+    features: list[Tensor]
+    spectra: list[Spectrum]
+    known: Tensor
+    heldout: list[Tensor]
+    aim: Tensor
+
+    @classmethod
+    def of(cls, features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor) -> _Problem:
+        count = responses.shape[1]
+        columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
+        known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
+        return cls(list(features), [spectrum(block) for block in features], known, list(heldout), seen)
+
+    def scaled(self, factors: Sequence[float]) -> _Problem:
+        """The same with each slot's features times a factor."""
+        return replace(
+            self,
+            features=[block * factor for block, factor in zip(self.features, factors, strict=True)],
+            spectra=[
+                replace(slot, values=slot.values * factor**2)
+                for slot, factor in zip(self.spectra, factors, strict=True)
+            ],
+            heldout=[block * factor for block, factor in zip(self.heldout, factors, strict=True)],
+        )
+
+    def choose(self, ranks: Sequence[int], agree: float, alphas: Sequence[float]) -> Choice:
+        unit = sum(float(slot.values.sum()) for slot in self.spectra) / (len(self.known) * len(self.spectra))
+        tried: dict[float, tuple[float, int]] = {}
+        for alpha in alphas:
+            found = smoother(self.spectra, alpha * unit, agree)
+            fit = reduced_rank(self.features, self.spectra, found, self.known, ranks[-1])
+            tried[alpha] = best_rank(fit, self.heldout, self.aim, ranks)
+        best = max(tried, key=tried.__getitem__)
+        score, rank = tried[best]
+        return Choice(best * unit, rank, score, {alpha: found[0] for alpha, found in tried.items()})
 
 
 def best_rank(fit: Ridge, heldout: Sequence[Tensor], aim: Tensor, ranks: Sequence[int]) -> tuple[float, int]:

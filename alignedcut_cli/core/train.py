@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.consensus import Consensus, agree_on_places
 from alignedcut_cli.core.numerics import NumericsError, Tick, stream
 from alignedcut_cli.core.objective import Losses, Weights, predict, total_loss
 from alignedcut_cli.core.ridge import (
@@ -21,13 +22,16 @@ from alignedcut_cli.core.ridge import (
     smoother,
     spectrum,
     stacking_weights,
+    weigh_slots,
 )
 from alignedcut_cli.core.scores import r_squared
 
-__all__ = ["LOGGED", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
+__all__ = ["LOGGED", "PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
 
 LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
 _CHOSEN_ON = 2000
+PLACES = 8192
+"""Tokens of each slot that the ridge start makes agree."""
 _FLAT = 1e-6
 Draw = Callable[[Tensor, int, torch.Generator], Sequence[Tensor]]
 """(image rows (b,), m, generator) -> for each slot m tokens (m, D_i) drawn from those images."""
@@ -82,25 +86,28 @@ def fit_alignment(
     heldout: Tensor,
     settings: Settings,
     tick: Tick | None = None,
+    places: Sequence[int] | None = None,
 ) -> Alignment:
     """W_i, beta and eps that minimise Eq. 10 on the images `fit`, as far as it helps on the images `heldout`.
 
     `pooled` are the mean tokens (B, D_i) of n slots and `responses` (B, N), float32 on one device, and are not altered;
     `fit` and `heldout` are disjoint rows (int64). `draw` gives sampled tokens for the regularisers. Each slot is fitted
-    in units of the root mean square of its centred pooled features. `tick` counts steps. The result has the dtype and
+    in units of the root mean square of its centred pooled features. `tick` counts steps. `places` has a number for each
+    slot, the same for slots whose tokens are drawn from the same places (default: all). The result has the dtype and
     device of `responses`. Raises NumericsError if the features do not vary.
     """
+    places = [0] * len(pooled) if places is None else list(places)
     scales = [_centred_scale(mean[fit]) for mean in pooled]
     generator = torch.Generator().manual_seed(stream(settings.seed, "align"))
 
-    def nodes_of(rows: Tensor) -> list[Tensor]:
-        drawn = draw(rows, settings.nodes, generator)
+    def nodes_of(rows: Tensor, count: int = settings.nodes) -> list[Tensor]:
+        drawn = draw(rows, count, generator)
         return [node / scale for node, scale in zip(drawn, scales, strict=True)]
 
     def pooled_of(rows: Tensor) -> list[Tensor]:
         return [mean[rows] / scale for mean, scale in zip(pooled, scales, strict=True)]
 
-    started = STARTS[settings.init](pooled_of, nodes_of, responses, fit, heldout, settings)
+    started = STARTS[settings.init](Study(pooled_of, nodes_of, responses, fit, heldout, places), settings)
     parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
     aim = responses[heldout]
 
@@ -111,7 +118,14 @@ def fit_alignment(
     def losses_of(rows: Tensor) -> Losses:
         split = parameters[0].split(widths)
         return total_loss(
-            pooled_of(rows), nodes_of(rows), responses[rows], split, parameters[1], parameters[2], settings.weights
+            pooled_of(rows),
+            nodes_of(rows),
+            responses[rows],
+            split,
+            parameters[1],
+            parameters[2],
+            settings.weights,
+            places,
         )
 
     losses, curve, best = _descend(parameters, losses_of, score, fit, generator, settings, tick)
@@ -135,23 +149,31 @@ class _Start:
     choice: Choice | None
 
 
-Rows = Callable[[Tensor], list[Tensor]]
+@dataclass(frozen=True)
+class Study:
+    """What a start is made of: pooled features of rows, a draw of tokens from rows, responses, and what is used how."""
+
+    pooled_of: Callable[[Tensor], list[Tensor]]
+    nodes_of: Callable[..., list[Tensor]]
+    responses: Tensor
+    fit: Tensor
+    heldout: Tensor
+    places: list[int]
 
 
-def _start_ridge(
-    pooled_of: Rows, nodes_of: Rows, responses: Tensor, fit: Tensor, heldout: Tensor, settings: Settings
-) -> _Start:
+def _start_ridge(study: Study, settings: Settings) -> _Start:
     """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
 
-    With agreement, where every slot predicts alone, slots are then weighted by how well they predict held-out images
-    together (`stacking_weights`), and beta is fitted anew to their mean (`read_out`).
-    The penalty is chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
+    With agreement, slots then learn to say the same of places too (`agree_on_places`), are weighted by how well they
+    predict held-out images together (`stacking_weights`), and beta is fitted anew to their mean (`read_out`).
+    The penalty and the slots' factors are chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
     """
-    features, seen = pooled_of(fit), pooled_of(heldout)
-    for block, other in zip(features, seen, strict=True):
-        mean = torch.nn.functional.normalize(block.mean(0), dim=0)
-        for part in (other, block):
-            part -= torch.outer(part @ mean, mean)
+    fit, heldout, responses = study.fit, study.heldout, study.responses
+    features, seen = study.pooled_of(fit), study.pooled_of(heldout)
+    directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
+    for block, other, direction in zip(features, seen, directions, strict=True):
+        _remove(block, direction)
+        _remove(other, direction)
         centre = block.mean(0)
         block -= centre
         other -= centre
@@ -159,19 +181,37 @@ def _start_ridge(
     known, aim = responses[fit].sub_(eps), responses[heldout] - eps
     few = torch.linspace(0, len(fit) - 1, min(len(fit), _CHOSEN_ON), device=fit.device).long()
     ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in features))
-    choice = choose([block[few] for block in features], known[few], seen, aim, ranks, settings.weights.agree)
+    some = [block[few] for block in features]
+    choice = choose(some, known[few], seen, aim, ranks, settings.weights.agree)
+    factors, choice = weigh_slots(some, known[few], seen, aim, choice, settings.weights.agree)
+    for block, other, factor in zip(features, seen, factors, strict=True):
+        block *= factor
+        other *= factor
     spectra = [spectrum(block) for block in features]
     found = smoother(spectra, choice.alpha, settings.weights.agree)
     solved = reduced_rank(features, spectra, found, known, ranks[-1])
     score, rank = best_rank(solved, seen, aim, ranks)
     kept, beta = [matrix[:, :rank] for matrix in solved.transforms], solved.beta[:rank]
     if settings.weights.agree:
+        del spectra, found
+        tokens = study.nodes_of(fit, PLACES)
+        for block, direction, factor in zip(tokens, directions, factors, strict=True):
+            _remove(block, direction)
+            block *= factor
+        data = Consensus(features, tokens, study.places)
+        kept = agree_on_places(data, known @ beta.T, kept, choice.alpha, settings.weights.agree)
         each = torch.stack([block @ matrix for block, matrix in zip(seen, kept, strict=True)])  # (n, H, rank)
         weights = stacking_weights(each, aim @ beta.T)
         kept = [matrix * weight for matrix, weight in zip(kept, weights, strict=True)]
         beta, score = read_out(mean_nodes(features, kept), known, mean_nodes(seen, kept), aim)
-    transforms, beta = _balanced(kept, beta, nodes_of(fit))
+    kept = [matrix * factor for matrix, factor in zip(kept, factors, strict=True)]
+    transforms, beta = _balanced(kept, beta, study.nodes_of(fit))
     return _Start((torch.cat(transforms), beta, eps), replace(choice, rank=rank, score=score))
+
+
+def _remove(rows: Tensor, direction: Tensor) -> None:
+    """Take what rows (B, D) have of a unit direction (D,) from them, in place."""
+    rows -= torch.outer(rows @ direction, direction)
 
 
 def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -189,17 +229,16 @@ def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor
     return [matrix @ turn for matrix in transforms], back @ beta
 
 
-def _start_random(
-    pooled_of: Rows, nodes_of: Rows, responses: Tensor, fit: Tensor, heldout: Tensor, settings: Settings
-) -> _Start:
+def _start_random(study: Study, settings: Settings) -> _Start:
     """Gaussian W_i and beta, eps the mean response: the paper's way."""
     generator = torch.Generator().manual_seed(stream(settings.seed, "align", "start"))
-    widths = [block.shape[1] for block in pooled_of(fit[:1])]
+    fit, responses = study.fit, study.responses
+    widths = [block.shape[1] for block in study.pooled_of(fit[:1])]
     dim = settings.dim or max(widths)
     drawn = [torch.randn(width, dim, generator=generator) * width**-0.5 for width in widths]
     beta = torch.randn(dim, responses.shape[1], generator=generator) * dim**-0.5
     transforms = torch.cat(drawn).to(responses)
-    scaled, _ = _unit_scale(transforms, beta, nodes_of(fit))
+    scaled, _ = _unit_scale(transforms, beta, study.nodes_of(fit))
     return _Start((scaled, beta.to(responses), responses[fit].mean(0)), None)
 
 
