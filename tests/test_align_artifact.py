@@ -248,11 +248,11 @@ def test_cut_takes_what_align_made(
 
 
 def test_samples_and_full_sets_are_the_same_slot_for_the_prediction(cli: Cli, world: Path) -> None:
-    """Without gradient epochs only the means count: what is kept of the tokens does not matter."""
+    """Without gradient epochs and agreement only the means count: what is kept of the tokens does not matter."""
     assert "sampled.02" in Project(world / "study").header("features", "second").raw["tensors"]
     project = Project(world / "study")
     write_made(project, "sampled", type(FIRST)(**{**vars(FIRST), "tokens": "sample:2"}))
-    options = ("--epochs", "0", "--dim", "4", "--eigen", "0")
+    options = ("--epochs", "0", "--dim", "4", "--eigen", "0", "--agree", "0")
     full = align(cli, world, "--from", "first", *options)
     sampled = align(cli, world, "--from", "sampled", *options)
     for made in (full, sampled):

@@ -8,17 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from alignedcut_cli.commands.align_fit import Tokens
+from alignedcut_cli.commands.cut_slots import find_slots
 from alignedcut_cli.store.artifact import read_header
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.project import Project
 from tests.aligning import (
     FIRST,
     IMAGES,
     SECOND,
     VOXELS,
+    Made,
     image_entries,
     image_names,
     make_world,
@@ -76,6 +81,35 @@ def test_two_feature_sets_may_have_other_orders(cli: Cli, world: Path) -> None:
     mixed = made(align(cli, world, "--from", "first", "--from", "mixed"))
     for name, array in straight.items():
         np.testing.assert_array_equal(array, mixed[name], err_msg=name)
+
+
+def test_tokens_of_all_slots_are_those_of_the_same_places(world: Path) -> None:
+    """Two sets of the same grid, one with its images in another order: each token tells its image and its place."""
+    project, order = Project(world / "study"), np.random.default_rng(0).permutation(IMAGES).tolist()
+    told = np.stack(np.meshgrid(np.arange(IMAGES), np.arange(6), indexing="ij"), 2).astype(np.float32)  # (B, P, 2)
+    both = Made({0: 2, 1: 2}, seed=5)
+    write_made(project, "straight", both, values={0: told, 1: told})
+    write_made(project, "mixed", both, values={0: told, 1: told}, order=order)
+    slots, sets = [], [FeatureSet(project.path("features", name)) for name in ("straight", "mixed")]
+    for features in sets:
+        slots += find_slots(features, "all")
+    rows = [np.arange(IMAGES), np.argsort(order)]
+    tokens = Tokens(slots, (0, 0, 1, 1), rows, torch.device("cpu"))
+    assert tokens.places == [0, 0, 0, 0]
+    drawn = tokens.draw(torch.tensor([3, 1, 30, 7]), 15, torch.Generator())
+    assert all(torch.equal(one, drawn[0]) for one in drawn)
+    assert len(np.unique(drawn[0].numpy(), axis=0)) == 15
+    assert set(drawn[0][:, 0].tolist()) <= {3.0, 1.0, 30.0, 7.0}
+
+
+def test_slots_whose_tokens_lie_elsewhere_are_told(cli: Cli, world: Path) -> None:
+    """The first set keeps all tokens of 2 x 3 patches, the second a sample of a class token and 2 x 2 patches."""
+    told = "tokens of 2 sets of places"
+    apart = align(cli, world, "--from", "first", "--from", "second")
+    assert apart.status == 0
+    assert told in apart.err
+    assert told not in align(cli, world, "--from", "first", "--from", "second", "--agree", 0).err
+    assert told not in align(cli, world, "--from", "first").err
 
 
 def test_renamed_copies_are_matched_by_their_content(cli: Cli, world: Path) -> None:

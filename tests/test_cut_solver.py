@@ -62,6 +62,18 @@ def test_lowrank_is_the_cut_of_the_explicit_nodes(
     assert sorted(tensors["sampled"].tolist()) == tensors["sampled"].tolist()
 
 
+def test_more_eigenvectors_than_the_nodes_have_is_an_error_of_the_data(cli: Cli, study: Path) -> None:
+    """Nodes of two channels lie on a circle, whose affinity has some 15 eigenvalues above rounding."""
+    project = Project(study)
+    write_features(project, project.header("features", "other"), "circle", {4: 2})
+    command = ("cut", "--from", "circle", "--solver", "lowrank", "--nodes", 120, "-p", study, "-q")
+    error = refused(cli(*command, "-C", 30, "--json"), 65, "cannot-cut")
+    assert "no 30 eigenvectors" in error["message"]
+    assert "--eigenvectors" in error["remedy"]
+    assert not (study / "cut" / "circle.safetensors").exists()
+    assert cli(*command, "-C", 4).status == 0
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_tile_and_its_rows_agree(joined: Path, precision: str) -> None:
     """`take` reads the same rows as `read`, whatever shard they are in; bfloat16 transforms move them a little."""

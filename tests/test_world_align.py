@@ -42,13 +42,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     models = [word for model in MODELS for word in ("--model", model)]
     place = ["-p", str(folder), "-q"]
     seen = [str(folder / f"brain/{kind}_split/{kind}_images") for kind in ("training", "test")]
-    names = [word for model in MODELS for word in ("--name", f"{model}-brain")]
-    assert main(["extract", *seen, *models, *names, "--tokens", "sample:16", *place]) == 0
+    for tap in ("attn", "block"):
+        names = [word for model in MODELS for word in ("--name", f"{model}-brain-{tap}")]
+        assert main(["extract", *seen, *models, *names, "--tap", tap, "--tokens", "sample:16", *place]) == 0
     assert main(["extract", str(sample_data() / "scenes/images"), *models, *place]) == 0
-    sources = [word for model in MODELS for word in ("--from", f"features/{model}-brain")]
-    assert main(["align", "--brain", str(folder / "brain"), *sources, "--name", "world", *place]) == 0
-    rows = read_header(folder / "align/world.safetensors").raw["rois"]
-    return World(folder, {row["roi"]: row for row in rows})
+    return World(folder, aligned(folder, "world", ["attn"]))
+
+
+def aligned(folder: Path, name: str, taps: list[str], *options: str) -> dict[str, dict[str, float]]:
+    """The brain scores of each ROI of an alignment of the three models' slots at these taps."""
+    sources = [word for tap in taps for model in MODELS for word in ("--from", f"features/{model}-brain-{tap}")]
+    place = ["--name", name, "-p", str(folder), "-q"]
+    assert main(["align", "--brain", str(folder / "brain"), *sources, *options, *place]) == 0
+    return {row["roi"]: row for row in read_header(folder / f"align/{name}.safetensors").raw["rois"]}
 
 
 def test_every_area_is_predicted_beyond_chance(world: World) -> None:
@@ -62,7 +68,18 @@ def test_category_selective_areas_reach_most_of_what_can_be_explained(world: Wor
     shares = {name: world.rois[name]["share"] for name in SELECTIVE}
     print({name: (round(row["r2.test"], 3), round(row["ceiling"], 3)) for name, row in world.rois.items()}, shares)
     assert np.mean(list(shares.values())) >= 0.7, shares
-    assert min(shares.values()) >= 0.55, shares
+    assert min(shares.values()) >= 0.6, shares
+
+
+def test_the_loss_of_the_paper_on_two_taps_reaches_seven_tenths_in_every_category_selective_area(world: World) -> None:
+    """What attention adds and what the blocks give out, all slots together, none of which need predict alone."""
+    rois = aligned(world.folder, "predict", ["attn", "block"], "--agree", "0")
+    shares = {name: rois[name]["share"] for name in SELECTIVE}
+    print({name: (round(row["r2.test"], 3), round(row["share"], 3)) for name, row in rois.items()})
+    assert min(shares.values()) >= 0.7, shares
+    for name in PARTS:
+        assert rois[name]["r2.test"] > 0
+        assert rois[name]["p"] < 0.01
 
 
 def labels_of_scenes(kind: str = "category") -> torch.Tensor:
@@ -131,7 +148,9 @@ def test_the_same_things_are_neighbours_across_models(world: World) -> None:
         print(f"{one} to {other}: objects raw {before} aligned {after}; grounds raw {under:.3f} aligned {over:.3f}")
         assert over > 2 * under
         assert over > 2 * chance(grounds)[0]
-        assert after[0] > 1.5 * by_chance[0]
+        assert after[0] > 1.5 * before[0]
+        assert after[0] > 4 * by_chance[0]
+        assert after[1] > 1.3 * max(before[1], by_chance[1])
 
 
 DRIVEN = {"face": ("OFA", "FFA-1", "FFA-2"), "body": ("EBA", "FBA-1", "FBA-2"), "word": ("OWFA", "VWFA-1", "VWFA-2")}

@@ -42,8 +42,8 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
     tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
     if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
         frame.output.note(
-            f"the slots hold tokens of {apart} different sets of places, each of which agrees within itself alone: for one "
-            "set, extract with the same grid, --tokens and --seed"
+            f"the slots hold tokens of {apart} sets of places, and agree on places only within a set: for one set, extract "
+            "with the same grid, --tokens and --seed"
         )
     rows = [torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT)]
     steps = plan.settings.epochs * -(-len(rows[0]) // plan.settings.batch)

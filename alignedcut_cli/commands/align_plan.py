@@ -68,13 +68,21 @@ class Plan:
         return self.settings.dim or max(slot.about["width"] for slot in self.slots)
 
     def need(self) -> int:
-        """Bytes that the fit holds at its largest: features and responses twice, Gram matrices, weights and moments."""
+        """Bytes that the fit holds at its largest: features and responses twice, Gram matrices, weights and moments.
+
+        With --agree also tokens, the slots' own equations, and five directions in which weights move.
+        """
+        from alignedcut_cli.core.train import PLACES
+
         images, voxels = len(self.pairs.rows), self.responses.values.shape[1]
         channels = sum(slot.about["width"] for slot in self.slots)
         weights = self.most_channels * (channels + voxels)
         start = 2 * images * channels + 3 * images * voxels + 5 * min(images, max(channels, 1)) ** 2
         descent = images * channels + 2 * images * voxels + 6 * weights
-        return 4 * max(start, descent)
+        tokens = min(PLACES, images * min(map(_kept_tokens, self.slots))) if self.settings.weights.agree else 0
+        squares = 2 * sum(slot.about["width"] ** 2 for slot in self.slots)
+        agreement = (images + tokens) * channels + 2 * images * voxels + squares + 5 * weights if tokens else 0
+        return 4 * max(start, agreement, descent)
 
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
