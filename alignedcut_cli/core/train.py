@@ -161,52 +161,87 @@ class Study:
     places: list[int]
 
 
+@dataclass(frozen=True)
+class _Centred:
+    """Pooled features of the images to fit and of those held out, off each slot's mean token and centred on the first.
+
+    `directions` (n of (D_i,)) are what was taken away, `eps` the mean response; responses `known` and `aim` are less it.
+    """
+
+    features: list[Tensor]
+    seen: list[Tensor]
+    known: Tensor
+    aim: Tensor
+    eps: Tensor
+    directions: list[Tensor]
+
+    @classmethod
+    def of(cls, study: Study) -> _Centred:
+        features, seen = study.pooled_of(study.fit), study.pooled_of(study.heldout)
+        directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
+        for block, other, direction in zip(features, seen, directions, strict=True):
+            _remove(block, direction)
+            _remove(other, direction)
+            centre = block.mean(0)
+            block -= centre
+            other -= centre
+        eps = study.responses[study.fit].mean(0)
+        known = study.responses[study.fit].sub_(eps)
+        return cls(features, seen, known, study.responses[study.heldout] - eps, eps, directions)
+
+    def scale(self, factors: Sequence[float]) -> None:
+        """Multiply each slot's features, in place."""
+        for block, other, factor in zip(self.features, self.seen, factors, strict=True):
+            block *= factor
+            other *= factor
+
+
 def _start_ridge(study: Study, settings: Settings) -> _Start:
     """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
 
-    With agreement, slots then learn to say the same of places too (`agree_on_places`), are weighted by how well they
-    predict held-out images together (`stacking_weights`), and beta is fitted anew to their mean (`read_out`).
+    With agreement, slots then learn to say the same of places too (`_agreeing`).
     The penalty and the slots' factors are chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
     """
-    fit, heldout, responses = study.fit, study.heldout, study.responses
-    features, seen = study.pooled_of(fit), study.pooled_of(heldout)
-    directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
-    for block, other, direction in zip(features, seen, directions, strict=True):
-        _remove(block, direction)
-        _remove(other, direction)
-        centre = block.mean(0)
-        block -= centre
-        other -= centre
-    eps = responses[fit].mean(0)
-    known, aim = responses[fit].sub_(eps), responses[heldout] - eps
-    few = torch.linspace(0, len(fit) - 1, min(len(fit), _CHOSEN_ON), device=fit.device).long()
-    ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in features))
-    some = [block[few] for block in features]
-    choice = choose(some, known[few], seen, aim, ranks, settings.weights.agree)
-    factors, choice = weigh_slots(some, known[few], seen, aim, choice, settings.weights.agree)
-    for block, other, factor in zip(features, seen, factors, strict=True):
-        block *= factor
-        other *= factor
-    spectra = [spectrum(block) for block in features]
-    found = smoother(spectra, choice.alpha, settings.weights.agree)
-    solved = reduced_rank(features, spectra, found, known, ranks[-1])
-    score, rank = best_rank(solved, seen, aim, ranks)
+    data, agree = _Centred.of(study), settings.weights.agree
+    images = len(study.fit)
+    few = torch.linspace(0, images - 1, min(images, _CHOSEN_ON), device=study.fit.device).long()
+    ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in data.features))
+    some = [block[few] for block in data.features]
+    choice = choose(some, data.known[few], data.seen, data.aim, ranks, agree)
+    factors, choice = weigh_slots(some, data.known[few], data.seen, data.aim, choice, agree)
+    data.scale(factors)
+    spectra = [spectrum(block) for block in data.features]
+    solved = reduced_rank(data.features, spectra, smoother(spectra, choice.alpha, agree), data.known, ranks[-1])
+    del some, spectra
+    score, rank = best_rank(solved, data.seen, data.aim, ranks)
     kept, beta = [matrix[:, :rank] for matrix in solved.transforms], solved.beta[:rank]
-    if settings.weights.agree:
-        del spectra, found
-        tokens = study.nodes_of(fit, PLACES)
-        for block, direction, factor in zip(tokens, directions, factors, strict=True):
+    if agree:
+        tokens = study.nodes_of(study.fit, PLACES)
+        for block, direction, factor in zip(tokens, data.directions, factors, strict=True):
             _remove(block, direction)
             block *= factor
-        data = Consensus(features, tokens, study.places)
-        kept = agree_on_places(data, known @ beta.T, kept, choice.alpha, settings.weights.agree)
-        each = torch.stack([block @ matrix for block, matrix in zip(seen, kept, strict=True)])  # (n, H, rank)
-        weights = stacking_weights(each, aim @ beta.T)
-        kept = [matrix * weight for matrix, weight in zip(kept, weights, strict=True)]
-        beta, score = read_out(mean_nodes(features, kept), known, mean_nodes(seen, kept), aim)
+        kept, beta, score = _agreeing(
+            data, Consensus(data.features, tokens, study.places), kept, beta, choice.alpha, agree
+        )
     kept = [matrix * factor for matrix, factor in zip(kept, factors, strict=True)]
-    transforms, beta = _balanced(kept, beta, study.nodes_of(fit))
-    return _Start((torch.cat(transforms), beta, eps), replace(choice, rank=rank, score=score))
+    transforms, beta = _balanced(kept, beta, study.nodes_of(study.fit))
+    return _Start((torch.cat(transforms), beta, data.eps), replace(choice, rank=rank, score=score))
+
+
+def _agreeing(
+    data: _Centred, consensus: Consensus, transforms: list[Tensor], beta: Tensor, alpha: float, agree: float
+) -> tuple[list[Tensor], Tensor, float]:
+    """Transforms that say the same of places too (`agree_on_places`), beta fitted anew, and its held-out R^2.
+
+    Slots are weighted by how well they predict held-out images together (`stacking_weights`), and beta is that of
+    `read_out` from their mean.
+    """
+    agreed = agree_on_places(consensus, data.known @ beta.T, transforms, alpha, agree)
+    each = torch.stack([block @ matrix for block, matrix in zip(data.seen, agreed, strict=True)])  # (n, H, E)
+    weights = stacking_weights(each, data.aim @ beta.T)
+    weighted = [matrix * weight for matrix, weight in zip(agreed, weights, strict=True)]
+    beta, score = read_out(mean_nodes(data.features, weighted), data.known, mean_nodes(data.seen, weighted), data.aim)
+    return weighted, beta, score
 
 
 def _remove(rows: Tensor, direction: Tensor) -> None:
