@@ -138,12 +138,12 @@ def consensus_transforms(
     features: list[Tensor], tokens: list[Tensor], places: list[int], target: Tensor, alpha: float, agree: float
 ) -> list[Tensor]:
     """W_i that minimise |T - 1/n sum_i X_i W_i|^2 + agree/n sum_i |T - X_i W_i|^2 + alpha/n sum_i |W_i|^2 and, with
-    k = sum_i |X_i|^2 / sum_i |V_i|^2, agree k/n sum_i |V_i W_i - mean of V_j W_j over the j of the same places|^2.
+    k = 0.1 sum_i |X_i|^2 / sum_i |V_i|^2, agree k/n sum_i |V_i W_i - mean of V_j W_j over the j of the same places|^2.
 
     Each term gives rows of one least-squares problem.
     """
     widths, n = [block.shape[1] for block in features], len(features)
-    ratio = sum(float(one.square().sum()) for one in features) / sum(float(one.square().sum()) for one in tokens)
+    ratio = 0.1 * sum(float(one.square().sum()) for one in features) / sum(float(one.square().sum()) for one in tokens)
 
     def row(parts: dict[int, Tensor]) -> Tensor:
         height = len(next(iter(parts.values())))

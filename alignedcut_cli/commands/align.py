@@ -71,7 +71,7 @@ def command(
             min=0.0,
             help="Weight of slots saying the same of images and places; 0 as in the paper.",
         ),
-    ] = 0.1,
+    ] = 0.3,
     epochs: Annotated[
         int, typer.Option("--epochs", min=0, help="Passes over the images, at most; held-out R^2 ends them.")
     ] = 20,

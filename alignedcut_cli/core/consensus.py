@@ -10,8 +10,10 @@ from torch import Tensor
 
 from alignedcut_cli.core.ridge import mean_nodes
 
-__all__ = ["Consensus", "agree_on_places"]
+__all__ = ["SHARE", "Consensus", "agree_on_places"]
 
+SHARE = 0.1
+"""What the places of a slot weigh beside its images. More ties models closer, and parts figure and ground less in each."""
 _STEPS = 60
 _TOLERANCE = 1e-3
 
@@ -29,9 +31,9 @@ class Consensus:
 
     @property
     def scale(self) -> float:
-        """k, the sum of squares of all pooled features over that of all tokens: both terms then weigh the same."""
+        """k, a tenth of the sum of squares of all pooled features over that of all tokens."""
         images, places = (sum(float(one.square().sum()) for one in blocks) for blocks in (self.pooled, self.tokens))
-        return images / max(places, torch.finfo(torch.float32).tiny)
+        return SHARE * images / max(places, torch.finfo(torch.float32).tiny)
 
 
 def agree_on_places(

@@ -150,7 +150,7 @@ def run(folder: Path, device: torch.device, epochs: int) -> dict[str, object]:
     """Fit, test and measure."""
     shape, best = read_shape(folder)
     fit, heldout, test = parts(shape.images)
-    settings = Settings(dim=shape.width, weights=Weights(agree=0.1), epochs=epochs)
+    settings = Settings(dim=shape.width, weights=Weights(agree=0.3), epochs=epochs)
     speed = gemm_speed(device)
     watch, libraries = Watch(device, -(-len(fit) // settings.batch)), peak_bytes("RssFile")
     watch.mark("begin")

@@ -211,7 +211,7 @@ def refitted(data: Data, features: Tensor, alphas: Tensor) -> float:
 
 METHODS: dict[str, Method] = {
     "ours, agree 0": ours(0.0),
-    "ours, agree 0.1": ours(0.1),
+    "ours, agree 0.3": ours(0.3),
     "himalaya, one penalty": theirs(False),
     "himalaya, one a voxel": theirs(True),
 }
