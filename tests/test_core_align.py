@@ -518,16 +518,15 @@ def test_agreeing_slots_predict_alone(study: Study) -> None:
 
 def test_agreeing_slots_say_the_same_of_places() -> None:
     """Of tokens of images that were not fitted: closer to the mean of slots, where places are said to be the same."""
-    latents = normal(200, 1, 4) + normal(200, 10, 4, seed=1) * torch.tensor([0.0, 0.0, 1.0, 1.0])
-    tokens = [
-        (latents @ normal(4, width, seed=width) + 0.3 * normal(200, 10, width, seed=1 + width)).float()
-        for width in (12, 20, 33)
-    ]
-    responses = (latents.mean(1) @ normal(4, 30, seed=2) + normal(200, 30, seed=3)).float()
+    image = normal(200, 1, 6) * torch.tensor([3.0, 0.1, 0.1, 0.1, 0.1, 0.1])
+    place = normal(200, 10, 6, seed=1)
+    latents = image + place - place.mean(1, keepdim=True)  # images differ in one of what differs in places
+    tokens = [(latents @ normal(6, width, seed=width)).float() for width in (12, 20, 33)]
+    responses = (image[:, 0] @ normal(6, 30, seed=2) + 0.5 * normal(200, 30, seed=3)).float()
     pooled, draw = [block.mean(1) for block in tokens], draw_from(tokens)
     nodes = draw(HELDOUT, 300, torch.Generator())
     apart = []
-    for agree, places in ((1.0, [0, 0, 0]), (1.0, [0, 1, 2]), (0.0, [0, 0, 0])):
+    for agree, places in ((10.0, [0, 0, 0]), (10.0, [0, 1, 2]), (0.0, [0, 0, 0])):
         settings = Settings(dim=4, epochs=0, weights=Weights(agree=agree))
         found = fit_alignment(pooled, responses, draw, FIT, HELDOUT, settings, places=places)
         said = torch.stack([normalize(node @ one, dim=1) for node, one in zip(nodes, found.transforms, strict=True)])
