@@ -29,6 +29,7 @@ from alignedcut_cli.core.objective import (
 from alignedcut_cli.core.projector import normalised_affinity, top_projector
 from alignedcut_cli.core.ridge import (
     ALPHAS,
+    Problem,
     choose,
     ranks_up_to,
     reduced_rank,
@@ -428,8 +429,8 @@ def ridge_maps(study: Study, alpha: float, rank: int, agree: float, ranks: Seque
         seen.append((mean[HELDOUT].double() - block.mean(0)) @ planes[-1])
         held.append(tokens.double() @ planes[-1])
     known, aim = ((responses[rows] - responses[FIT].mean(0)).double() for rows in (FIT, HELDOUT))
-    plain = choose(features, known, seen, aim, ranks, agree)
-    factors, choice = weigh_slots(features, known, seen, aim, plain, agree)
+    problem = Problem.of(features, known, seen, aim)
+    factors, choice = weigh_slots(problem, choose(problem, ranks, agree), agree)
     assert choice.alpha == pytest.approx(alpha, rel=1e-3)
     planes = [plane * factor for plane, factor in zip(planes, factors, strict=True)]
     features, seen, held = (

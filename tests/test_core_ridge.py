@@ -12,6 +12,7 @@ from torch import Tensor
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.ridge import (
     ALPHAS,
+    Problem,
     Ridge,
     best_rank,
     choose,
@@ -194,7 +195,7 @@ def test_every_slot_twice_predicts_the_same(agree: float) -> None:
 def test_inputs_are_not_altered() -> None:
     features, responses = problem(WIDTHS["both"], 9)
     before = [tensor.clone() for tensor in [*features, responses]]
-    choose(features, responses, features, responses, [2, 4], 0.3)
+    choose(Problem.of(features, responses, features, responses), [2, 4], 0.3)
     assert all(torch.equal(now, then) for now, then in zip([*features, responses], before, strict=True))
 
 
@@ -281,17 +282,17 @@ def test_the_read_out_is_the_best_ridge_regression_of_scikit_learn(images: int, 
 
 
 def test_noise_asks_for_a_larger_penalty() -> None:
-    clean, noisy = (choose(*planted(noise), ranks_up_to(16), 0.0) for noise in (0.01, 1.5))
+    clean, noisy = (choose(Problem.of(*planted(noise)), ranks_up_to(16), 0.0) for noise in (0.01, 1.5))
     assert clean.alpha < 0.1 * noisy.alpha
     assert clean.score > 0.95
     assert 0 < noisy.score < 0.6
     assert 2 <= clean.rank <= 8
-    assert 2 <= choose(*planted(1.0), ranks_up_to(32), 0.3).rank <= 8
+    assert 2 <= choose(Problem.of(*planted(1.0)), ranks_up_to(32), 0.3).rank <= 8
 
 
 def test_the_choice_is_the_best_of_what_was_tried() -> None:
     features, known, heldout, aim = planted(1.0)
-    choice = choose(features, known, heldout, aim, ranks_up_to(16), 0.3)
+    choice = choose(Problem.of(features, known, heldout, aim), ranks_up_to(16), 0.3)
     assert tuple(choice.tried) == ALPHAS
     assert choice.score == max(choice.tried.values())
     unit = sum(float(block.square().sum(1).mean()) for block in features) / len(features)
@@ -312,8 +313,8 @@ def noisy_slots(count: int) -> tuple[list[Tensor], Tensor, list[Tensor], Tensor]
 
 def test_slots_that_know_nothing_get_small_factors() -> None:
     features, known, heldout, aim = noisy_slots(4)
-    choice = choose(features, known, heldout, aim, [4], 0.0)
-    factors, better = weigh_slots(features, known, heldout, aim, choice, 0.0)
+    choice = choose(Problem.of(features, known, heldout, aim), [4], 0.0)
+    factors, better = weigh_slots(Problem.of(features, known, heldout, aim), choice, 0.0)
     assert better.score > choice.score + 0.02
     assert max(factors[2:]) < 0.5 * min(factors[:2])
     before, after = (
@@ -330,8 +331,8 @@ def test_factors_stay_one_where_they_do_not_help() -> None:
     """The same features in every slot: no slot is better than another."""
     features, known, heldout, aim = planted(0.5)
     features, heldout = [features[0]] * 3, [heldout[0]] * 3
-    choice = choose(features, known, heldout, aim, [4], 0.0)
-    factors, same = weigh_slots(features, known, heldout, aim, choice, 0.0)
+    choice = choose(Problem.of(features, known, heldout, aim), [4], 0.0)
+    factors, same = weigh_slots(Problem.of(features, known, heldout, aim), choice, 0.0)
     assert factors == pytest.approx([1.0] * 3)
     assert same.score >= choice.score
 
@@ -339,8 +340,8 @@ def test_factors_stay_one_where_they_do_not_help() -> None:
 def test_the_choice_looks_at_evenly_spaced_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
     features, known, heldout, aim = planted(1.0)
     monkeypatch.setattr("alignedcut_cli.core.ridge._SCORED_VOXELS", 14)
-    few = choose(features, known, heldout, aim, [4, 8], 0.3)
-    assert few == choose(features, known[:, ::3], heldout, aim[:, ::3], [4, 8], 0.3)
+    few = choose(Problem.of(features, known, heldout, aim), [4, 8], 0.3)
+    assert few == choose(Problem.of(features, known[:, ::3], heldout, aim[:, ::3]), [4, 8], 0.3)
 
 
 def test_best_rank_is_the_smaller_of_equals() -> None:

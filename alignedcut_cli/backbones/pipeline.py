@@ -149,13 +149,14 @@ def _keep(
 ) -> dict[str, Tensor]:
     """What a feature set keeps of one batch, on the CPU."""
     kept: dict[str, Tensor] = {}
-    drawn = torch.stack([draw_tokens(features[0].shape[1], tokens.sampled or 0, seed, image) for image in ids])
+    wide, count = features[0].shape[1], tokens.sampled
+    drawn = torch.stack([draw_tokens(wide, count, seed, image) for image in ids]) if count else None
     for layer, feature in zip(layers, features, strict=True):
         _demand_range(feature, layer, dtype, label)
         kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
         if tokens.every:
             kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
-        if tokens.sampled:
+        if drawn is not None:
             rows = torch.arange(len(ids)).unsqueeze(1)
             kept[f"sampled.{layer:02d}"] = (
                 feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()

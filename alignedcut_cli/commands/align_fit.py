@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.train import Alignment, fit_alignment
 from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.canonical import tensor_digest
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.align_plan import Plan
@@ -164,4 +164,4 @@ def _places_key(slot: Slot, rows: np.ndarray) -> tuple[object, ...]:
     if not _has_sample(slot):
         return grid
     drawn = np.concatenate(slot.source.blocks(f"drawn.{slot.layer:02d}"))[rows]
-    return (*grid, hashlib.sha256(drawn.tobytes()).hexdigest())
+    return (*grid, tensor_digest({"drawn": drawn}))

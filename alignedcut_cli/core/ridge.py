@@ -14,6 +14,7 @@ from alignedcut_cli.core.scores import r_squared
 __all__ = [
     "ALPHAS",
     "Choice",
+    "Problem",
     "Ridge",
     "Smoother",
     "Spectrum",
@@ -147,60 +148,10 @@ def _right_singular(matrix: Tensor, rank: int) -> Tensor:
     return torch.linalg.qr(matrix.T @ left).Q.T
 
 
-def choose(
-    features: Sequence[Tensor],
-    responses: Tensor,
-    heldout: Sequence[Tensor],
-    aim: Tensor,
-    ranks: Sequence[int],
-    agree: float,
-    alphas: Sequence[float] = ALPHAS,
-) -> Choice:
-    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on `features`.
-
-    `features` X_i (B, D_i) and `responses` (B, N) are centred, `heldout` (H, D_i) and `aim` (H, N) have the same centre.
-    At most 2048 voxels, evenly spaced, are looked at.
-    """
-    problem = _Problem.of(features, responses, heldout, aim)
-    return problem.choose(ranks, agree, alphas)
-
-
-def weigh_slots(
-    features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor, choice: Choice, agree: float
-) -> tuple[list[float], Choice]:
-    """Factors of the slots' features under which held-out images are predicted better, and the choice with them.
-
-    Banded ridge regression (Nunez-Elizalde, Huth and Gallant 2019) with one band a slot: a slot's features are scaled by
-    the square root of how long its W_i became, as in iteratively reweighted least squares for the sum of |W_i| in place
-    of the sum of |W_i|^2, as long as that helps; without, all factors are 1. The mean square of all features stays.
-    Arguments as of `choose`, whose result for factors of 1 is `choice`.
-    """
-    plain = _Problem.of(features, responses, heldout, aim)
-    squares = torch.stack([slot.values.sum() for slot in plain.spectra]).double()
-    factors, problem = torch.ones_like(squares), plain
-    for _ in range(_ROUNDS):
-        fit = reduced_rank(
-            problem.features,
-            problem.spectra,
-            smoother(problem.spectra, choice.alpha, agree),
-            problem.known,
-            choice.rank,
-        )
-        lengths = torch.stack([matrix.norm() for matrix in fit.transforms]).double()
-        trial = factors * (lengths / lengths.mean()).clamp_min(_LEAST).sqrt()
-        trial *= (squares.sum() / (squares * trial.square()).sum()).sqrt()
-        scaled = plain.scaled(trial.tolist())
-        middle = max(choice.tried, key=choice.tried.__getitem__)
-        found = scaled.choose([choice.rank], agree, [middle / 10**0.5, middle, middle * 10**0.5])
-        if found.score <= choice.score:
-            break
-        factors, problem, choice = trial, scaled, found
-    return factors.tolist(), choice
-
-
 @dataclass(frozen=True)
-class _Problem:
-    """Centred features of known images and of held-out ones, and their responses in the voxels that are looked at."""
+class Problem:
+    """What penalties are judged on: centred X_i (B, D_i) with their spectra, and Y (B, N'), of known images; X_i and Y
+    of held-out ones with the same centre; of at most 2048 voxels, evenly spaced."""
 
     features: list[Tensor]
     spectra: list[Spectrum]
@@ -209,13 +160,14 @@ class _Problem:
     aim: Tensor
 
     @classmethod
-    def of(cls, features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor) -> _Problem:
+    def of(cls, features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor) -> Problem:
+        """That of `features` X_i (B, D_i), `responses` (B, N), `heldout` (H, D_i) and `aim` (H, N)."""
         count = responses.shape[1]
         columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
         known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
         return cls(list(features), [spectrum(block) for block in features], known, list(heldout), seen)
 
-    def scaled(self, factors: Sequence[float]) -> _Problem:
+    def scaled(self, factors: Sequence[float]) -> Problem:
         """The same with each slot's features times a factor."""
         return replace(
             self,
@@ -227,16 +179,44 @@ class _Problem:
             heldout=[block * factor for block, factor in zip(self.heldout, factors, strict=True)],
         )
 
-    def choose(self, ranks: Sequence[int], agree: float, alphas: Sequence[float]) -> Choice:
-        unit = sum(float(slot.values.sum()) for slot in self.spectra) / (len(self.known) * len(self.spectra))
-        tried: dict[float, tuple[float, int]] = {}
-        for alpha in alphas:
-            found = smoother(self.spectra, alpha * unit, agree)
-            fit = reduced_rank(self.features, self.spectra, found, self.known, ranks[-1])
-            tried[alpha] = best_rank(fit, self.heldout, self.aim, ranks)
-        best = max(tried, key=tried.__getitem__)
-        score, rank = tried[best]
-        return Choice(best * unit, rank, score, {alpha: found[0] for alpha, found in tried.items()})
+    def fit(self, alpha: float, agree: float, rank: int) -> Ridge:
+        """The solution of `reduced_rank`."""
+        return reduced_rank(self.features, self.spectra, smoother(self.spectra, alpha, agree), self.known, rank)
+
+
+def choose(problem: Problem, ranks: Sequence[int], agree: float, alphas: Sequence[float] = ALPHAS) -> Choice:
+    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the known ones."""
+    unit = sum(float(slot.values.sum()) for slot in problem.spectra) / (len(problem.known) * len(problem.spectra))
+    tried: dict[float, tuple[float, int]] = {}
+    for alpha in alphas:
+        tried[alpha] = best_rank(problem.fit(alpha * unit, agree, ranks[-1]), problem.heldout, problem.aim, ranks)
+    best = max(tried, key=tried.__getitem__)
+    score, rank = tried[best]
+    return Choice(best * unit, rank, score, {alpha: found[0] for alpha, found in tried.items()})
+
+
+def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[float], Choice]:
+    """Factors of the slots' features under which held-out images are predicted better, and the choice with them.
+
+    Banded ridge regression (Nunez-Elizalde, Huth and Gallant 2019) with one band a slot: a slot's features are scaled by
+    the square root of how long its W_i became, as in iteratively reweighted least squares for the sum of |W_i| in place
+    of the sum of |W_i|^2, as long as that helps; without, all factors are 1. The mean square of all features stays.
+    `choice` is that of `choose` for factors of 1.
+    """
+    squares = torch.stack([slot.values.sum() for slot in plain.spectra]).double()
+    factors, problem = torch.ones_like(squares), plain
+    for _ in range(_ROUNDS):
+        fit = problem.fit(choice.alpha, agree, choice.rank)
+        lengths = torch.stack([matrix.norm() for matrix in fit.transforms]).double()
+        trial = factors * (lengths / lengths.mean()).clamp_min(_LEAST).sqrt()
+        trial *= (squares.sum() / (squares * trial.square()).sum()).sqrt()
+        scaled = plain.scaled(trial.tolist())
+        middle = max(choice.tried, key=choice.tried.__getitem__)
+        found = choose(scaled, [choice.rank], agree, [middle / 10**0.5, middle, middle * 10**0.5])
+        if found.score <= choice.score:
+            break
+        factors, problem, choice = trial, scaled, found
+    return factors.tolist(), choice
 
 
 def best_rank(fit: Ridge, heldout: Sequence[Tensor], aim: Tensor, ranks: Sequence[int]) -> tuple[float, int]:

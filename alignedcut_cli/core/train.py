@@ -13,6 +13,7 @@ from alignedcut_cli.core.numerics import NumericsError, Tick, stream
 from alignedcut_cli.core.objective import Losses, Weights, predict, total_loss
 from alignedcut_cli.core.ridge import (
     Choice,
+    Problem,
     best_rank,
     choose,
     mean_nodes,
@@ -206,13 +207,13 @@ def _start_ridge(study: Study, settings: Settings) -> _Start:
     images = len(study.fit)
     few = torch.linspace(0, images - 1, min(images, _CHOSEN_ON), device=study.fit.device).long()
     ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in data.features))
-    some = [block[few] for block in data.features]
-    choice = choose(some, data.known[few], data.seen, data.aim, ranks, agree)
-    factors, choice = weigh_slots(some, data.known[few], data.seen, data.aim, choice, agree)
+    problem = Problem.of([block[few] for block in data.features], data.known[few], data.seen, data.aim)
+    factors, choice = weigh_slots(problem, choose(problem, ranks, agree), agree)
+    del problem
     data.scale(factors)
     spectra = [spectrum(block) for block in data.features]
     solved = reduced_rank(data.features, spectra, smoother(spectra, choice.alpha, agree), data.known, ranks[-1])
-    del some, spectra
+    del spectra
     score, rank = best_rank(solved, data.seen, data.aim, ranks)
     kept, beta = [matrix[:, :rank] for matrix in solved.transforms], solved.beta[:rank]
     if agree:
