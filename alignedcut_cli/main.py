@@ -18,23 +18,16 @@ from typing import Any
 import typer
 
 from alignedcut_cli import __version__
-from alignedcut_cli.commands import (
-    align,
-    brain,
-    check,
-    color,
-    concepts,
-    cut,
-    demo,
-    extract,
-    models,
-    segment,
-    show,
-    status,
-    trace,
-)
+from alignedcut_cli.commands import brain, check, demo, models, show, status
+from alignedcut_cli.commands.align import command as align
+from alignedcut_cli.commands.color import command as color
+from alignedcut_cli.commands.concepts import command as concepts
+from alignedcut_cli.commands.cut import command as cut
+from alignedcut_cli.commands.extract import command as extract
+from alignedcut_cli.commands.segment import command as segment
+from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
-from alignedcut_cli.options import ConfiguredCommand
+from alignedcut_cli.frame.options import ConfiguredCommand
 
 __all__ = ["app", "main"]
 

@@ -1,4 +1,7 @@
-"""Readers of responses to images: a subject of Algonauts 2023, or any table with one row an image."""
+"""Readers of responses to images: a subject of Algonauts 2023, or any table with one row an image.
+
+Not here: what is fitted to them (core/align), and the images themselves (datasets).
+"""
 
 from alignedcut_cli.brain.matching import Matching, match_images
 from alignedcut_cli.brain.open import find_source, open_responses

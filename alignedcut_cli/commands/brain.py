@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alignedcut_cli import options
-from alignedcut_cli.output import Output, format_bytes, table
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.canonical import short
 
 if TYPE_CHECKING:

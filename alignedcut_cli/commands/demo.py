@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
-from alignedcut_cli import options
-from alignedcut_cli.commands.frame import Frame
 from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
 from alignedcut_cli.errors import AlignedcutError, UsageError
-from alignedcut_cli.output import format_seconds, table
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.output import format_seconds, table
+from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
 from alignedcut_cli.store.project import KINDS, MACHINE
 
@@ -61,7 +61,7 @@ def command(
         line = shlex.join(["alignedcut", *argv])
         frame.output.note(f"$ {line}")
         began = time.monotonic()
-        _run(argv, quiet)
+        _run(ctx, argv, quiet)
         seconds = time.monotonic() - began
         rows.append([line, f"{seconds:.1f}"])
         steps.append({"command": line, "seconds": round(seconds, 1)})
@@ -149,15 +149,14 @@ def _simulate(frame: Frame, brain: Path) -> None:
         partial.rename(brain)
 
 
-def _run(argv: Sequence[str], quiet: bool) -> None:
+def _run(ctx: typer.Context, argv: Sequence[str], quiet: bool) -> None:
     """Run one command line in this process, with its stdout going to stderr (nowhere if `quiet`). It fails as a whole."""
-    from alignedcut_cli.main import app
-
     with contextlib.ExitStack() as streams:
         there = streams.enter_context(Path(os.devnull).open("w", encoding="utf-8")) if quiet else sys.stderr
         streams.enter_context(contextlib.redirect_stdout(there))
         if quiet:
             streams.enter_context(contextlib.redirect_stderr(there))
-        status: Any = app(list(argv), prog_name="alignedcut", standalone_mode=False, obj=list(argv))
+        app: Any = ctx.find_root().command
+        status = app.main(list(argv), prog_name="alignedcut", standalone_mode=False, obj=list(argv))
     if isinstance(status, int) and status:
         raise AlignedcutError("demo-failed", f"{shlex.join(argv)} ended with {status}", "Run that command alone")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from alignedcut_cli import options
-from alignedcut_cli.output import Output, table
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.output import Output, table
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 

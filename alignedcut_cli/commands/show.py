@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from alignedcut_cli import options
-from alignedcut_cli.commands.frame import Frame
-from alignedcut_cli.output import table
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.output import table
+from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 

@@ -1,1 +1,4 @@
-"""The science: pure functions on tensors. No files, no printing, no globals."""
+"""The science: pure functions on tensors, in rooms that need only themselves and numerics.
+
+Not here: files, options, printing, global state.
+"""

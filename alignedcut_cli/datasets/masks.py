@@ -1,4 +1,4 @@
-"""Masks of class ids from PNG files, and their labels on the grid of a slot."""
+"""A mask of class ids from a PNG file, and the labels of a cut's nodes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alignedcut_cli.errors import DataError, InputMissingError
+from alignedcut_cli.core.groups.grid_labels import grid_labels
+from alignedcut_cli.errors import DataError
 
-__all__ = ["grid_labels", "node_labels", "read_mask", "read_masks"]
+__all__ = ["node_labels", "read_mask"]
 
 _MODES = ("L", "P", "I", "I;16", "1")
 _LARGEST = 1 << 26
-
-
-def read_masks(folder: Path, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-    """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
-
-    Raises InputMissingError if the folder or a mask is not there, DataError for a mask of colours or of another size.
-    """
-    from alignedcut_cli.datasets.masks_folder import open_folder
-
-    masks = open_folder(folder)
-    keys = masks.match(images)
-    lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
-    if lacking:
-        raise InputMissingError(
-            "masks-missing", f"{folder} has no mask for {len(lacking)} images, such as {lacking[0]}", "Add them as PNG"
-        )
-    return [masks.read(str(key), image) for image, key in zip(images, keys, strict=True)]
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -47,21 +31,6 @@ def read_mask(path: Path) -> np.ndarray:
             return np.array(mask).astype(np.int64)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError("bad-mask", f"{path} cannot be read ({error})", "Save it again as PNG") from None
-
-
-def grid_labels(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """The most frequent class id of each cell (rows, cols) of the grid, the smaller of equals: int64."""
-    rows, columns = grid
-    lines = np.linspace(0, mask.shape[0], rows + 1).round().astype(int)
-    edges = np.linspace(0, mask.shape[1], columns + 1).round().astype(int)
-    found = np.empty(grid, np.int64)
-    for row in range(rows):
-        for column in range(columns):
-            top, left = min(lines[row], mask.shape[0] - 1), min(edges[column], mask.shape[1] - 1)
-            cell = mask[top : max(top + 1, lines[row + 1]), left : max(left + 1, edges[column + 1])]
-            values, counts = np.unique(cell, return_counts=True)
-            found[row, column] = values[counts.argmax()]
-    return found
 
 
 def node_labels(

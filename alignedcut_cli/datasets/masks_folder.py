@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.masks import read_mask
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["names_in", "open_folder", "read_names"]
+__all__ = ["names_in", "open_folder", "read_masks", "read_names"]
 
 NAMES_FILES = ("names.json", "names.txt")
 
@@ -35,6 +37,21 @@ def open_folder(folder: Path, names: Path | None = None) -> MaskSet:
         lambda key: read_mask(folder / f"{key}.png"),
         read_names(names, folder.absolute().name) if names else names_in(folder),
     )
+
+
+def read_masks(folder: Path, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
+
+    Raises InputMissingError if the folder or a mask is not there, DataError for a mask of colours or of another size.
+    """
+    masks = open_folder(folder)
+    keys = masks.match(images)
+    lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
+    if lacking:
+        raise InputMissingError(
+            "masks-missing", f"{folder} has no mask for {len(lacking)} images, such as {lacking[0]}", "Add them as PNG"
+        )
+    return [masks.read(str(key), image) for image, key in zip(images, keys, strict=True)]
 
 
 def names_in(folder: Path) -> dict[int, str]:

@@ -1,1 +1,4 @@
-"""Pictures of artifacts. Derived from them, and drawn again at will."""
+"""Pictures of artifacts, from arrays: derived, and drawn again at will.
+
+Not here: reading artifacts, and when to draw (commands, frame).
+"""

@@ -1,1 +1,4 @@
-"""The artifact store: projects, artifacts, shards, locks, provenance. Imports neither torch nor core."""
+"""Projects, artifacts, shards, locks, provenance: the only state. Imports neither torch nor core when it is imported.
+
+Not here: what an artifact means.
+"""

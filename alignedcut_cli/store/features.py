@@ -7,7 +7,6 @@ moves to `features/.NAME.old` until then.
 from __future__ import annotations
 
 import bisect
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from alignedcut_cli.store.artifact import Layout, describe, map_tensor, read_hea
 from alignedcut_cli.store.canonical import canonical_json, digest, tensor_digest
 from alignedcut_cli.store.files import disk_errors, fsync_folder, remove, writing_text
 from alignedcut_cli.store.header import Header, Recipe, header_from, header_object
-from alignedcut_cli.store.project import INDEX
+from alignedcut_cli.store.index import INDEX, read_index, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +28,6 @@ __all__ = [
     "NodeRows",
     "finish_swap",
     "partial_progress",
-    "read_index",
     "read_plan",
     "shard_ranges",
 ]
@@ -52,19 +50,6 @@ def old_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _read_json(path: Path) -> Any:
-    with disk_errors(path):
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            raise DataError("artifact-corrupt", f"{path} is no JSON", "Make the feature set again") from None
-
-
-def read_index(folder: Path) -> Header:
-    """The checked header of a feature set."""
-    return header_from(_read_json(folder / INDEX), str(folder / INDEX))
-
-
 def partial_progress(folder: Path) -> tuple[int, int] | None:
     """(finished, planned) shards of an extraction that has not ended, or None."""
     plan = read_plan(folder)
@@ -79,7 +64,7 @@ def read_plan(folder: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        plan = _read_json(path)
+        plan = read_json(path)
     except DataError:
         return None
     return plan if isinstance(plan, dict) and plan.keys() >= {"recipe", "params", "external", "shards"} else None

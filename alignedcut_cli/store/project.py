@@ -12,13 +12,13 @@ from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.artifact import read_header
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
+from alignedcut_cli.store.index import INDEX, read_index
 from alignedcut_cli.store.locks import hold, is_held
 
-__all__ = ["INDEX", "KINDS", "MACHINE", "Project", "check_name"]
+__all__ = ["KINDS", "MACHINE", "Project", "check_name"]
 
 KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts")
 MACHINE = ".alignedcut"
-INDEX = "index.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 
@@ -70,8 +70,6 @@ class Project:
 
     def header(self, kind: str, name: str) -> Header:
         """The checked header of an artifact, by the name that it has now. Raises InputMissingError or DataError."""
-        from alignedcut_cli.store.features import read_index
-
         self.demand(kind, name)
         path = self.path(kind, name)
         found = read_index(path) if kind == "features" else read_header(path)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.objective import Weights, predict
-from alignedcut_cli.core.ridge import ALPHAS
-from alignedcut_cli.core.scores import r_squared
-from alignedcut_cli.core.train import PLACES, Draw, Settings, fit_alignment
+from alignedcut_cli.core.align.loss import Weights, predict
+from alignedcut_cli.core.align.reduced_rank_ridge import ALPHAS
+from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.align.train import PLACES, Draw, Settings, fit_alignment
 from tests.benchmarks.made_up import Shape, draw_from, parts, read_shape
 
 __all__ = ["gemm_speed", "peak_bytes", "start_flop", "step_flop", "threads"]

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.affinity import unit_rows
-from alignedcut_cli.core.certificate import certify
-from alignedcut_cli.core.lowrank import ncut_lowrank
-from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom
+from alignedcut_cli.core.graph.affinity import unit_rows
+from alignedcut_cli.core.graph.certificate import certify
+from alignedcut_cli.core.graph.lowrank import ncut_lowrank
+from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
 
 __all__ = ["SOLVERS", "Peak", "balanced", "largest_angle", "print_row", "skewed", "subspace_error", "watched"]
 
@@ -78,8 +78,8 @@ def equation_four(units: Tensor, count: int, gamma: float, neighbors: int = 100,
 
 def auto(units: Tensor, count: int, gamma: float) -> Tensor:
     """What `cut --solver auto` does with this many nodes."""
-    from alignedcut_cli.commands.cut_solver import EXACT_NODES, NYSTROM_NODES
-    from alignedcut_cli.core.choose import sample_errors
+    from alignedcut_cli.commands.cut.solver import EXACT_NODES, NYSTROM_NODES
+    from alignedcut_cli.core.graph.choose_solver import sample_errors
 
     if len(units) <= EXACT_NODES["cpu"]:
         return exact(units, count, gamma)

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.scores import r_squared
-from alignedcut_cli.core.train import Draw
+from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.align.train import Draw
 
 __all__ = ["PAPER", "Brain", "Shape", "brain", "draw_from", "fresh", "parts", "read_shape", "slots", "write_made_up"]
 

@@ -25,8 +25,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.objective import brain_loss
-from alignedcut_cli.core.train import Settings
+from alignedcut_cli.core.align.loss import brain_loss
+from alignedcut_cli.core.align.train import Settings
 from tests.benchmarks.align_once import gemm_speed, threads
 from tests.benchmarks.made_up import PAPER, Shape, write_made_up
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from alignedcut_cli.core import tsne as module
-from alignedcut_cli.core.embed import nearest_rows
-from alignedcut_cli.core.tsne import ITERATIONS, REPULSIONS, choose_repulsion, divergence, tsne
+from alignedcut_cli.core.embed import tsne as module
+from alignedcut_cli.core.embed.colours import nearest_rows
+from alignedcut_cli.core.embed.tsne import ITERATIONS, REPULSIONS, choose_repulsion, divergence, tsne
 
 pytestmark = pytest.mark.benchmark
 

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from alignedcut_cli.core.lowrank import landmark_count, pilot_nodes, spare_columns
+from alignedcut_cli.core.graph.lowrank import landmark_count, pilot_nodes, spare_columns
 from alignedcut_cli.store.artifact import read_header, write_artifact
 from alignedcut_cli.store.features import FeatureWriter, shard_ranges
 from alignedcut_cli.store.header import Recipe

@@ -18,12 +18,12 @@ import time
 import pytest
 import torch
 
-from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.columns import product_speed, quick_precisions
-from alignedcut_cli.core.lowrank import landmark_count, ncut_lowrank, pilot_nodes, spare_columns
-from alignedcut_cli.core.ncut import EXTRA_BLOCK, ncut_exact
+from alignedcut_cli.core.graph.affinity import affinity_product, unit_rows
+from alignedcut_cli.core.graph.lowrank import landmark_count, ncut_lowrank, pilot_nodes, spare_columns
+from alignedcut_cli.core.graph.ncut import EXTRA_BLOCK, ncut_exact
+from alignedcut_cli.core.graph.quantised_cosines import product_speed, quick_precisions
 from tests.benchmarks.cutting import PEERS, Peak, importable, print_row, skewed, threads, watched
-from tests.reference import clusters, dense_cut, projector_distance
+from tests.helpers.reference import clusters, dense_cut, projector_distance
 
 pytestmark = pytest.mark.benchmark
 

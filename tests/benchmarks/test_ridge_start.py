@@ -25,10 +25,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.objective import Weights, predict
-from alignedcut_cli.core.ridge import ALPHAS
-from alignedcut_cli.core.scores import r_squared
-from alignedcut_cli.core.train import Settings, fit_alignment
+from alignedcut_cli.core.align.loss import Weights, predict
+from alignedcut_cli.core.align.reduced_rank_ridge import ALPHAS
+from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.align.train import Settings, fit_alignment
 from alignedcut_cli.main import main
 from alignedcut_cli.store.features import FeatureSet
 from sample_data.make.brain import TEST, TRAINING, write_brain

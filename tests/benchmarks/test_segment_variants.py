@@ -20,16 +20,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from alignedcut_cli.commands.cut_slots import node_table
-from alignedcut_cli.commands.segment_score import slot_grids, slot_miou
-from alignedcut_cli.core.affinity import affinity_product, unit_rows
-from alignedcut_cli.core.balance import voronoi_weights
-from alignedcut_cli.core.lowrank import ncut_lowrank
-from alignedcut_cli.core.ncut import ncut_exact, ncut_nystrom, propagate
-from alignedcut_cli.core.sampling import farthest_points, uniform_sample
+from alignedcut_cli.core.graph.affinity import affinity_product, unit_rows
+from alignedcut_cli.core.graph.density import voronoi_weights
+from alignedcut_cli.core.graph.lowrank import ncut_lowrank
+from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom, propagate
+from alignedcut_cli.core.graph.sampling import farthest_points, uniform_sample
+from alignedcut_cli.core.groups.slot_scores import slot_grids, slot_miou
 from alignedcut_cli.datasets.classes import Classes, figure_ground, find_classes
 from alignedcut_cli.datasets.masks import read_mask
 from alignedcut_cli.main import main
+from alignedcut_cli.nodes.slots import node_table
 from alignedcut_cli.store.features import FeatureSet
 from tests.benchmarks.cutting import threads
 from tests.conftest import REAL
@@ -105,7 +105,9 @@ def test_variants_of_a_cut_as_segments(tmp_path: Path) -> None:
             nodes = node_table(slot, 0, len(images))
             for name, made in variants(units).items():
                 grid = slot_grids(nodes, made().numpy(), [slot], len(images))[0]
-                scores.setdefault(name, []).append([slot_miou(grid, labels, target) for target, labels in truths])
+                scores.setdefault(name, []).append(
+                    [slot_miou(grid, labels, len(target.ids), target.background) for target, labels in truths]
+                )
         for name, found in scores.items():
             means.setdefault(name, []).append(np.mean(found, axis=0))
     print(f"\n{TAP}, mean over layers {LAYERS}: figure/ground and six things, and what each gains over exact")

@@ -1,0 +1,59 @@
+"""A planned alignment made, or found up to date: the artifact, and what the fit found out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from alignedcut_cli.commands.align.result import axes, roi_table, tensors
+from alignedcut_cli.commands.align.run import fit
+from alignedcut_cli.core.align.train import Alignment
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.plan import Plan
+
+__all__ = ["make"]
+
+
+def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
+    """One alignment, made or found up to date: (header, whether it was made)."""
+    return frame.make_once(plan.recipe, overwrite, lambda: _fit_and_write(frame, plan, device))
+
+
+def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
+    fitted = fit(frame, plan, device)
+    _tell(frame, fitted.alignment)
+    arrays, meanings = tensors(plan, fitted)
+    return write_artifact(
+        frame.project.path("align", plan.recipe.name),
+        plan.recipe,
+        arrays,
+        meanings,
+        axes=axes(plan, arrays),
+        numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
+        parents=plan.parents,
+        rois=roi_table(plan, fitted, arrays),
+    )
+
+
+def _tell(frame: Frame, alignment: Alignment) -> None:
+    """What the fit found out, on stderr."""
+    if alignment.start:
+        frame.output.note(
+            f"ridge start: penalty {alignment.start.alpha:.3g}, rank {alignment.start.rank}, "
+            f"held-out R^2 {alignment.start.score:.3f}"
+        )
+    epochs = len(alignment.heldout) - 1
+    if epochs:
+        best = float(alignment.heldout[alignment.best])
+        kept = f"epoch {alignment.best} is kept" if alignment.best else "no epoch bettered the start, which is kept"
+        frame.output.note(f"{epochs} epochs: {kept}, held-out R^2 {best:.3f}")
+    closed = int(alignment.losses[:, -1].sum()) if len(alignment.losses) else 0
+    if closed:
+        frame.output.note(
+            f"{closed} slot samples had a closed eigenvalue gap and were left out of the eigen-constraint"
+        )

@@ -1,0 +1,167 @@
+"""Running a planned alignment: pooled features in memory, sampled tokens read from the mapped shards."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.brain.words import few
+from alignedcut_cli.commands.align.data import FIT, HELDOUT
+from alignedcut_cli.core.align.train import Alignment, fit_alignment
+from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.slots import Slot
+from alignedcut_cli.store.canonical import tensor_digest
+
+if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.plan import Plan
+
+__all__ = ["Fitted", "fit", "load_pooled"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N)."""
+
+    alignment: Alignment
+    pooled: list[Tensor]
+    responses: Tensor
+
+
+def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
+    """Fit the planned alignment on `device`. Raises DataError if features or responses do not allow a fit."""
+    pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
+    responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
+    tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
+    if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
+        frame.output.note(
+            f"the slots hold tokens of {apart} sets of places, and agree on places only within a set: for one set, extract "
+            "with the same grid, --tokens and --seed"
+        )
+    rows = [torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT)]
+    steps = plan.settings.epochs * -(-len(rows[0]) // plan.settings.batch)
+    frame.output.detail(f"{len(pooled)} slots, {len(responses)} images, {responses.shape[1]} voxels on {device}")
+    with frame.output.progress("aligning", steps, "steps") as advance:
+        try:
+            found = fit_alignment(
+                [mean.to(device) for mean in pooled],
+                responses.to(device),
+                tokens.draw,
+                rows[0],
+                rows[1],
+                plan.settings,
+                advance,
+                tokens.places,
+            )
+        except NumericsError as error:
+            raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            raise DataError(
+                "cannot-align",
+                "features or responses are too large or too small for float32",
+                "Give both in units in which they vary by about 1",
+            ) from None
+    parts = [*found.transforms, found.beta, found.eps, found.losses, found.heldout]
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
+        raise DataError(
+            "diverged",
+            "the weights grew beyond all bounds",
+            "Give a smaller --rate, or --epochs 0",
+        )
+    on_cpu = Alignment(
+        [matrix.cpu() for matrix in found.transforms], found.beta.cpu(), found.eps.cpu(),
+        found.losses, found.heldout, found.best, found.start,
+    )  # fmt: skip
+    return Fitted(on_cpu, pooled, responses)
+
+
+def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray]) -> list[Tensor]:
+    """The pooled features (B, D_i) float32 of each slot, in the order of the paired images.
+
+    Raises DataError if some are not finite.
+    """
+    found = []
+    for slot, number in zip(slots, set_of, strict=True):
+        whole = np.concatenate(slot.source.blocks(f"pooled.{slot.layer:02d}"))
+        chosen = whole[places[number]].astype(np.float32, copy=False)
+        if bad := np.flatnonzero(~np.isfinite(chosen).all(1)).tolist():
+            images = [slot.source.images[places[number][row]]["path"] for row in bad[:3]]
+            raise DataError(
+                "not-finite",
+                f"{slot.name}: the pooled features of {len(bad)} images hold NaN or infinity, such as {few(images)}",
+                "Extract again, with --dtype float32 where numbers are large",
+            )
+        found.append(torch.from_numpy(chosen))
+    return found
+
+
+class Tokens:
+    """Random tokens of given images, for each slot: all its tokens or the stored sample of them.
+
+    `places` has a number for each slot, the same for slots whose stored tokens are those of the same places.
+    """
+
+    def __init__(
+        self, slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray], device: torch.device
+    ) -> None:
+        self._blocks = [_token_blocks(slot) for slot in slots]
+        self._set_of = list(set_of)
+        self._places = places
+        self._device = device
+        starts = {}
+        for number, blocks in zip(set_of, self._blocks, strict=True):
+            starts[number] = np.cumsum([0, *(len(block) for block in blocks)]).tolist()
+        self._starts = starts
+        keys = [_places_key(slot, places[number]) for slot, number in zip(slots, set_of, strict=True)]
+        self.places = [keys.index(key) for key in keys]
+
+    def draw(self, rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
+        """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): different (image, token)
+        pairs, the same for all slots that keep as many tokens; where a feature set has fewer, all of its, and as many of
+        others."""
+        images = rows.cpu().numpy()
+        count = min(count, *(len(images) * blocks[0].shape[1] for blocks in self._blocks))
+        picks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        drawn = []
+        for number, blocks in zip(self._set_of, self._blocks, strict=True):
+            each = blocks[0].shape[1]
+            if each not in picks:
+                flat = torch.randperm(len(images) * each, generator=generator)[:count].numpy()
+                picks[each] = (images[flat // each], flat % each)
+            image, token = picks[each]
+            drawn.append(self._gather(blocks, self._starts[number], self._places[number][image], token))
+        return drawn
+
+    def _gather(
+        self, blocks: Sequence[np.ndarray], starts: Sequence[int], images: np.ndarray, tokens: np.ndarray
+    ) -> Tensor:
+        shards = np.array([bisect_right(starts, int(image)) - 1 for image in images])
+        rows = np.empty((len(images), blocks[0].shape[2]), np.float32)
+        for shard in np.unique(shards):
+            mine = shards == shard
+            rows[mine] = blocks[shard][images[mine] - starts[shard], tokens[mine]]
+        return torch.from_numpy(rows).to(self._device)
+
+
+def _has_sample(slot: Slot) -> bool:
+    return f"sampled.{slot.layer:02d}" in slot.source.header.raw["tensors"]
+
+
+def _token_blocks(slot: Slot) -> list[np.ndarray]:
+    return slot.source.blocks(f"{'sampled' if _has_sample(slot) else 'tokens'}.{slot.layer:02d}")
+
+
+def _places_key(slot: Slot, rows: np.ndarray) -> tuple[object, ...]:
+    """What is equal for slots whose stored tokens of the images `rows` lie at the same places."""
+    grid = (*slot.about["grid"], slot.about["class_token"])
+    if not _has_sample(slot):
+        return grid
+    drawn = np.concatenate(slot.source.blocks(f"drawn.{slot.layer:02d}"))[rows]
+    return (*grid, tensor_digest({"drawn": drawn}))

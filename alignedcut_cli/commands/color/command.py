@@ -1,0 +1,275 @@
+"""`alignedcut color`: a cut in, a colour for every node and pictures out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alignedcut_cli.commands.color.onto import Base, colours_of, open_base
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.config import resolve_device
+from alignedcut_cli.frame.photos import Photos
+from alignedcut_cli.frame.pictures import draw_once, file_stem
+from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, typed_options
+from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "color"
+ALGORITHM = 2
+JOINT_NODES = 10_000
+PER_SLOT_NODES = 1000
+EXAMPLES = (
+    "alignedcut color --from cut/tiny-clip -p study",
+    "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
+    "alignedcut color --from cut/tiny-clip --upscale bilinear --overlay 0.3 -p study",
+    "alignedcut color --from cut/tiny-clip --onto color/tiny-clip --name again -p study",
+)
+PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn; it changes nothing in the artifact."""
+
+    upscale: str
+    overlay: float
+    images: Path | None
+
+
+def command(
+    ctx: typer.Context,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="cut/NAME", help="The cut to colour.  [default: the only one]")
+    ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option("--onto", metavar="color/NAME", help="Take the colours of this coloring; place no node anew."),
+    ] = None,
+    eigenvectors: Annotated[
+        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
+    ] = 20,
+    dims: Annotated[
+        int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")
+    ] = 3,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 10,000; 1000 with --per-slot]"
+        ),
+    ] = None,
+    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
+    upscale: Annotated[
+        str, typer.Option("--upscale", help="How pictures enlarge patches: nearest or bilinear.")
+    ] = "nearest",
+    overlay: Annotated[
+        float, typer.Option("--overlay", min=0.0, max=1.0, help="Share of the photograph that shines through.")
+    ] = 0.0,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+    ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None,
+    project: options.Project = Path(),
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Colour every node by its place in a spectral t-SNE: the same colour means the same to the network.
+
+    t-SNE places a sample of nodes by their top eigenvectors; every other node takes the place of its nearest one.
+    Colours are one mapping for all images and slots of a joint cut, and one for each slot of a --per-slot cut. With
+    --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
+    each image a row of its layers, and a contact sheet a model.
+    """
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    demand_choice("--upscale", upscale, ("nearest", "bilinear"))
+    if onto:
+        _demand_unused(ctx)
+    chosen_device = _resolve_device(device)
+    cut = frame.project.parse(source, "cut")[1] if source else frame.project.only("cut")
+    given, parent = frame.project.input("cut", "cut", cut)
+    base = open_base(frame.project, onto, cut, parent) if onto else None
+    params = {
+        "eigenvectors": min(eigenvectors, parent.axes["C"]["size"]),
+        "dims": dims,
+        "nodes": nodes or (PER_SLOT_NODES if parent.params["per_slot"] else JOINT_NODES),
+        "perplexity": perplexity,
+        "seed": seed,
+    }
+    if base:
+        params = {key: base.params[key] for key in ("eigenvectors", "dims")}
+    inputs = (given, base.given) if base else (given,)
+    recipe = Recipe("color", check_name(name or cut), ALGORITHM, params, inputs)
+    folder = frame.project.pictures("color", recipe.name)
+    if dry_run:
+        total = parent.axes["M"]["size"]
+        outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * params["dims"] + 16))]
+        described = DryRun(
+            [f"{one.kind}/{one.name}" for one in inputs],
+            [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
+            _need(params, parent, base),
+        )
+        frame.output.result(described.text(), described.as_object())
+        return
+    header, made = _make(frame, recipe, parent, base, chosen_device, overwrite)
+    result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
+    lines = [str(frame.project.path("color", header.name))]
+    if pictures:
+        with frame.project.writing("color", recipe.name):
+            _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
+        lines.append(str(folder))
+        result["pictures"] = str(folder)
+    frame.output.result("\n".join(lines), result)
+
+
+def _demand_unused(ctx: typer.Context) -> None:
+    """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
+    there = typed_options(ctx, PLACING)
+    typed = [option for option in PLACING if option in there]
+    if typed:
+        raise UsageError(
+            "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
+        )
+
+
+def _resolve_device(text: str) -> torch.device:
+    """The device of the exact repulsion: CUDA if it is there, else the CPU (MPS has no float64)."""
+    import torch
+
+    found = resolve_device(text)
+    if found.type == "mps" and text != "auto":
+        raise UsageError("bad-device", f"--device {text} has no float64, which color needs", "Give cpu")
+    return torch.device("cpu") if found.type == "mps" else found
+
+
+def _need(params: Any, parent: Header, base: Base | None) -> int:
+    """Bytes of main memory: eigenvectors twice, places and colours; affinities and lists of the placed nodes; a tile."""
+    counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
+    rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
+    if base:
+        return rows + (16 << 20)
+    return rows + min(params["nodes"], counts[0]) * int(3 * params["perplexity"]) * 4 * 12 + (16 << 20)
+
+
+def _make(
+    frame: Frame, recipe: Recipe, parent: Header, base: Base | None, device: torch.device, overwrite: bool
+) -> tuple[Header, bool]:
+    def made() -> Header:
+        _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
+        coloured = colours_of(frame.project, base, tensors) if base else _colour(frame, recipe, tensors, device)
+        meanings = {
+            "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
+            "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
+            "sampled": (
+                "m",
+                "the nodes that t-SNE placed here; the others took the place of their nearest one",
+            ),
+            "divergence": ("G", "Kullback-Leibler divergence of each graph's t-SNE"),
+            "perplexity": ("G", "perplexity used for each graph"),
+            "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+        }
+        axes = {letter: parent.axes[letter] for letter in ("M", "G", "T", "B", "S")}
+        axes |= {
+            "Z": {"size": 3, "labels": ["red", "green", "blue"]},
+            "d": {"size": recipe.params["dims"]},
+            "m": {"size": len(coloured["sampled"])},
+        }
+        return write_artifact(
+            frame.project.path("color", recipe.name),
+            recipe,
+            {**coloured, "nodes": tensors["nodes"]},
+            meanings,
+            axes=axes,
+            numerics=_numerics(device),
+            parents=(parent, base.header) if base else (parent,),
+        )
+
+    return frame.make_once(recipe, overwrite, made)
+
+
+def _numerics(device: torch.device) -> dict[str, str]:
+    from importlib.metadata import version
+
+    used = {name: version(name) for name in ("opentsne", "numpy", "torch")}
+    return {**used, "computed": "float64 places, float32 repulsion", "device": device.type}
+
+
+def _colour(
+    frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray], device: torch.device
+) -> dict[str, np.ndarray]:
+    """Places and colours of all nodes, graph by graph."""
+    import numpy as np
+
+    from alignedcut_cli.core.embed.colours import ITERATIONS, rgb_cube, spectral_tsne
+    from alignedcut_cli.core.numerics import stream
+
+    params = recipe.params
+    graphs = tensors["graphs"]
+    found = []
+    with frame.output.progress("placing nodes", len(graphs) * sum(ITERATIONS), "iterations") as advance:
+        for number, (start, stop) in enumerate(graphs):
+            found.append(
+                spectral_tsne(
+                    tensors["eigenvectors"][start:stop, : params["eigenvectors"]],
+                    params["dims"],
+                    nodes=params["nodes"],
+                    perplexity=params["perplexity"],
+                    seed=stream(params["seed"], "color", number) % (1 << 32),
+                    device=device,
+                    tick=advance,
+                )
+            )
+    return {
+        "rgb": np.concatenate([rgb_cube(one.coordinates) for one in found]),
+        "coordinates": np.concatenate([one.coordinates for one in found]),
+        "sampled": np.concatenate([one.sampled + start for one, (start, _) in zip(found, graphs, strict=True)]),
+        "divergence": np.array([one.divergence for one in found], np.float32),
+        "perplexity": np.array([one.perplexity for one in found], np.float32),
+    }
+
+
+def _draw_if_needed(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+    """Draw the pictures, unless they show this very content in this very way."""
+    wanted = {
+        "content": header.content,
+        "upscale": drawing.upscale,
+        "overlay": drawing.overlay,
+        "images": str(drawing.images),
+    }
+    draw_once(folder, wanted, lambda: _draw(frame, header, drawing, folder))
+
+
+def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+    from alignedcut_cli.report.sheets import Sheet, by_model, colour_grids, contact_sheet, image_rows, save_picture
+
+    _, tensors = load_tensors(frame.project.path("color", header.name))
+    slots, images = header.axes["S"]["slots"], header.axes["B"]["images"]
+    photos = Photos(frame, header, drawing.images)
+    grids = colour_grids(tensors["nodes"], tensors["rgb"], slots)
+    rows = Sheet(128, drawing.upscale, drawing.overlay)
+    cells = Sheet(56, drawing.upscale, drawing.overlay)
+    with frame.output.progress("drawing", len(images), "images") as advance:
+        for number, image in enumerate(images):
+            canvas = image_rows(rows, grids, slots, number, photos(number))
+            save_picture(canvas, folder / f"{number:04d}-{file_stem(Path(image['path']).stem)}.png")
+            advance(1)
+    names = [Path(image["path"]).stem for image in images]
+    for model, numbers in by_model(slots).items():
+        canvas = contact_sheet(cells, grids, slots, numbers, names, photos)
+        save_picture(canvas, folder / f"sheet-{file_stem(model)}.png")

@@ -1,0 +1,123 @@
+"""`color --onto`: the colours of one cut given to another that lies in the same spectral coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.header import Header, Input
+from alignedcut_cli.store.project import Project
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Base", "colours_of", "open_base"]
+
+ROLE = "onto"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A coloring whose colours others take, and the cut that it coloured."""
+
+    given: Input
+    header: Header
+    cut: Header
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.header.params
+
+
+def open_base(project: Project, reference: str, name: str, parent: Header) -> Base:
+    """The coloring that the cut `name` (header `parent`) can be coloured onto, from headers alone.
+
+    Raises DataError (exit 65) if that coloring placed no node itself, if its cut has changed since, or if `parent` is
+    neither that cut nor one that was embedded onto it, graph by graph and with enough eigenvectors; InputMissingError
+    if the coloring or its cut is not there.
+    """
+    given, header = project.input(ROLE, "color", project.parse(reference, "color")[1])
+    if any(one.role == ROLE for one in header.inputs):
+        first = next(one.name for one in header.inputs if one.role == ROLE)
+        raise DataError(
+            "onto-derived", f"color/{given.name} has the colours of color/{first}", f"Give --onto color/{first}"
+        )
+    made_of = header.inputs[0]
+    cut = project.header("cut", made_of.name)
+    if cut.content != made_of.content:
+        raise DataError(
+            "onto-changed",
+            f"cut/{made_of.name} has changed since color/{given.name} was made of it",
+            f"Colour it again: alignedcut color --from cut/{made_of.name} --name {given.name} --overwrite",
+        )
+    _demand_same_coordinates(given, cut, name, parent)
+    _demand_same_graphs(given, header, cut, name, parent)
+    return Base(given, header, cut)
+
+
+def _demand_same_coordinates(given: Input, cut: Header, name: str, parent: Header) -> None:
+    bases = [one.content for one in parent.inputs if one.kind == "cut"]
+    if cut.content not in (parent.content, *bases):
+        raise DataError(
+            "onto-unrelated",
+            f"cut/{name} is neither cut/{cut.name}, of which color/{given.name} was made, nor embedded onto it",
+            f"Make it with alignedcut cut --onto cut/{cut.name}",
+        )
+
+
+def _demand_same_graphs(given: Input, header: Header, cut: Header, name: str, parent: Header) -> None:
+    count, needed = parent.axes["C"]["size"], header.params["eigenvectors"]
+    if count < needed:
+        raise DataError(
+            "onto-too-few",
+            f"cut/{name} has {count} eigenvectors, color/{given.name} uses {needed}",
+            "Embed the new images with all eigenvectors of the cut",
+        )
+    before, after = (_graphs(one) for one in (cut, parent))
+    if before != after:
+        raise DataError(
+            "onto-other-graphs",
+            f"cut/{name} has {_told(after)}, cut/{cut.name} {_told(before)}: graphs must be the same, in order",
+            f"Embed the same layers onto cut/{cut.name}",
+        )
+
+
+def _graphs(cut: Header) -> list[tuple[str, int]]:
+    """What tells the graphs of a cut apart: the slot (model, layer) of each; nothing if one graph holds all slots."""
+    per_slot = cut.params.get("per_slot", cut.axes["G"]["size"] > 1)
+    return [(slot["model"], slot["layer"]) for slot in cut.axes["S"]["slots"]] if per_slot else []
+
+
+def _told(graphs: list[tuple[str, int]]) -> str:
+    return f"{len(graphs)} graphs, one a slot" if graphs else "one graph"
+
+
+def colours_of(project: Project, base: Base, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Places and colours of all nodes of a cut (`tensors`) in the embedding and by the colour limits of the base."""
+    import numpy as np
+
+    from alignedcut_cli.core.embed.colours import colour_limits, place_onto, rgb_cube
+
+    _, placed = load_tensors(project.path("color", base.given.name))
+    _, solved = load_tensors(project.path("cut", base.cut.name))
+    count = base.header.params["eigenvectors"]
+    places, colours = [], []
+    for (start, stop), (first, last) in zip(solved["graphs"], tensors["graphs"], strict=True):
+        sampled = placed["sampled"]
+        chosen = sampled[(sampled >= start) & (sampled < stop)] - start
+        coordinates = placed["coordinates"][start:stop]
+        found = place_onto(
+            tensors["eigenvectors"][first:last, :count], solved["eigenvectors"][start:stop, :count], chosen, coordinates
+        )
+        places.append(found)
+        colours.append(rgb_cube(found, colour_limits(coordinates)))
+    return {
+        "rgb": np.concatenate(colours),
+        "coordinates": np.concatenate(places),
+        "sampled": np.empty(0, np.int64),
+        "divergence": placed["divergence"],
+        "perplexity": placed["perplexity"],
+    }

@@ -1,0 +1,266 @@
+"""`alignedcut concepts`: what the channels mean, by the brain regions that they drive."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alignedcut_cli.commands.concepts.plan import Asked, Plan, make_plan
+from alignedcut_cli.errors import OutOfMemoryError, UsageError
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.config import memory_bytes, resolve_device
+from alignedcut_cli.frame.output import format_bytes
+from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, typed_options
+from alignedcut_cli.nodes.spaces import SPACES, open_transforms
+from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from alignedcut_cli.commands.concepts.data import Readout
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "concepts"
+TYPED = ("--background", "--ignore")
+EXAMPLES = (
+    "alignedcut concepts --from color/tiny-clip --masks masks -p study",
+    "alignedcut concepts --from cut/tiny-clip --layers 3,5 --masks masks --pixel 0:6:6 --name pixel -p study",
+)
+
+
+def command(
+    ctx: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="color/NAME",
+            help="The colours in whose space concepts lie; cut/NAME means those of that cut.  [default: the only one]",
+        ),
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            "--align",
+            metavar="align/NAME",
+            help="Whose transforms lead to the brain.  [default: the cut's, or the only one]",
+        ),
+    ] = None,
+    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each model.")] = "all",
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="DIR", help="PNG masks of class ids, for figure and ground.")
+    ] = None,
+    background: Annotated[
+        int, typer.Option("--background", min=0, help="masks: the class id of the ground; all others are figure.")
+    ] = 0,
+    ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class id of void.")] = 255,
+    pixel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pixel",
+            metavar="IMAGE:ROW:COL",
+            help="A patch to compare with all others: image by number or name, row and column of the grid from 0. "
+            "May be repeated.",
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help="pixel: where patches are compared: raw, aligned or brain.  [default: the cut's]"),
+    ] = None,
+    concepts: Annotated[int, typer.Option("--concepts", min=2, max=99, help="Concepts of each slot.")] = 5,
+    radius: Annotated[
+        str,
+        typer.Option(
+            "--radius",
+            help="Of their spheres: auto (half the smallest distance between centres of a slot), or a number.",
+        ),
+    ] = "auto",
+    examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8,
+    shown: Annotated[
+        int, typer.Option("--shown", min=1, help="pixel: images on each picture; the patch's own is the first.")
+    ] = 16,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+    ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the colours' name]")] = None,
+    project: options.Project = Path(),
+    device: options.Device = "auto",
+    memory: options.Memory = "50%",
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Say what the channels mean: the brain regions that figure, ground and concepts drive.
+
+    Brain-space activation of a node is v W beta, averaged over the voxels of each ROI (eps, the read-out's intercept, is
+    left out). With --masks: means over figure, ground and each class, with standard errors over images, since the nodes of
+    one image are not independent. Concepts of a slot: farthest-point centres among its patches in the space of `color`,
+    and the nodes in the spheres around them; mean and standard deviation of their activation per ROI and per voxel.
+    --pixel: the cosine of one patch with all patches of all images, and with --masks how well a threshold on it finds the
+    patch's own side, figure or ground, whatever the class.
+    """
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    if space is not None:
+        demand_choice("--space", space, SPACES)
+    chosen_device, budget = resolve_device(device), memory_bytes(memory)
+    asked = Asked(
+        source=source,
+        align=align,
+        layers=layers,
+        masks=masks,
+        background=background,
+        ignore=ignore,
+        pixels=tuple(pixel or ()),
+        space=space,
+        concepts=concepts,
+        radius=_radius(radius),
+        examples=examples,
+        seed=seed,
+        name=name,
+        typed=typed_options(ctx, TYPED),
+    )
+    plan = make_plan(frame, asked)
+    if plan.need() > budget:
+        raise OutOfMemoryError(
+            "memory-budget",
+            f"this run holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
+            "Give more --memory, or fewer --layers or --concepts",
+        )
+    if dry_run:
+        _print_dry_run(frame, plan, pictures)
+        return
+    header, made = _make(frame, plan, chosen_device, budget, overwrite)
+    _finish(frame, header, made, (shown, images) if pictures else None)
+
+
+def _radius(text: str) -> str:
+    """`auto`, or a number above 0 in its shortest form."""
+    try:
+        if text == "auto" or 0 < float(text) < math.inf:
+            return text if text == "auto" else repr(float(text))
+    except ValueError:
+        pass
+    raise UsageError("bad-radius", f"--radius {text!r} cannot be", "Give auto, or a number above 0")
+
+
+def _print_dry_run(frame: Frame, plan: Plan, pictures: bool) -> None:
+    folder = frame.project.pictures("concepts", plan.recipe.name)
+    outputs = [(str(frame.project.path("concepts", plan.recipe.name)), plan.output_bytes())]
+    described = DryRun(
+        [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
+        [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
+        plan.need(),
+    )
+    frame.output.result(described.text(), described.as_object())
+
+
+def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:
+    import torch
+
+    recipe = plan.recipe
+
+    def made() -> Header:
+        from alignedcut_cli.commands.concepts.result import MEANINGS, axes
+
+        arrays, readout, classes = _measure(frame, plan, device, budget)
+        return write_artifact(
+            frame.project.path("concepts", recipe.name),
+            recipe,
+            arrays,
+            {name: MEANINGS[name] for name in arrays},
+            axes=axes(plan, arrays, readout, classes),
+            numerics={"torch": torch.__version__, "device": device.type, "computed": "float32, sums float64"},
+            parents=plan.parents,
+        )
+
+    return frame.make_once(recipe, overwrite, made)
+
+
+def _measure(
+    frame: Frame, plan: Plan, device: torch.device, budget: int
+) -> tuple[dict[str, np.ndarray], Readout, list[int]]:
+    """The tensors of the artifact, the read-out that they come from, and the class ids of the masks."""
+    from alignedcut_cli.commands.concepts.data import Truth, readout_of, tiles
+    from alignedcut_cli.commands.concepts.groups import groups_of
+    from alignedcut_cli.commands.concepts.pixels import pixel_of
+    from alignedcut_cli.commands.concepts.result import tensors
+    from alignedcut_cli.commands.concepts.spheres import spheres_of
+
+    weights_of, compare_of = open_transforms(plan.aligned), open_transforms(plan.space)
+    readout, truth = readout_of(plan), Truth(plan) if plan.masks else None
+    classes = truth.classes(plan.slots) if truth else []
+    _, colours = load_tensors(frame.project.path("color", plan.recipe.inputs[0].name))
+    brain = functools.partial(tiles, space="brain", device=device, budget=budget // 4)
+    compared = functools.partial(tiles, space=plan.space.name, device=device, budget=budget // 4)
+    grid = plan.slots[0].about["grid"]
+    groups, spheres, pixels = [], [], [[] for _ in plan.pixels]
+    with frame.output.progress("reading activations", len(plan.slots), "slots") as advance:
+        for number, (slot, start) in enumerate(zip(plan.slots, plan.offsets, strict=True)):
+            weights = weights_of(slot)
+            assert weights is not None
+            places = colours["coordinates"][start : start + slot.nodes]
+            spheres.append(spheres_of(number, slot, weights, readout, places, plan, brain))
+            if truth:
+                groups.append(groups_of(slot, weights, readout, truth, classes, brain, len(plan.images)))
+            for row, pixel in zip(pixels, plan.pixels, strict=True):
+                other = plan.comparable[number]
+                labels = truth.labels(slot) if truth else None
+                ground = truth.background if truth else 0
+                row.append(pixel_of(other, pixel, grid, labels, ground, compared, compare_of(other)))
+            advance(1)
+    return tensors(plan, readout, groups, spheres, pixels), readout, classes
+
+
+def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:
+    """Draw, if wanted, and say what came."""
+    from alignedcut_cli.commands.concepts.result import read, rows_of
+
+    path = frame.project.path("concepts", header.name)
+    _, arrays = read(path)
+    found = {name: rows_of(name, header, arrays) for name in ("correlations", "contrasts", "pixels")}
+    lines = [str(path)]
+    result: dict[str, Any] = {"schema": "alignedcut.concepts/1", **frame.artifact_object(header, made=made)}
+    result |= found
+    _say(frame, found)
+    if drawing:
+        from alignedcut_cli.commands.concepts.pictures import draw_if_needed
+
+        folder = frame.project.pictures("concepts", header.name)
+        with frame.project.writing("concepts", header.name):
+            draw_if_needed(frame, header, arrays, folder, *drawing)
+        lines.append(str(folder))
+        result["pictures"] = str(folder)
+    frame.output.result("\n".join(lines), result)
+
+
+def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
+    """The findings in a few words, on stderr."""
+    values = sorted(row["r"] for row in found["correlations"] if row["r"] is not None)
+    if values:
+        negative = sum(value < 0 for value in values)
+        frame.output.note(
+            f"|mean| and deviation over voxels: median r {values[len(values) // 2]:+.2f}, negative for {negative} of "
+            f"{len(values)} concepts"
+        )
+    best: dict[str, dict[str, Any]] = {}
+    for row in found["pixels"]:
+        key = f"{row['image']}:{row['row']}:{row['col']}"
+        if row["iou"] is not None and row["iou"] > best.get(key, {"iou": -1.0})["iou"]:
+            best[key] = row
+    for key, row in best.items():
+        frame.output.note(
+            f"pixel {key}: IoU {row['iou']:.2f} with its own side at {row['model']} layer {row['layer']} "
+            f"({row['everything']:.2f} by taking everything)"
+        )

@@ -1,0 +1,227 @@
+"""`alignedcut cut --onto cut/NAME`: new images' nodes embedded in an existing cut, by the map that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.cut.run import joined, node_tables
+from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.nodes.rows import GraphRows
+from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
+from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import Project, check_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from alignedcut_cli.commands.cut.asked import Asked
+
+__all__ = ["run_onto"]
+
+ALGORITHM = 1
+TILE = 4096
+
+
+@dataclass(frozen=True)
+class OntoPlan:
+    """The new cut: its recipe, its parents (the base cut last), the new slots graph by graph, and their space."""
+
+    recipe: Recipe
+    parents: tuple[Header, ...]
+    base: Header
+    path: Path
+    space: Space
+    groups: tuple[tuple[Slot, ...], ...]
+
+    @property
+    def slots(self) -> list[Slot]:
+        return [slot for group in self.groups for slot in group]
+
+    @property
+    def images(self) -> Sequence[Any]:
+        return self.slots[0].source.images
+
+
+def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device, overwrite: bool, dry_run: bool) -> None:
+    """Plan, then embed, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    plan = plan_onto(frame.project, asked, onto)
+    path = frame.project.path("cut", plan.recipe.name)
+    if dry_run:
+        count, nodes = plan.recipe.params["eigenvectors"], sum(slot.nodes for slot in plan.slots)
+        inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
+        need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
+        described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
+        frame.output.result(described.text(), described.as_object())
+        return
+    header, made = _make(frame, plan, device, overwrite)
+    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
+
+
+def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
+    """The plan of an embedding: the feature sets must have the base cut's slots, in its order; all else is the base's."""
+    if asked.typed:
+        told = ", ".join(sorted(asked.typed))
+        raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
+    found = project.parse(onto, "cut")[1]
+    given, base = project.input("onto", "cut", found)
+    if "landmarks.000" not in base.raw["tensors"]:
+        raise UsageError(
+            "not-extensible",
+            f"cut/{found} was made by the solver {base.params['solver']} and keeps no map for new nodes",
+            "Make the base cut with --solver lowrank",
+        )
+    names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
+    inputs = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
+    groups, space, align = _matched(project, base, names, [header for _, header in inputs])
+    name = check_name(asked.name or f"{'+'.join(names)}-onto-{found}")
+    params = {**base.params, "onto": True}
+    everything = [*inputs, *align, (given, base)]
+    recipe = Recipe("cut", name, ALGORITHM, params, tuple(one for one, _ in everything))
+    return OntoPlan(recipe, tuple(header for _, header in everything), base, project.path("cut", found), space, groups)
+
+
+def _matched(project: Project, base: Header, names: list[str], headers: list[Header]) -> tuple[Any, Space, list[Any]]:
+    """(slots graph by graph, space, align input) of the base cut's kind. Raises DataError where they differ."""
+    wanted = [given for given in base.inputs if given.kind == "features"]
+    if len(names) != len(wanted):
+        raise UsageError(
+            "other-slots",
+            f"cut/{base.name} joined {len(wanted)} feature sets, {len(names)} were given",
+            "Give one --from for each, in its order: " + ", ".join(given.name for given in wanted),
+        )
+    demand_same_images(names, headers)
+    nodes = {node["recipe"]: node for node in base.history}
+    sets = [FeatureSet(project.path("features", name)) for name in names]
+    slots: list[Slot] = []
+    for given, features, header, layers in zip(wanted, sets, headers, base.params["layers"], strict=True):
+        before, after = nodes[given.recipe]["external"].get("weights"), header.raw["external"].get("weights")
+        found = find_slots(features, ",".join(map(str, layers)))
+        if before != after:
+            raise _other(base, f"features/{header.name} comes of other weights than features/{given.name}")
+        slots += found
+    for slot, about in zip(slots, base.axes["S"]["slots"], strict=True):
+        differs = [key for key in ("model", "layer", "tap", "width") if slot.about[key] != about[key]]
+        if differs:
+            told = ", ".join(f"{key} {slot.about[key]}, not {about[key]}" for key in differs)
+            raise _other(base, f"{slot.name} has {told}")
+    space, align = _same_space(project, base)
+    slots = comparable_slots(space, slots)
+    groups = tuple((slot,) for slot in slots) if base.params["per_slot"] else (tuple(slots),)
+    return groups, space, align
+
+
+def _other(base: Header, what: str) -> DataError:
+    return DataError("other-slots", f"{what}: cut/{base.name} cannot place its nodes", "Extract as its features were")
+
+
+def _same_space(project: Project, base: Header) -> tuple[Space, list[Any]]:
+    """The space of the base cut, and its align artifact as an input (none in raw space)."""
+    if base.params["space"] == "raw":
+        return Space("raw"), []
+    before = next(given for given in base.inputs if given.kind == "align")
+    roi = ",".join(base.params["roi"]) if base.params.get("roi") else None
+    space = aligned_space(project, base.params["space"], before.name, roi)
+    assert space.alignment is not None
+    if space.alignment.given.content != before.content:
+        raise DataError(
+            "other-alignment",
+            f"align/{before.name} is another than the one that cut/{base.name} was made with",
+            "Cut again, or restore that alignment",
+        )
+    return space, [(space.alignment.given, space.alignment.header)]
+
+
+def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
+    import torch
+
+    recipe = plan.recipe
+
+    def made() -> Header:
+        tensors, meanings = _tensors(frame, plan, device)
+        axes = {letter: plan.base.axes[letter] for letter in ("C", "G", "T", "R")}
+        axes |= {
+            "M": {"size": len(tensors["nodes"])},
+            "m": {"size": 0},
+            "B": {"size": len(plan.images), "images": list(plan.images)},
+            "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
+        }
+        return write_artifact(
+            frame.project.path("cut", recipe.name),
+            recipe,
+            tensors,
+            meanings,
+            axes=axes,
+            numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
+            parents=plan.parents,
+        )
+
+    return frame.make_once(recipe, overwrite, made)
+
+
+def _tensors(frame: Frame, plan: OntoPlan, device: torch.device) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    import numpy as np
+
+    _, base = load_tensors(plan.path)
+    transform = open_transforms(plan.space)
+    counts = [sum(slot.nodes for slot in group) for group in plan.groups]
+    ends = np.cumsum([0, *counts])
+    rows = []
+    with frame.output.progress("embedding", int(ends[-1]), "nodes") as advance:
+        for number, group in enumerate(plan.groups):
+            graph = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
+            extension = _extension(base, number, plan.base.params["gamma"], device)
+            rows.append(_embedded(graph, extension, advance))
+    tensors = {
+        "eigenvectors": joined(rows),
+        "eigenvalues": base["eigenvalues"],
+        "residuals": base["residuals"],
+        "nodes": node_tables(plan.slots, len(plan.images)),
+        "sampled": np.zeros(0, np.int64),
+        "graphs": np.stack([ends[:-1], ends[1:]], 1).astype(np.int64),
+    }
+    meanings = {
+        "eigenvectors": (
+            "M C",
+            "rows that the base cut's landmarks give these nodes, on the scale of its eigenvectors",
+        ),
+        "eigenvalues": ("G C", "those of the base cut"),
+        "residuals": ("G C", "those of the base cut"),
+        "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+        "sampled": ("m", "none: nothing was solved"),
+        "graphs": ("G R", "the nodes of each graph: start, stop"),
+    }
+    return tensors, meanings
+
+
+def _extension(base: dict[str, np.ndarray], number: int, gamma: float, device: torch.device) -> Any:
+    """The map that the base cut keeps of one graph."""
+    import torch
+
+    from alignedcut_cli.core.graph.affinity import unit_rows
+    from alignedcut_cli.core.graph.landmarks import Extension
+
+    landmarks, maps = (torch.from_numpy(base[f"{name}.{number:03d}"]).to(device) for name in ("landmarks", "maps"))
+    return Extension(unit_rows(landmarks), maps, gamma)
+
+
+def _embedded(graph: GraphRows, extension: Any, advance: Any) -> np.ndarray:
+    """The rows of all nodes of a graph, tile by tile: (M, C) float32."""
+    import numpy as np
+
+    from alignedcut_cli.core.graph.affinity import unit_rows
+
+    found = np.empty((len(graph), extension.maps.shape[1] - 1), np.float32)
+    for start in range(0, len(graph), TILE):
+        stop = min(start + TILE, len(graph))
+        found[start:stop] = extension.rows(unit_rows(graph.read(start, stop))).cpu().numpy()
+        advance(stop - start)
+    return found

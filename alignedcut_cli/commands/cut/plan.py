@@ -1,0 +1,159 @@
+"""What a cut will be: its slots, its graphs, every `auto` resolved, and the memory that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.solver import resolve_solver
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.rows import graph_rows
+from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
+from alignedcut_cli.store.canonical import digest
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Plan", "make_plan"]
+
+ALGORITHM = 1
+LONGEST_ROI_NAME = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cuts to be made: `groups` of slots, each one graph of `nodes`, compared in `space`."""
+
+    recipe: Recipe
+    parents: tuple[Header, ...]
+    space: Space
+    groups: tuple[tuple[Slot, ...], ...]
+    images: Sequence[Any]
+    nodes: tuple[int, ...]
+    why: str = ""
+
+    @property
+    def slots(self) -> list[Slot]:
+        return [slot for group in self.groups for slot in group]
+
+    def need(self) -> int:
+        """Bytes of main memory that the largest graph takes with its transforms, tiles not counted."""
+        graphs = (
+            _graph_bytes(count, self.space.width(group[0]), self.recipe.params) + self.space.transform_bytes(group)
+            for count, group in zip(self.nodes, self.groups, strict=True)
+        )
+        return max(self.space.opening_bytes(), *graphs)
+
+
+def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
+    """The plan of a cut on a device: from headers alone, unless `--solver auto` has to measure a sample of the nodes.
+
+    Raises UsageError, DataError or InputMissingError.
+    """
+    _demand_used(asked)
+    project = frame.project
+    names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
+    _demand_distinct(names)
+    found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
+    inputs, parents = [given for given, _ in found], [header for _, header in found]
+    sets = [FeatureSet(project.path("features", one)) for one in names]
+    slots = [slot for features in sets for slot in find_slots(features, asked.layers)]
+    demand_same_images(names, parents)
+    space = Space("raw") if asked.space == "raw" else aligned_space(project, asked.space, asked.align, asked.roi)
+    slots = comparable_slots(space, slots)
+    if space.alignment is None and not asked.per_slot:
+        _demand_same_width(frame, slots)
+    groups = tuple((slot,) for slot in slots) if asked.per_slot else (tuple(slots),)
+    counts = tuple(sum(slot.nodes for slot in group) for group in groups)
+    if asked.eigenvectors > min(counts):
+        raise UsageError(
+            "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
+        )
+    largest = groups[counts.index(max(counts))]
+    solver, why = resolve_solver(asked, max(counts), device, lambda: graph_rows(largest, space, device))
+    params = solver | space.params
+    params["layers"] = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
+    images = parents[0].axes["B"]["images"]
+    if space.alignment:
+        inputs.append(space.alignment.given)
+        parents.append(space.alignment.header)
+    name = check_name(asked.name or _default_name(names, space, asked.per_slot))
+    recipe = Recipe("cut", name, ALGORITHM, params, tuple(inputs))
+    return Plan(recipe, tuple(parents), space, groups, images, counts, why)
+
+
+def _demand_used(asked: Asked) -> None:
+    """Raise UsageError for options that were typed and that the space does not use."""
+    unused = {"raw": ["--align", "--roi"], "aligned": ["--roi"]}.get(asked.space, [])
+    typed = [option for option in unused if option in asked.typed]
+    if typed:
+        remedy = "Leave it out, or give --space brain" + ("" if "--roi" in typed else " or aligned")
+        raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(typed)}", remedy)
+
+
+def _demand_distinct(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
+
+
+def _demand_same_width(frame: Frame, slots: Sequence[Slot]) -> None:
+    widths = sorted({slot.about["width"] for slot in slots})
+    if len(widths) > 1:
+        told = ", ".join(map(str, widths))
+        raise UsageError(
+            "not-comparable",
+            f"these slots have {told} channels: in raw space their channels are not comparable",
+            "Align them and give --space aligned, or give --per-slot for one cut a slot",
+        )
+    if len({slot.about["model"] for slot in slots}) > 1:
+        frame.output.note("raw channels of different models do not correspond: read the colours model by model")
+
+
+def _default_name(names: Sequence[str], space: Space, per_slot: bool) -> str:
+    """The feature sets' names, with the space unless it is raw, its areas, and `per-slot`."""
+    parts = ["+".join(names)]
+    if space.alignment:
+        parts.append(space.name)
+        if space.alignment.rois:
+            parts.append(_roi_name(space.alignment.rois))
+    return "-".join([*parts, *(["per-slot"] if per_slot else [])])
+
+
+def _roi_name(rois: Sequence[str]) -> str:
+    """Areas as a part of a name; many of them by their number and a digest."""
+    joined = "+".join("".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in roi) for roi in rois)
+    return joined if len(joined) <= LONGEST_ROI_NAME else f"{len(rois)}-areas-{digest(list(rois))[:8]}"
+
+
+def _graph_bytes(nodes: int, width: int, params: Any) -> int:
+    """Bytes that the solver holds of a graph: its features where it needs them all, its blocks, its eigenvectors."""
+    count = params["eigenvectors"]
+    held = 4 * nodes * (count + 4) + (8 * nodes if "balance" in params else 0)
+    if params["solver"] == "lowrank":
+        return held + _lowrank_bytes(nodes, width, params)
+    from alignedcut_cli.core.graph.block_krylov import DEPTH
+    from alignedcut_cli.core.graph.ncut import EXTRA_BLOCK
+
+    solved = min(nodes, params["nodes"]) if params["solver"] == "nystrom" else nodes
+    pool = solved * (8 if params.get("sampling") == "fps" else 1)
+    return held + 4 * (2 * min(pool, nodes) * width + 2 * solved * (count + EXTRA_BLOCK) * (DEPTH + 2))
+
+
+def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
+    """The pilot's factor, its m x m float64 problems, the projection of all nodes, and all features if they are refined."""
+    from alignedcut_cli.core.graph.lowrank import pilot_nodes, spare_columns
+
+    size = min(params["nodes"], nodes)
+    pool = size if params["sampling"] == "uniform" else min(nodes, 8 * size)
+    factor = 4 * pilot_nodes(nodes, size) * (size + 1) + 8 * 6 * size**2
+    refined = 4 * nodes * (2 * width + 2 * params["eigenvectors"]) if params["refine"] else 0
+    spare = 2 * nodes * (spare_columns(params["eigenvectors"]) - params["eigenvectors"])
+    return factor + 8 * pool * width + spare + refined

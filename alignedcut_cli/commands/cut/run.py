@@ -1,0 +1,270 @@
+"""The cut of every graph of a plan, and the tensors of the artifact that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.cut.plan import Plan
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.rows import GraphRows
+from alignedcut_cli.nodes.slots import Slot, node_table
+from alignedcut_cli.nodes.spaces import open_transforms
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from alignedcut_cli.core.graph.certificate import Certificate
+    from alignedcut_cli.core.graph.ncut import Cut
+
+__all__ = ["Solved", "certificates", "cut_axes", "cut_tensors", "solve_graphs"]
+
+ROUGH = 0.1
+LARGEST_RESIDUAL = 1e-3
+BLUR_SAMPLE = 1_000
+REMEDY = "Ask for fewer --eigenvectors, or change --gamma or --solver; aligned nodes need more channels than these"
+
+
+class Solved:
+    """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
+
+    `computed` says in which precision.
+    """
+
+    def __init__(self, cut: Cut, weights: torch.Tensor | None, computed: str) -> None:
+        from dataclasses import replace
+
+        self.computed = computed
+        self.weights = None if weights is None else weights.cpu()
+        self.cut = replace(
+            cut,
+            eigenvectors=cut.eigenvectors.cpu(),
+            eigenvalues=cut.eigenvalues.cpu(),
+            residuals=cut.residuals.cpu(),
+            sampled=cut.sampled.cpu(),
+        )
+
+    @property
+    def certificate(self) -> Certificate:
+        assert self.cut.certificate is not None
+        return self.cut.certificate
+
+
+def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
+    """The cut of every graph of a plan. Raises DataError for a graph that has no such cut."""
+    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
+    from alignedcut_cli.core.numerics import NumericsError
+
+    params = plan.recipe.params
+    transform = open_transforms(plan.space)
+    graphs = f"{len(plan.groups)} graph(s) of up to {max(plan.nodes)} nodes"
+    frame.output.detail(f"{params['solver']} on {device} ({plan.why}): {graphs}")
+    able = quick_precisions(device) if _is_streamed(params, max(plan.nodes)) else ["float32"]
+    found = []
+    with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
+        for number, group in enumerate(plan.groups):
+            quick = able if _is_streamed(params, plan.nodes[number]) else able[:1]
+            products = [one for one in quick if one != "int8"][-1]
+            rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
+            try:
+                precision = _sharp(quick, rows, params, number)
+                solved = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+            except NumericsError as error:
+                raise DataError("cannot-cut", f"graph {number}: {error}", REMEDY) from None
+            found.append(Solved(*solved, f"{precision}, transforms {products}" if plan.space.alignment else precision))
+            _tell(frame, number, found[-1], params)
+            advance(1)
+    return found
+
+
+def _is_streamed(params: Any, nodes: int) -> bool:
+    """Whether a graph of so many nodes takes a pass in which low precision may serve."""
+    from alignedcut_cli.core.graph.lowrank import pilot_nodes
+
+    return params.get("precision") == "auto" and pilot_nodes(nodes, min(params["nodes"], nodes)) < nodes
+
+
+def _sharp(able: Sequence[str], rows: GraphRows, params: Any, number: int) -> str:
+    """The fastest precision of those `able` (the last) that does not blur the affinities of sampled nodes."""
+    from alignedcut_cli.core.graph.affinity import unit_rows
+    from alignedcut_cli.core.graph.quantised_cosines import MOST_BLUR, blur
+    from alignedcut_cli.core.graph.sampling import uniform_sample
+    from alignedcut_cli.core.numerics import stream
+
+    if len(able) == 1:
+        return able[0]
+    ids = uniform_sample(len(rows), min(len(rows), BLUR_SAMPLE), stream(params["seed"], "precision", number))
+    units = unit_rows(rows.take(ids))
+    return next(one for one in reversed(able) if one == able[0] or blur(units, params["gamma"], one) <= MOST_BLUR)
+
+
+def _solved(
+    frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int
+) -> tuple[Cut, torch.Tensor | None]:
+    """The cut of one graph and the weights of its nodes."""
+    from alignedcut_cli.core.graph.affinity import tile_rows
+    from alignedcut_cli.core.numerics import halving
+
+    def solve(tile: int) -> tuple[Cut, torch.Tensor | None]:
+        weights = _weights(rows, params, number, tile)
+        return _cut(rows, params, number, weights, tile), weights
+
+    return halving(solve, tile_rows(budget // 4, device), frame.output.note, "tiles of")
+
+
+def _weights(rows: GraphRows, params: Any, number: int, tile: int) -> torch.Tensor | None:
+    """The weights of a balanced graph's nodes, from cells around the nodes that lowrank takes as landmarks."""
+    if "balance" not in params:
+        return None
+    from alignedcut_cli.core.graph.affinity import unit_rows
+    from alignedcut_cli.core.graph.density import voronoi_weights
+    from alignedcut_cli.core.graph.sampling import SAMPLINGS
+    from alignedcut_cli.core.numerics import stream
+
+    seed = stream(stream(params["seed"], "cut", number), "sample")
+    size = min(params["nodes"], len(rows))
+    ids = SAMPLINGS[params["sampling"]](len(rows), size, seed, lambda some: unit_rows(rows.take(some)))
+    centres = unit_rows(rows.take(ids))
+    return voronoi_weights(rows.read, len(rows), centres, precision=params["precision"], tile=tile)
+
+
+def _cut(rows: GraphRows, params: Any, number: int, weights: torch.Tensor | None, tile: int) -> Cut:
+    """The cut of one graph, with its certificate."""
+    from dataclasses import replace
+
+    from alignedcut_cli.core.graph.certificate import certify
+    from alignedcut_cli.core.graph.lowrank import ncut_lowrank
+    from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
+    from alignedcut_cli.core.numerics import stream
+
+    total, count, gamma = len(rows), params["eigenvectors"], params["gamma"]
+    seed = stream(params["seed"], "cut", number)
+    if params["solver"] == "exact":
+        return ncut_exact(rows.read(0, total), count, gamma=gamma, seed=seed, weights=weights, tile=tile)
+    sampled = {"nodes": params["nodes"], "sampling": params["sampling"], "gamma": gamma, "seed": seed, "tile": tile}
+    if params["solver"] == "nystrom":
+        cut = ncut_nystrom(rows.read, total, count, neighbors=params["neighbors"], take=rows.take, **sampled)
+        certificate, _ = certify(
+            rows.read, rows.take, cut.eigenvectors, cut.eigenvalues,
+            gamma=gamma, rank=len(cut.sampled), seed=stream(seed, "certificate"), tile=tile,
+        )  # fmt: skip
+        return replace(cut, certificate=certificate)
+    cut = ncut_lowrank(
+        rows.read, total, count, precision=params["precision"], weights=weights, take=rows.take, **sampled
+    )
+    if params["refine"]:
+        from alignedcut_cli.core.graph.affinity import unit_rows
+        from alignedcut_cli.core.graph.refine import refine
+
+        units = unit_rows(rows.read(0, total))
+        cut = refine(
+            units, cut, params["refine"], gamma=gamma, seed=stream(seed, "certificate"), weights=weights, tile=tile
+        )
+    return cut
+
+
+def _tell(frame: Frame, number: int, solved: Solved, params: Any) -> None:
+    """The certificate with --verbose, and what is rough in any case."""
+    found, worst = solved.certificate, float(solved.cut.residuals.max())
+    frame.output.detail(
+        f"graph {number}: certificate: residual {found.residual:.2g} of the smallest eigenvalue on {found.rows} exact "
+        f"rows, orthogonality {found.orthogonality:.1e}, rank {found.rank}"
+    )
+    if params["solver"] == "lowrank" and found.residual > ROUGH:
+        frame.output.note(
+            f"graph {number}: the certificate's residual is {found.residual:.2g} of the smallest eigenvalue; its last "
+            "eigenvectors are rough: give more --nodes, or --refine 1"
+        )
+    elif params["solver"] != "lowrank" and worst > LARGEST_RESIDUAL:
+        frame.output.note(f"graph {number}: the largest residual is {worst:.1e}; its eigenvectors are rough")
+
+
+def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
+    """The certificate of each graph, as it is printed and as headers keep it."""
+    return [
+        {
+            "residual": float(f"{one.certificate.residual:.6g}"),
+            "orthogonality": float(f"{one.certificate.orthogonality:.3g}"),
+            "rank": one.certificate.rank,
+            "rows": one.certificate.rows,
+        }
+        for one in solved
+    ]
+
+
+def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
+    """The tensors of a cut artifact, and what each means."""
+    import numpy as np
+
+    cuts = [one.cut for one in solved]
+    offsets = np.cumsum([0, *plan.nodes])
+    tensors = {
+        "eigenvectors": joined([cut.eigenvectors.numpy() for cut in cuts]),
+        "eigenvalues": np.stack([cut.eigenvalues.numpy() for cut in cuts]),
+        "residuals": np.stack([cut.residuals.numpy() for cut in cuts]),
+        "nodes": node_tables(plan.slots, len(plan.images)),
+        "sampled": np.concatenate([cut.sampled.numpy() + offset for cut, offset in zip(cuts, offsets, strict=False)]),
+        "graphs": np.stack([offsets[:-1], offsets[1:]], 1).astype(np.int64),
+        "certificate": np.array([list(one.values()) for one in certificates(solved)], np.float64),
+    }
+    lowrank = plan.recipe.params["solver"] == "lowrank"
+    landmarks = "the nodes that are the landmarks of the factor, or that their means lie around"
+    kept = landmarks if lowrank else "the nodes whose graph was solved; the others took Eq. 4"
+    where = "estimated on the exact rows of the certificate" if lowrank else "on the solved graph"
+    meanings = {
+        "eigenvectors": ("M C", "top eigenvectors of D^-1/2 A D^-1/2, one row a node, largest eigenvalue first"),
+        "eigenvalues": ("G C", "their eigenvalues, graph by graph"),
+        "residuals": ("G C", f"|N x - lambda x| {where}"),
+        "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+        "sampled": ("m", kept),
+        "graphs": ("G R", "the nodes of each graph: start, stop"),
+        "certificate": ("G Q", "how far each graph's cut is from the exact one, see axis Q"),
+    }
+    if plan.recipe.params.get("balance"):
+        tensors["weights"] = joined([one.weights.numpy() for one in solved if one.weights is not None])
+        meanings["weights"] = ("M", "what each node counts for, mean 1: X^T diag(weights) X = I")
+    for number, cut in enumerate(cuts):
+        if cut.extension:
+            tensors[f"landmarks.{number:03d}"] = cut.extension.landmarks.half().cpu().numpy()
+            tensors[f"maps.{number:03d}"] = cut.extension.maps.cpu().numpy()
+            meanings[f"landmarks.{number:03d}"] = (
+                "l E",
+                f"unit rows of graph {number}'s landmarks in the space of the cut",
+            )
+            meanings[f"maps.{number:03d}"] = (
+                "L F",
+                "row of a node = [1, b] F / sqrt([1, b] g), b its kernel columns, g last",
+            )
+    return tensors, meanings
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after another, without a copy where there is one only."""
+    import numpy as np
+
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def node_tables(slots: Sequence[Slot], images: int) -> np.ndarray:
+    """The node tables of several slots one after another."""
+    return joined([node_table(slot.about, number, images) for number, slot in enumerate(slots)])
+
+
+def cut_axes(plan: Plan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The axes of a cut artifact."""
+    return {
+        "M": {"size": len(tensors["nodes"])},
+        "C": {"size": plan.recipe.params["eigenvectors"]},
+        "G": {
+            "size": len(plan.groups),
+            "graphs": "one a slot" if plan.recipe.params["per_slot"] else "one for all slots",
+        },
+        "m": {"size": len(tensors["sampled"])},
+        "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
+        "R": {"size": 2, "labels": ["start", "stop"]},
+        "Q": {"size": 4, "labels": ["residual", "orthogonality", "rank", "rows"]},
+        "B": {"size": len(plan.images), "images": list(plan.images)},
+        "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
+    }

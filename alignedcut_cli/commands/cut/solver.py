@@ -1,0 +1,161 @@
+"""How a cut will be solved: every `auto` resolved, with the reason, and what an exact solution would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.output import format_seconds
+
+if TYPE_CHECKING:
+    import torch
+
+    from alignedcut_cli.commands.cut.asked import Asked
+    from alignedcut_cli.nodes.rows import GraphRows
+
+__all__ = [
+    "BALANCES",
+    "EXACT_NODES",
+    "NYSTROM_NODES",
+    "PRECISION_CHOICES",
+    "SOLVERS",
+    "demand_affordable",
+    "resolve_solver",
+]
+
+SOLVERS = ("auto", "exact", "lowrank", "nystrom")
+BALANCES = ("none", "voronoi")
+PRECISION_CHOICES = ("auto", "float32")
+EXACT_NODES = {"cpu": 5_000, "mps": 10_000, "cuda": 50_000}
+NYSTROM_NODES = {"cpu": 10_000, "mps": 20_000, "cuda": 50_000}
+USES = {
+    "exact": {"--balance"},
+    "lowrank": {"--nodes", "--sampling", "--precision", "--balance", "--refine"},
+    "nystrom": {"--nodes", "--sampling", "--neighbors"},
+}
+SAMPLE, SAMPLE_COUNT = 3_000, 10
+LONGEST_HOURS = 24
+PRODUCTS = 12
+
+
+def resolve_solver(
+    asked: Asked, nodes: int, device: torch.device, open_rows: Callable[[], GraphRows]
+) -> tuple[dict[str, Any], str]:
+    """The parameters of the solver for graphs of up to `nodes` nodes, and in one line why it is that solver.
+
+    Where neither size nor options decide, both approximate solvers are measured on a sample of the largest graph, which
+    `open_rows` opens. Raises UsageError for options that the solver does not use, or that contradict one another.
+    """
+    kind = device.type
+    solver, why = (asked.solver, "as asked") if asked.solver != "auto" else _choose(asked, nodes, kind, open_rows)
+    _demand_used(asked, solver)
+    params: dict[str, Any] = {
+        "per_slot": asked.per_slot,
+        "eigenvectors": asked.eigenvectors,
+        "solver": solver,
+        "gamma": asked.gamma,
+        "seed": asked.seed,
+    }
+    if asked.balance != "none":
+        params["balance"] = asked.balance
+    if solver == "lowrank" or params.get("balance"):
+        params |= _landmark_params(asked, solver, nodes)
+    if solver == "nystrom":
+        size = asked.nodes or min(nodes, NYSTROM_NODES[kind])
+        params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling or "uniform"}
+    if params.get("nodes", asked.eigenvectors) < asked.eigenvectors:
+        raise UsageError(
+            "too-few-nodes",
+            f"--nodes {params['nodes']} for {asked.eigenvectors} eigenvectors",
+            "Sample at least as many",
+        )
+    return params, why
+
+
+def _choose(asked: Asked, nodes: int, kind: str, open_rows: Callable[[], GraphRows]) -> tuple[str, str]:
+    if "--neighbors" in asked.typed:
+        return "nystrom", "--neighbors is given"
+    if asked.typed & (USES["lowrank"] - USES["exact"]):
+        return "lowrank", f"{', '.join(sorted(asked.typed & (USES['lowrank'] - USES['exact'])))} given"
+    if nodes <= EXACT_NODES[kind]:
+        return "exact", f"{nodes} nodes are at most {EXACT_NODES[kind]}"
+    if asked.balance != "none":
+        return "lowrank", "nystrom cannot balance"
+    return _measured(asked, open_rows())
+
+
+def _measured(asked: Asked, rows: GraphRows) -> tuple[str, str]:
+    """The better of lowrank and nystrom against the exact cut of a sample of the largest graph."""
+    from alignedcut_cli.core.graph.choose_solver import sample_errors
+    from alignedcut_cli.core.numerics import stream
+
+    size = min(SAMPLE, len(rows))
+    errors = sample_errors(
+        rows.take,
+        len(rows),
+        size,
+        count=min(SAMPLE_COUNT, asked.eigenvectors),
+        gamma=asked.gamma,
+        neighbors=asked.neighbors,
+        seed=stream(asked.seed, "choose"),
+    )
+    best = min(errors, key=lambda solver: errors[solver])
+    told = ", ".join(f"{solver} {error:.3f}" for solver, error in errors.items())
+    return best, f"error against the exact cut of {size} nodes at gamma {asked.gamma:g}: {told}"
+
+
+def _demand_used(asked: Asked, solver: str) -> None:
+    typed = sorted(option for option in asked.typed & set().union(*USES.values()) if option not in USES[solver])
+    if solver == "exact" and asked.balance != "none":
+        typed = [option for option in typed if option not in ("--nodes", "--sampling")]
+    if typed:
+        able = [name for name, used in USES.items() if used.issuperset(typed)]
+        remedy = f"Leave it out, or use {' or '.join(able)}" if able else "Leave it out"
+        raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(typed)}", remedy)
+    if solver == "nystrom" and asked.sampling == "means":
+        raise UsageError(
+            "option-contradicts",
+            "--solver nystrom with --sampling means: Eq. 4 solves the graph of nodes, and means are none",
+            "Give uniform or fps, or use lowrank",
+        )
+    if asked.balance == "voronoi" and asked.sampling in ("means", "uniform"):
+        raise UsageError(
+            "option-contradicts",
+            f"--balance voronoi with --sampling {asked.sampling}: around uniformly drawn nodes all cells are of one size",
+            "Leave --sampling out: cells then lie around farthest points",
+        )
+
+
+def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
+    """Landmarks and precision of lowrank; of the exact solver, the centres of its cells."""
+    from alignedcut_cli.core.graph.lowrank import landmark_count
+
+    found: dict[str, Any] = {
+        "nodes": asked.nodes or landmark_count(nodes),
+        "sampling": asked.sampling or ("fps" if asked.balance == "voronoi" else "means"),
+    }
+    return found | ({"precision": asked.precision, "refine": asked.refine} if solver == "lowrank" else {})
+
+
+def demand_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
+    """What the exact products of a plan cost, in words, or None if there are none or they are a matter of seconds.
+
+    Raises UsageError for more than a day of them, with the estimate: M^2 (D + 2 C) floating-point operations each, at
+    the speed of a float32 product on this machine.
+    """
+    products = PRODUCTS if params["solver"] == "exact" else params.get("refine", 0) + bool(params.get("refine", 0))
+    work = products * nodes**2 * (width + 2 * params["eigenvectors"])
+    if work < 1e12:
+        return None
+    from alignedcut_cli.core.graph.quantised_cosines import product_speed
+
+    seconds = work / product_speed(device)
+    told = f"{products} exact products over {nodes} nodes, {work:.1e} operations: about {format_seconds(seconds)}"
+    if seconds > LONGEST_HOURS * 3600:
+        raise UsageError(
+            "too-long",
+            f"{told}, more than {LONGEST_HOURS} hours",
+            "Use --solver lowrank" + ("" if params["solver"] == "exact" else " without --refine") + ", or a GPU",
+        )
+    return told

@@ -1,0 +1,252 @@
+"""What a segmentation will be: which cuts, which masks, which classes, and how scores are taken."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignedcut_cli.datasets.classes import FIGURE_GROUND, Classes, figure_ground, find_classes, parse_ids
+from alignedcut_cli.datasets.mask_sets import MaskSet, named
+from alignedcut_cli.datasets.open_masks import open_masks
+from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+__all__ = ["Asked", "Line", "Plan", "make_plan"]
+
+ALGORITHM = 1
+LONGEST_NAME = 120
+METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kway": ("--clusters", "--discretise")}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options that shape a segmentation, as they were given; `typed` are those that stood on the command line."""
+
+    masks: Path
+    dataset: str
+    split: str | None
+    names: Path | None
+    sources: tuple[str, ...]
+    method: str
+    eigenvectors: int
+    thresholds: int
+    clusters: int | None
+    discretise: str
+    to_grid: str
+    to_pixels: str
+    background: str
+    ignore: str
+    classes: str | None
+    merge: str
+    on_extra_mask: str
+    bootstrap: int
+    seed: int
+    name: str | None
+    typed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the curve: one model of one cut, and its slots (numbers in the axis S) in order of layer."""
+
+    name: str
+    cut: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The scores to be taken: every slot of the `cuts` against every reading of the masks in `targets`.
+
+    `scored` are the images that have a mask, `keys` their masks; `slots` are those of all cuts, `cut_of` the cut of each.
+    """
+
+    recipe: Recipe
+    cuts: tuple[Header, ...]
+    masks: MaskSet
+    images: Sequence[Mapping[str, Any]]
+    scored: tuple[int, ...]
+    keys: tuple[str, ...]
+    targets: tuple[Classes, ...]
+    slots: tuple[Mapping[str, Any], ...]
+    cut_of: tuple[int, ...]
+
+    def clusters(self, target: Classes) -> int:
+        """k of k-way: as asked, or as many as there are classes."""
+        return self.recipe.params["clusters"] or len(target.ids)
+
+    def need(self) -> int:
+        """Bytes of main memory that the run takes: node table and eigenvectors, and counts of each image and slot."""
+        nodes = sum(cut.axes["M"]["size"] for cut in self.cuts)
+        width = max(self.recipe.params.get("eigenvectors") or 0, *(self.clusters(one) for one in self.targets))
+        levels = self.recipe.params.get("thresholds") or width
+        each = max(len(one.ids) for one in self.targets)
+        counts = 4 * len(self.slots) * len(self.scored) * levels * 3 * each * len(self.targets)
+        return nodes * (4 * width + 16 + 4 * each) + counts + (128 << 20)
+
+
+def make_plan(frame: Frame, asked: Asked) -> Plan:
+    """The plan of a segmentation. Reads every mask once: what they hold decides classes and recipe.
+
+    Raises UsageError, DataError, InputMissingError or UnavailableError.
+    """
+    _demand_used(asked)
+    background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
+    chosen = None if asked.classes is None else parse_ids("--classes", asked.classes)
+    project = frame.project
+    names = [project.parse(text, "cut")[1] for text in asked.sources] or [project.only("cut")]
+    if len(set(names)) < len(names):
+        raise UsageError("input-twice", f"--from names cut/{_twice(names)} twice", "Give each cut once")
+    given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
+    cuts = tuple(header for _, header in given)
+    images = cuts[0].axes["B"]["images"]
+    _demand_same_images(names, cuts)
+    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names)
+    found = masks.match(images)
+    scored = _scored(frame, masks, found, images, asked.on_extra_mask)
+    keys = tuple(str(found[number]) for number in scored)
+    digest, present = survey(frame, masks, [images[number] for number in scored], keys)
+    plain = find_classes(present, masks.names, background=background, ignore=ignore, chosen=chosen)
+    targets = _targets(plain, asked.merge)
+    params = _resolve(asked, cuts, targets)
+    params |= {"background": list(background), "ignore": list(ignore), "classes": chosen and list(chosen)}
+    params["names"] = list(plain.names)
+    recipe = Recipe(
+        "segment",
+        check_name(asked.name or _default_name(names)),
+        ALGORITHM,
+        params,
+        tuple(one for one, _ in given),
+        {"masks": digest},
+    )
+    slots = [(number, slot) for number, cut in enumerate(cuts) for slot in cut.axes["S"]["slots"]]
+    return Plan(
+        recipe,
+        cuts,
+        masks,
+        images,
+        scored,
+        keys,
+        targets,
+        tuple(slot for _, slot in slots),
+        tuple(number for number, _ in slots),
+    )
+
+
+def _default_name(names: Sequence[str]) -> str:
+    joined = "+".join(names)
+    return (
+        joined
+        if len(joined) <= LONGEST_NAME
+        else f"{len(names)}-cuts-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+    )
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(one for one in names if names.count(one) > 1)
+
+
+def _demand_used(asked: Asked) -> None:
+    """Raise UsageError for options that were typed and that the method does not use."""
+    for method, options in METHOD_OPTIONS.items():
+        typed = [option for option in options if option in asked.typed]
+        if method != asked.method and typed:
+            raise UsageError(
+                "option-unused",
+                f"--method {asked.method} does not use {', '.join(typed)}",
+                f"Leave it out, or use {method}",
+            )
+
+
+def _demand_same_images(names: Sequence[str], cuts: Sequence[Header]) -> None:
+    def contents(cut: Header) -> list[tuple[str, str]]:
+        return [(image["path"], image["sha256"]) for image in cut.axes["B"]["images"]]
+
+    for name, cut in zip(names[1:], cuts[1:], strict=True):
+        if contents(cut) != contents(cuts[0]):
+            raise DataError(
+                "other-images", f"cut/{name} and cut/{names[0]} are of different images", "Segment them one by one"
+            )
+
+
+def _scored(
+    frame: Frame,
+    masks: MaskSet,
+    found: Sequence[str | None],
+    images: Sequence[Mapping[str, Any]],
+    on_extra_mask: str,
+) -> tuple[int, ...]:
+    """The images that have a mask. Those that have none are counted and named; masks without image are refused."""
+    scored = tuple(number for number, key in enumerate(found) if key is not None)
+    without = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
+    alone = sorted(set(masks.keys) - set(found))
+    if not scored:
+        raise DataError(
+            "no-mask",
+            f"no mask of {masks.place} belongs to an image of the cut: masks {named(alone)}; images {named(without)}",
+            "A mask has its image's file name",
+        )
+    if alone and on_extra_mask == "fail":
+        raise DataError(
+            "mask-alone",
+            f"{len(alone)} masks of {masks.place} belong to no image of the cut: {named(alone)}",
+            "Take them out, choose a --split, or leave them aside with --on-extra-mask skip",
+        )
+    if alone:
+        frame.output.note(f"{len(alone)} masks belong to no image of the cut and are left aside: {named(alone)}")
+    if without:
+        frame.output.note(
+            f"{len(without)} of {len(images)} images have no mask and are left out of the scores: {named(without)}"
+        )
+    return scored
+
+
+def survey(
+    frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> tuple[str, tuple[int, ...]]:
+    """(digest of all class ids, pixel by pixel and image by image; the ids that there are), from every mask once."""
+    import numpy as np
+
+    whole, present = hashlib.sha256(), set()
+    with frame.output.progress("reading masks", len(keys), "masks") as advance:
+        for image, key in zip(images, keys, strict=True):
+            mask = masks.read(key, image)
+            whole.update(f"{image['path']} {mask.shape}".encode())
+            whole.update(np.ascontiguousarray(mask, "<i8").tobytes())
+            present.update(np.unique(mask).tolist())
+            advance(1)
+    return whole.hexdigest(), tuple(sorted(present))
+
+
+def _targets(plain: Classes, merge: str) -> tuple[Classes, ...]:
+    """The readings of the masks that are scored: the classes, figure against ground, or both."""
+    if merge == "none":
+        return (plain,)
+    return (figure_ground(plain),) if merge == FIGURE_GROUND else (plain, figure_ground(plain))
+
+
+def _resolve(asked: Asked, cuts: Sequence[Header], targets: Sequence[Classes]) -> dict[str, Any]:
+    """The parameters of the method and of the scores."""
+    widths = {cut.name: cut.axes["C"]["size"] for cut in cuts}
+    least = min(widths, key=lambda name: widths[name])
+    params: dict[str, Any] = {
+        "method": asked.method,
+        "to_pixels": asked.to_pixels,
+        "merge": asked.merge,
+        "bootstrap": asked.bootstrap,
+        "clusters": asked.clusters,
+        "seed": asked.seed,
+    }
+    wanted = asked.eigenvectors if asked.method == "oracle" else max(asked.clusters or len(one.ids) for one in targets)
+    if wanted > widths[least]:
+        asks = "--eigenvectors" if asked.method == "oracle" else "--clusters"
+        remedy = f"Cut with --eigenvectors {wanted}, or give at most {asks} {widths[least]}"
+        raise UsageError("too-many-eigenvectors", f"{asks} {wanted}: cut/{least} has {widths[least]}", remedy)
+    if asked.method == "oracle":
+        return params | {"eigenvectors": wanted, "thresholds": asked.thresholds, "to_grid": asked.to_grid}
+    return params | {"discretise": asked.discretise}

@@ -1,0 +1,178 @@
+"""What a segmentation stores and says: tensors, the table of slots, and the lines of the curve."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alignedcut_cli.commands.segment.plan import Line
+from alignedcut_cli.core.groups.iou import adjusted_rand, bootstrap_interval, class_ious, mean_iou, pixel_accuracy
+from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.frame.output import table
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    from alignedcut_cli.commands.segment.plan import Plan
+    from alignedcut_cli.datasets.classes import Classes
+
+__all__ = ["as_csv", "best_slots", "curve_lines", "result_rows", "result_table", "target_meanings", "target_tensors"]
+
+
+def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors of one target, their names without its prefix, from the counts (S, b, T, 3, k) of every slot."""
+    params = plan.recipe.params
+    counts = scores["counts"]
+    totals = counts.sum(1, dtype=np.int64)  # (S, T, 3, k)
+    best = mean_iou(totals).argmax(1)
+    slots = np.arange(len(best))
+    kept = counts[slots, :, best]  # (S, b, 3, k)
+    found = {
+        "iou": np.nan_to_num(class_ious(totals)).astype(np.float32),
+        "miou": mean_iou(totals).astype(np.float32),
+        "best": best.astype(np.int32),
+        "accuracy": pixel_accuracy(totals[slots, best]).astype(np.float32),
+        "counts": kept,
+    }
+    if params["bootstrap"]:
+        seeds = [stream(params["seed"], "bootstrap", target.title, int(slot)) for slot in slots]
+        intervals = [bootstrap_interval(one, params["bootstrap"], seed) for one, seed in zip(kept, seeds, strict=True)]
+        found["interval"] = np.array(intervals, np.float32)
+    if "contingency" in scores:
+        found["rand"] = np.array([adjusted_rand(one) for one in scores["contingency"]], np.float32)
+        found |= {name: scores[name] for name in ("contingency", "matched")}
+    else:
+        found |= {name: scores[name] for name in ("centres", "members")}
+    return {f"{target.title}.{name}": array for name, array in found.items()}
+
+
+def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
+    """Shape axes and meaning of every tensor that a target can have."""
+    k, q = f"K.{target.title}", f"Q.{target.title}"
+    meanings = {
+        "iou": (f"S J {k}", "intersection over union of each class at each threshold, over all scored pixels"),
+        "miou": ("S J", "its mean over classes"),
+        "best": ("S", "the threshold (along J) of the largest mean IoU"),
+        "accuracy": ("S", "share of pixels that have their own class, at that threshold"),
+        "counts": (f"S b V {k}", "pixels in both, in the prediction, and in the ground truth, at that threshold"),
+        "interval": ("S R", "95% bootstrap interval of the mean IoU over images, at that threshold"),
+        "rand": ("S", "adjusted Rand index of clusters and classes"),
+        "contingency": (f"S {q} {k}", "pixels of each cluster in each class"),
+        "matched": (f"S {q}", "the class of each cluster (Hungarian assignment); -1: none"),
+        "centres": (f"S {k} C", "mean eigenvector of the nodes of each class; 0 for a class of no weight"),
+        "members": (f"S {k}", "weight of the nodes behind each centre"),
+        "clusters": ("n", "cluster of each node; -1: class token"),
+        "predicted": ("n", "class (along K) of each node; -1: none, or class token"),
+    }
+    return {f"{target.title}.{name}": meaning for name, meaning in meanings.items()}
+
+
+def curve_lines(header: Header) -> list[Line]:
+    """The lines of the curve: the slots of each model of each cut, in order of layer."""
+    slots = header.axes["S"]["slots"]
+    groups: dict[tuple[int, str, str], list[int]] = {}
+    for number, slot in enumerate(slots):
+        groups.setdefault((slot["cut"], slot["model"], slot["tap"]), []).append(number)
+    names = [given["name"] for given in header.raw["inputs"]]
+    several_taps = len({tap for _, _, tap in groups}) > 1
+    lines = []
+    for (cut, model, tap), numbers in groups.items():
+        name = model + (f" · {tap}" if several_taps else "") + (f" ({names[cut]})" if len(names) > 1 else "")
+        lines.append(Line(name, cut, tuple(sorted(numbers, key=lambda number: slots[number]["layer"]))))
+    return lines
+
+
+def best_slots(header: Header, tensors: Mapping[str, np.ndarray], title: str) -> list[int]:
+    """The slot of the largest mean IoU of each line, the earliest of equals."""
+    score = tensors[f"{title}.miou"].max(1)
+    return [max(line.slots, key=lambda number: score[number]) for line in curve_lines(header)]
+
+
+def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One row for each target and slot: its scores at its best threshold, per class, and the whole threshold curve."""
+    rows = []
+    for target in header.axes["targets"]["labels"]:
+        classes = header.axes[f"K.{target}"]["labels"]
+        for line in curve_lines(header):
+            rows += [_row(header, tensors, target, classes, line, number) for number in line.slots]
+    return rows
+
+
+def _row(
+    header: Header, tensors: Mapping[str, np.ndarray], target: str, classes: Sequence[str], line: Line, number: int
+) -> dict[str, Any]:
+    slot = header.axes["S"]["slots"][number]
+
+    def get(name: str) -> Any:
+        found = tensors.get(f"{target}.{name}")
+        return None if found is None else found[number]
+
+    best, interval = int(get("best")), get("interval")
+    row: dict[str, Any] = {
+        "target": target,
+        "line": line.name,
+        "cut": header.raw["inputs"][line.cut]["name"],
+        "model": slot["model"],
+        "tap": slot["tap"],
+        "layer": slot["layer"],
+        "miou": float(get("miou")[best]),
+        "interval": None if interval is None else [float(one) for one in interval],
+        "accuracy": float(get("accuracy")),
+        "iou": dict(zip(classes, map(float, get("iou")[best]), strict=True)),
+    }
+    if get("rand") is not None:
+        return {**row, "rand": float(get("rand"))}
+    thresholds = header.axes["J"]["labels"]
+    return {**row, "threshold": thresholds[best], "curve": [float(one) for one in get("miou")]}
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns the table has."""
+
+    kway: bool
+    interval: bool
+
+    def head(self) -> list[str]:
+        return [
+            "line",
+            "layer",
+            "mIoU",
+            *(["95%"] if self.interval else []),
+            "accuracy",
+            "ARI" if self.kway else "threshold",
+        ]
+
+    def cells(self, row: Mapping[str, Any]) -> list[str]:
+        interval = ["{:.3f}-{:.3f}".format(*row["interval"])] if self.interval else []
+        last = f"{row['rand']:.3f}" if self.kway else f"{row['threshold']:.2f}"
+        return [row["line"], str(row["layer"]), f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", last]
+
+
+def result_table(rows: Sequence[Mapping[str, Any]], classes: Mapping[str, Sequence[str]]) -> str:
+    """For each target a table of slots; the best slot of each line has a star."""
+    parts = []
+    for target, names in classes.items():
+        mine = [row for row in rows if row["target"] == target]
+        columns = _Columns("rand" in mine[0], mine[0]["interval"] is not None)
+        peaks = {row["line"]: row for row in sorted(mine, key=lambda row: (row["miou"], -row["layer"]))}
+        cells = [columns.cells(row) + ["*" if peaks[row["line"]] is row else ""] for row in mine]
+        parts.append(f"{target} ({len(names)}): {', '.join(names)}\n{table([[*columns.head(), ''], *cells])}\n")
+    return "\n".join(parts)
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as csv, one column an IoU: `iou NAME` (empty where a row's target lacks the class)."""
+    classes = dict.fromkeys(name for row in rows for name in row["iou"])
+    plain = [key for key in rows[0] if key not in ("iou", "interval", "curve")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*plain, "low", "high", *(f"iou {name}" for name in classes)])
+    for row in rows:
+        ends = row["interval"] or ["", ""]
+        writer.writerow([*(row[key] for key in plain), *ends, *(row["iou"].get(name, "") for name in classes)])
+    return text.getvalue()

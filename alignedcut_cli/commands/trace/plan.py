@@ -1,0 +1,214 @@
+"""What a trace will be: the layers that follow each other, the pixels, the labels, and every `auto` resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.trace.pixels import Pixel, choose_pixels, in_grid
+from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.frame.config import parse_layers
+from alignedcut_cli.frame.run import Frame, demand_choice
+from alignedcut_cli.store.canonical import tensor_digest
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["GROUPS", "MEASURES", "Asked", "Plan", "Track", "make_plan"]
+
+ALGORITHM = 1
+MEASURES = ("map", "eigenvectors")
+GROUPS = ("all", "foreground", "background")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options that shape a trace, as they were given."""
+
+    source: str | None
+    layers: str
+    eigenvectors: int
+    dims: int
+    nodes: int
+    perplexity: float
+    measure: str
+    pixels: tuple[str, ...]
+    concepts: int
+    radius: str
+    masks: Path | None
+    background: int
+    ignore: int
+    permutations: int
+    seed: int
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Track:
+    """The traced slots of one model (by their numbers in the cut), in order of layer, all of one grid."""
+
+    model: str
+    slots: tuple[int, ...]
+    layers: tuple[int, ...]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A trace to be made. `labels` holds, per grid, (B, rows, cols) int8: 1 foreground, 0 background, -1 void."""
+
+    recipe: Recipe
+    parent: Header
+    tracks: tuple[Track, ...]
+    pixels: tuple[Pixel, ...]
+    labels: Mapping[tuple[int, int], np.ndarray] | None
+
+    @property
+    def slots(self) -> list[int]:
+        """All traced slots, model by model."""
+        return [slot for track in self.tracks for slot in track.slots]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Successive traced slots of the same model."""
+        return [pair for track in self.tracks for pair in zip(track.slots, track.slots[1:], strict=False)]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return GROUPS if self.labels is not None else GROUPS[:1]
+
+    def need(self) -> int:
+        """Bytes of main memory: the cut, its scaled rows, the map, one tile of distances, and the permuted scores."""
+        total, width = self.parent.axes["M"]["size"], self.parent.axes["C"]["size"]
+        params, images = self.recipe.params, self.parent.axes["B"]["size"]
+        need = total * 4 * (2 * width + 2 * params["dims"] + 12) + 4096 * params["nodes"] * 4
+        if self.labels is None:
+            return need
+        return need + 8 * images * (images + 2 * params["permutations"]) * (params["concepts"] + 1)
+
+    def pixels_in(self, grid: tuple[int, int]) -> list[Pixel]:
+        """The pixels in the cells of a grid; they are given in those of the first model's."""
+        return [in_grid(pixel, self.tracks[0].grid, grid) for pixel in self.pixels]
+
+
+def make_plan(frame: Frame, asked: Asked) -> Plan:
+    """The plan of a trace, from headers and masks alone. Raises UsageError, DataError or InputMissingError."""
+    demand_choice("--measure", asked.measure, MEASURES)
+    radius = _radius(asked.radius)
+    if asked.masks and asked.background == asked.ignore:
+        raise UsageError(
+            "bad-masks", f"--background and --ignore are both {asked.background}", "Give two different class ids"
+        )
+    project = frame.project
+    cut = project.parse(asked.source, "cut")[1] if asked.source else project.only("cut")
+    given, parent = project.input("cut", "cut", cut)
+    if parent.params["per_slot"]:
+        raise UsageError(
+            "per-slot-cut",
+            f"cut/{cut} was made with --per-slot: places in different graphs do not compare",
+            "Give a joint cut: alignedcut cut without --per-slot",
+        )
+    tracks = _tracks(parent.axes["S"]["slots"], asked.layers)
+    images = parent.axes["B"]["images"]
+    grids = list(dict.fromkeys(track.grid for track in tracks))
+    labels = _labels(asked.masks, images, grids, asked.background, asked.ignore) if asked.masks else None
+    mine = labels[tracks[0].grid] if labels else None
+    pixels = choose_pixels(asked.pixels, images, tracks[0].grid, mine, stream(asked.seed, "trace", "pixels"))
+    params: dict[str, Any] = {
+        "layers": {track.model: list(track.layers) for track in tracks},
+        "eigenvectors": min(asked.eigenvectors, parent.axes["C"]["size"]),
+        "dims": asked.dims,
+        "nodes": asked.nodes,
+        "perplexity": asked.perplexity,
+        "measure": asked.measure,
+        "pixels": [list(pixel) for pixel in pixels],
+        "concepts": asked.concepts,
+        "radius": radius,
+        "seed": asked.seed,
+    }
+    external: dict[str, Any] = {}
+    if labels:
+        params |= {"background": asked.background, "ignore": asked.ignore, "permutations": asked.permutations}
+        external["labels"] = tensor_digest({f"{rows}x{columns}": labels[rows, columns] for rows, columns in grids})
+    recipe = Recipe("trace", check_name(asked.name or cut), ALGORITHM, params, (given,), external)
+    return Plan(recipe, parent, tracks, pixels, labels)
+
+
+def _radius(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        radius = float(text)
+    except ValueError:
+        radius = 0.0
+    if not 0 < radius < float("inf"):
+        raise UsageError("bad-radius", f"--radius {text!r} is no radius", "Give auto, or a number above 0")
+    return radius
+
+
+def _tracks(slots: Sequence[Mapping[str, Any]], layers: str) -> tuple[Track, ...]:
+    """The traced layers of each model of a cut. Raises UsageError where nothing follows anything."""
+    found: dict[tuple[str, str], dict[int, int]] = {}
+    for number, slot in enumerate(slots):
+        there = found.setdefault((slot["model"], slot["tap"]), {})
+        if slot["layer"] in there:
+            raise UsageError(
+                "slot-twice",
+                f"the cut joins layer {slot['layer']} of {slot['model']} ({slot['tap']}) twice",
+                "Trace a cut that holds each layer of a model once",
+            )
+        there[slot["layer"]] = number
+    taps = {tap for _, tap in found}
+    tracks = []
+    for (model, tap), there in found.items():
+        name = model if len(taps) == 1 else f"{model} {tap}"
+        tracks.append(_track(name, there, _chosen(layers, name, sorted(there)), slots))
+    if all(len(track.slots) < 2 for track in tracks):
+        raise UsageError(
+            "one-layer", "no model has two of the layers that are traced", "Choose --layers, or a cut, with more layers"
+        )
+    return tuple(tracks)
+
+
+def _chosen(layers: str, model: str, there: Sequence[int]) -> list[int]:
+    wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
+    lacking = [layer for layer in wanted if layer not in there]
+    if lacking:
+        told = ", ".join(map(str, there))
+        raise UsageError("bad-layers", f"{model} has no layer {lacking[0]} in the cut", f"It has layers {told}")
+    return wanted
+
+
+def _track(model: str, there: Mapping[int, int], layers: Sequence[int], slots: Sequence[Mapping[str, Any]]) -> Track:
+    numbers = tuple(there[layer] for layer in layers)
+    grids = {tuple(slots[number]["grid"]) for number in numbers}
+    if len(grids) > 1:
+        raise DataError("other-grids", f"the layers of {model} have grids {sorted(grids)}", "Trace layers of one grid")
+    return Track(model, numbers, tuple(layers), grids.pop())
+
+
+def _labels(
+    folder: Path, images: Sequence[Mapping[str, Any]], grids: Sequence[tuple[int, int]], background: int, ignore: int
+) -> dict[tuple[int, int], np.ndarray]:
+    """Per grid the most frequent of foreground (1), background (0) and void (-1) in each cell: (B, rows, cols) int8."""
+    import numpy as np
+
+    from alignedcut_cli.core.groups.grid_labels import grid_labels
+    from alignedcut_cli.datasets.masks_folder import read_masks
+
+    masks = read_masks(folder, images)
+    merged = [np.where(mask == ignore, -1, (mask != background).astype(np.int64)) for mask in masks]
+    found = {grid: np.stack([grid_labels(mask, grid) for mask in merged]).astype(np.int8) for grid in grids}
+    for kind, name in ((1, "foreground"), (0, "background")):
+        if not all((labels == kind).any() for labels in found.values()):
+            raise DataError(
+                "one-group",
+                f"{folder}: no cell is {name} (background is class {background}, void {ignore})",
+                "Give --background and --ignore as the masks have them",
+            )
+    return found

@@ -1,0 +1,341 @@
+"""Channel align: one linear map per slot into a shared space, fitted in closed form and then by gradient (Sec. 2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.align.consensus import Consensus, agree_on_places
+from alignedcut_cli.core.align.loss import Losses, Weights, predict, total_loss
+from alignedcut_cli.core.align.reduced_rank_ridge import (
+    Choice,
+    Problem,
+    best_rank,
+    choose,
+    mean_nodes,
+    ranks_up_to,
+    read_out,
+    reduced_rank,
+    smoother,
+    spectrum,
+    stacking_weights,
+    weigh_slots,
+)
+from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.numerics import NumericsError, Tick, stream
+
+__all__ = ["LOGGED", "PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
+
+LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
+_CHOSEN_ON = 2000
+PLACES = 8192
+"""Tokens of each slot that the ridge start makes agree."""
+_FLAT = 1e-6
+Draw = Callable[[Tensor, int, torch.Generator], Sequence[Tensor]]
+"""(image rows (b,), m, generator) -> for each slot m tokens (m, D_i) drawn from those images."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an alignment is fitted.
+
+    dim       E aligned channels; None: the ridge start's best rank on held-out images, or the widest slot's width
+    weights   the factors of the loss; `agree` is also how much each slot must predict alone in the ridge start
+    init      a key of STARTS
+    epochs    at most; stopped when none of the last `patience` was the best by held-out R^2
+    batch     images a step
+    nodes     m~ tokens of each slot that the regularisers see in a step
+    rate      Adam's first step, as a share of each tensor's root mean square
+    """
+
+    dim: int | None = None
+    weights: Weights = field(default_factory=Weights)
+    init: str = "ridge"
+    epochs: int = 20
+    patience: int = 4
+    batch: int = 128
+    nodes: int = 100
+    rate: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """transforms W_i (D_i, E), beta (E, N), eps (N,), and how they came about.
+
+    `losses` (steps, 7) holds LOGGED for each step, `heldout` (epochs + 1,) mean held-out R^2 from the start on, `best`
+    the epoch that was kept, `start` the ridge solution's penalty and rank (None for a random start).
+    """
+
+    transforms: list[Tensor]
+    beta: Tensor
+    eps: Tensor
+    losses: Tensor
+    heldout: Tensor
+    best: int
+    start: Choice | None
+
+
+def fit_alignment(
+    pooled: Sequence[Tensor],
+    responses: Tensor,
+    draw: Draw,
+    fit: Tensor,
+    heldout: Tensor,
+    settings: Settings,
+    tick: Tick | None = None,
+    places: Sequence[int] | None = None,
+) -> Alignment:
+    """W_i, beta and eps that minimise Eq. 10 on the images `fit`, as far as it helps on the images `heldout`.
+
+    `pooled` are the mean tokens (B, D_i) of n slots and `responses` (B, N), float32 on one device, and are not altered;
+    `fit` and `heldout` are disjoint rows (int64). `draw` gives sampled tokens for the regularisers. Each slot is fitted
+    in units of the root mean square of its centred pooled features. `tick` counts steps. `places` has a number for each
+    slot, the same for slots whose tokens are drawn from the same places (default: all). The result has the dtype and
+    device of `responses`. Raises NumericsError if the features do not vary.
+    """
+    places = [0] * len(pooled) if places is None else list(places)
+    scales = [_centred_scale(mean[fit]) for mean in pooled]
+    generator = torch.Generator().manual_seed(stream(settings.seed, "align"))
+
+    def nodes_of(rows: Tensor, count: int = settings.nodes) -> list[Tensor]:
+        drawn = draw(rows, count, generator)
+        return [node / scale for node, scale in zip(drawn, scales, strict=True)]
+
+    def pooled_of(rows: Tensor) -> list[Tensor]:
+        return [mean[rows] / scale for mean, scale in zip(pooled, scales, strict=True)]
+
+    started = STARTS[settings.init](Study(pooled_of, nodes_of, responses, fit, heldout, places), settings)
+    parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
+    aim = responses[heldout]
+
+    def score() -> float:
+        made = predict(pooled_of(heldout), parameters[0].split(widths), parameters[1], parameters[2])
+        return float(r_squared(made, aim).mean())
+
+    def losses_of(rows: Tensor) -> Losses:
+        split = parameters[0].split(widths)
+        return total_loss(
+            pooled_of(rows),
+            nodes_of(rows),
+            responses[rows],
+            split,
+            parameters[1],
+            parameters[2],
+            settings.weights,
+            places,
+        )
+
+    losses, curve, best = _descend(parameters, losses_of, score, fit, generator, settings, tick)
+    fitted = [matrix / scale for matrix, scale in zip(parameters[0].split(widths), scales, strict=True)]
+    return Alignment(fitted, parameters[1], parameters[2], losses, curve, best, started.choice)
+
+
+def _centred_scale(mean: Tensor) -> float:
+    """Root mean square of centred features (B, D). Raises NumericsError if they are the same for all images."""
+    centred = mean - mean.mean(0)
+    if float(centred.abs().max()) <= 8 * torch.finfo(mean.dtype).eps * float(mean.abs().max()):
+        raise NumericsError(f"the features of a slot of {mean.shape[1]} channels are the same for all images")
+    return float(centred.square().mean().sqrt())
+
+
+@dataclass(frozen=True)
+class _Start:
+    """W of all slots (sum of D_i, E), beta (E, N), eps (N,), in the units of training, and the ridge choice."""
+
+    parameters: tuple[Tensor, Tensor, Tensor]
+    choice: Choice | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a start is made of: pooled features of rows, a draw of tokens from rows, responses, and what is used how."""
+
+    pooled_of: Callable[[Tensor], list[Tensor]]
+    nodes_of: Callable[..., list[Tensor]]
+    responses: Tensor
+    fit: Tensor
+    heldout: Tensor
+    places: list[int]
+
+
+@dataclass(frozen=True)
+class _Centred:
+    """Pooled features of the images to fit and of those held out, off each slot's mean token and centred on the first.
+
+    `directions` (n of (D_i,)) are what was taken away, `eps` the mean response; responses `known` and `aim` are less it.
+    """
+
+    features: list[Tensor]
+    seen: list[Tensor]
+    known: Tensor
+    aim: Tensor
+    eps: Tensor
+    directions: list[Tensor]
+
+    @classmethod
+    def of(cls, study: Study) -> _Centred:
+        features, seen = study.pooled_of(study.fit), study.pooled_of(study.heldout)
+        directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
+        for block, other, direction in zip(features, seen, directions, strict=True):
+            _remove(block, direction)
+            _remove(other, direction)
+            centre = block.mean(0)
+            block -= centre
+            other -= centre
+        eps = study.responses[study.fit].mean(0)
+        known = study.responses[study.fit].sub_(eps)
+        return cls(features, seen, known, study.responses[study.heldout] - eps, eps, directions)
+
+    def scale(self, factors: Sequence[float]) -> None:
+        """Multiply each slot's features, in place."""
+        for block, other, factor in zip(self.features, self.seen, factors, strict=True):
+            block *= factor
+            other *= factor
+
+
+def _start_ridge(study: Study, settings: Settings) -> _Start:
+    """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
+
+    With agreement, slots then learn to say the same of places too (`_agreeing`).
+    The penalty and the slots' factors are chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
+    """
+    data, agree = _Centred.of(study), settings.weights.agree
+    images = len(study.fit)
+    few = torch.linspace(0, images - 1, min(images, _CHOSEN_ON), device=study.fit.device).long()
+    ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in data.features))
+    problem = Problem.of([block[few] for block in data.features], data.known[few], data.seen, data.aim)
+    factors, choice = weigh_slots(problem, choose(problem, ranks, agree), agree)
+    del problem
+    data.scale(factors)
+    spectra = [spectrum(block) for block in data.features]
+    solved = reduced_rank(data.features, spectra, smoother(spectra, choice.alpha, agree), data.known, ranks[-1])
+    del spectra
+    score, rank = best_rank(solved, data.seen, data.aim, ranks)
+    kept, beta = [matrix[:, :rank] for matrix in solved.transforms], solved.beta[:rank]
+    if agree:
+        tokens = study.nodes_of(study.fit, PLACES)
+        for block, direction, factor in zip(tokens, data.directions, factors, strict=True):
+            _remove(block, direction)
+            block *= factor
+        kept, beta, score = _agreeing(
+            data, Consensus(data.features, tokens, study.places), kept, beta, choice.alpha, agree
+        )
+    kept = [matrix * factor for matrix, factor in zip(kept, factors, strict=True)]
+    transforms, beta = _balanced(kept, beta, study.nodes_of(study.fit))
+    return _Start((torch.cat(transforms), beta, data.eps), replace(choice, rank=rank, score=score))
+
+
+def _agreeing(
+    data: _Centred, consensus: Consensus, transforms: list[Tensor], beta: Tensor, alpha: float, agree: float
+) -> tuple[list[Tensor], Tensor, float]:
+    """Transforms that say the same of places too (`agree_on_places`), beta fitted anew, and its held-out R^2.
+
+    Slots are weighted by how well they predict held-out images together (`stacking_weights`), and beta is that of
+    `read_out` from their mean.
+    """
+    agreed = agree_on_places(consensus, data.known @ beta.T, transforms, alpha, agree)
+    each = torch.stack([block @ matrix for block, matrix in zip(data.seen, agreed, strict=True)])  # (n, H, E)
+    weights = stacking_weights(each, data.aim @ beta.T)
+    weighted = [matrix * weight for matrix, weight in zip(agreed, weights, strict=True)]
+    beta, score = read_out(mean_nodes(data.features, weighted), data.known, mean_nodes(data.seen, weighted), data.aim)
+    return weighted, beta, score
+
+
+def _remove(rows: Tensor, direction: Tensor) -> None:
+    """Take what rows (B, D) have of a unit direction (D,) from them, in place."""
+    rows -= torch.outer(rows @ direction, direction)
+
+
+def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """W R and R^-1 beta with R = C^(-1/4), C the second moment (E, E) of aligned nodes: W beta stays what it is.
+
+    For orthonormal rows of beta this is the balanced factorisation, in which aligned nodes have the second moment
+    beta beta^T: what gradient descent from small weights tends to. Channels are then scaled to mean square 1 together.
+    """
+    after = torch.cat([node @ matrix for node, matrix in zip(nodes, transforms, strict=True)])  # (n m, E)
+    values, vectors = torch.linalg.eigh((after.T @ after).double() / len(after))
+    values = values.clamp_min(_FLAT * float(values[-1]))
+    scale = values.sqrt().mean().sqrt()
+    turn = ((vectors * (values**-0.25 / scale)) @ vectors.T).to(beta.dtype)
+    back = ((vectors * (values**0.25 * scale)) @ vectors.T).to(beta.dtype)
+    return [matrix @ turn for matrix in transforms], back @ beta
+
+
+def _start_random(study: Study, settings: Settings) -> _Start:
+    """Gaussian W_i and beta, eps the mean response: the paper's way."""
+    generator = torch.Generator().manual_seed(stream(settings.seed, "align", "start"))
+    fit, responses = study.fit, study.responses
+    widths = [block.shape[1] for block in study.pooled_of(fit[:1])]
+    dim = settings.dim or max(widths)
+    drawn = [torch.randn(width, dim, generator=generator) * width**-0.5 for width in widths]
+    beta = torch.randn(dim, responses.shape[1], generator=generator) * dim**-0.5
+    transforms = torch.cat(drawn).to(responses)
+    scaled, _ = _unit_scale(transforms, beta, study.nodes_of(fit))
+    return _Start((scaled, beta.to(responses), responses[fit].mean(0)), None)
+
+
+STARTS = {"ridge": _start_ridge, "random": _start_random}
+
+
+def _unit_scale(transforms: Tensor, beta: Tensor, nodes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """W c and beta / c with c such that aligned nodes have mean square 1 over nodes and channels: Y^ is the same."""
+    split = transforms.split([node.shape[1] for node in nodes])
+    squares = torch.stack([(node @ matrix).square().mean() for node, matrix in zip(nodes, split, strict=True)])
+    scale = squares.mean().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
+    return transforms / scale, beta * scale
+
+
+def _descend(
+    parameters: list[Tensor],
+    losses_of: Callable[[Tensor], Losses],
+    score: Callable[[], float],
+    fit: Tensor,
+    generator: torch.Generator,
+    settings: Settings,
+    tick: Tick | None,
+) -> tuple[Tensor, Tensor, int]:
+    """Adam on `parameters`, in place, with early stopping: losses (steps, 7), held-out R^2 (epochs + 1,), best epoch."""
+    sizes = [parameters[0], parameters[1], parameters[2] - parameters[2] + 1]
+    groups = [
+        {"params": [tensor.requires_grad_()], "lr": settings.rate * float(size.detach().square().mean().sqrt())}
+        for tensor, size in zip(parameters, sizes, strict=True)
+    ]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+    steps = -(-len(fit) // settings.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, settings.epochs * steps))
+    logged: list[list[float]] = []
+    curve = [_no_grad(score)]
+    best, kept = 0, [tensor.detach().clone() for tensor in parameters]
+    for epoch in range(1, settings.epochs + 1):
+        order = fit[torch.randperm(len(fit), generator=generator).to(fit.device)]
+        for rows in order.split(settings.batch):
+            found = losses_of(rows)
+            optimiser.zero_grad()
+            found.total.backward()
+            optimiser.step()
+            schedule.step()
+            logged.append(
+                [float(getattr(found, name).detach() if name != "closed" else found.closed) for name in LOGGED]
+            )
+            if tick:
+                tick(1)
+        curve.append(_no_grad(score))
+        if curve[-1] > curve[best]:
+            best = epoch
+            for there, now in zip(kept, parameters, strict=True):
+                there.copy_(now.detach())
+        highest = max(range(1, epoch + 1), key=curve.__getitem__)
+        if epoch - highest >= settings.patience:
+            break
+    for there, now in zip(kept, parameters, strict=True):
+        now.detach_().copy_(there)
+    return torch.tensor(logged).reshape(-1, len(LOGGED)), torch.tensor(curve), best
+
+
+def _no_grad(score: Callable[[], float]) -> float:
+    with torch.no_grad():
+        return score()

@@ -1,0 +1,107 @@
+"""Spectral t-SNE and its colours: eigenvectors to two or three dimensions, and those to RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignedcut_cli.core.embed.tsne import ITERATIONS, tsne
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "ITERATIONS",
+    "Embedding",
+    "colour_limits",
+    "nearest_rows",
+    "place_onto",
+    "rgb_cube",
+    "spectral_tsne",
+    "tsne",
+]
+
+_TILE = 1 << 19
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """coordinates (M, dims) float32, ids (m,) of the nodes that t-SNE placed, its KL divergence and perplexity."""
+
+    coordinates: np.ndarray
+    sampled: np.ndarray
+    divergence: float
+    perplexity: float
+
+
+def spectral_tsne(
+    eigenvectors: np.ndarray,
+    dims: int = 3,
+    *,
+    nodes: int = 10_000,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    device: torch.device | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Embedding:
+    """All M rows of `eigenvectors` (M, C) in `dims` dimensions (paper, Sec. 3 and C.5).
+
+    t-SNE places m = `nodes` uniformly drawn rows; every other row takes the place of its one nearest drawn row (K = 1).
+    Distances are Euclidean between rows scaled by sqrt(M), so that they do not depend on M. `tick` counts iterations.
+    """
+    total = len(eigenvectors)
+    rows = eigenvectors.astype(np.float32) * np.float32(np.sqrt(total))
+    generator = np.random.default_rng(seed)
+    sampled = np.sort(generator.permutation(total)[: min(nodes, total)])
+    placed, divergence, used = tsne(rows[sampled], dims, perplexity=perplexity, seed=seed, device=device, tick=tick)
+    coordinates = placed[nearest_rows(rows, rows[sampled])]
+    coordinates[sampled] = placed
+    return Embedding(coordinates, sampled.astype(np.int64), divergence, used)
+
+
+def place_onto(eigenvectors: np.ndarray, base: np.ndarray, sampled: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """Places (M, dims) of new rows (M, C) in the embedding of `base` (N, C): each takes that of its nearest placed row.
+
+    `sampled` (m,) are the rows of the base that t-SNE placed, `coordinates` (N, dims) the places of all of its rows;
+    both sets of rows are in the same spectral coordinates (K = 1; paper, Sec. C.5).
+    """
+    scale = np.float32(np.sqrt(len(base)))
+    marks = base[sampled].astype(np.float32) * scale
+    return coordinates[sampled][nearest_rows(eigenvectors.astype(np.float32) * scale, marks)]
+
+
+def nearest_rows(rows: np.ndarray, landmarks: np.ndarray, tile: int | None = None) -> np.ndarray:
+    """The nearest landmark (m, C) of each row (M, C), by Euclidean distance: (M,) int64. Holds tile x m distances."""
+    # argmin |x - z|^2 = argmin [x, 1] [-2 z, |z|^2]^T: one product
+    norms = (landmarks.astype(np.float64) ** 2).sum(1, keepdims=True)
+    right = np.concatenate([-2.0 * landmarks, norms], 1).astype(np.float32).T  # (C + 1, m)
+    step = tile or max(1, _TILE // len(landmarks))
+    nearest = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        left = np.concatenate([block, np.ones((len(block), 1), block.dtype)], 1)
+        nearest[start : start + step] = (left @ right).argmin(1)
+    return nearest
+
+
+def colour_limits(coordinates: np.ndarray, margin: float = 0.01) -> np.ndarray:
+    """Where the colours begin and end (2, dims): the `margin` and 1 - `margin` quantiles of each axis of (M, dims)."""
+    return np.quantile(coordinates, [margin, 1 - margin], axis=0)
+
+
+def rgb_cube(coordinates: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
+    """Colours (M, 3) uint8 from places (M, 3): each axis is one channel; from 2 dimensions, a square of four colours.
+
+    The `limits` (2, dims) of each axis, by default `colour_limits` of these places, go to 0 and 255.
+    """
+    low, high = colour_limits(coordinates) if limits is None else limits
+    unit = ((coordinates - low) / np.where(high > low, high - low, 1)).clip(0, 1)  # (M, dims)
+    if coordinates.shape[1] == 2:
+        corners = np.array([[0.1, 0.3, 0.9], [0.1, 0.8, 0.3], [0.9, 0.2, 0.6], [1.0, 0.8, 0.1]])
+        x, y = unit[:, :1], unit[:, 1:]
+        weights = np.concatenate([(1 - x) * (1 - y), (1 - x) * y, x * (1 - y), x * y], 1)  # (M, 4)
+        unit = weights @ corners
+    return (unit * 255).round().astype(np.uint8)

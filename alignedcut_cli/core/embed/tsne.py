@@ -1,0 +1,163 @@
+"""t-SNE of rows in two or three dimensions: openTSNE's affinities and schedule, our own repulsion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alignedcut_cli.core.numerics import NumericsError
+
+if TYPE_CHECKING:
+    import torch
+    from scipy.sparse import csr_matrix
+
+__all__ = ["EXACT_NODES", "ITERATIONS", "REPULSIONS", "Repulsion", "choose_repulsion", "divergence", "tsne"]
+
+ITERATIONS = (250, 500)
+EXACT_NODES = {"cpu": 1500, "cuda": 200_000}
+EXACT_DIVERGENCE = 20_000
+_START_SPREAD = 1e-4
+_TREE_NEIGHBOURS = 5000
+
+Repulsion = Callable[[np.ndarray], tuple[np.ndarray, float]]
+
+
+def _exact(device: torch.device | None) -> Repulsion:
+    from alignedcut_cli.core.embed.tsne_exact import exact_repulsion
+
+    return lambda places: exact_repulsion(places, device)
+
+
+def _tree(device: torch.device | None) -> Repulsion:
+    from alignedcut_cli.core.embed.tsne_tree import Tree
+
+    if device is not None and device.type != "cpu":
+        raise NumericsError(f"the tree runs on the CPU, not on {device}")
+    return Tree()
+
+
+REPULSIONS: dict[str, Callable[[Any], Repulsion]] = {"exact": _exact, "tree": _tree}
+
+
+def choose_repulsion(nodes: int, device: torch.device | None = None) -> str:
+    """The name of the faster repulsion for m = `nodes`: exact where all pairs are cheap (few nodes, or CUDA), else tree."""
+    return "exact" if nodes <= EXACT_NODES[device.type if device else "cpu"] else "tree"
+
+
+def tsne(
+    rows: np.ndarray,
+    dims: int,
+    *,
+    perplexity: float,
+    seed: int,
+    repulsion: str = "auto",
+    device: torch.device | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, float, float]:
+    """t-SNE of rows (m, C), duplicates allowed: places (m, dims) float32, KL divergence, perplexity used.
+
+    Minimises KL(P | Q), q_ij = k_ij / Z, with openTSNE's affinities P (exact neighbours), early exaggeration, momentum
+    and gains; the gradient's second term comes from REPULSIONS[`repulsion`]. The perplexity is at most (m - 1) / 3.
+    The divergence is that of `divergence`. Raises NumericsError for fewer than dims + 2 rows.
+    """
+    from openTSNE import TSNE
+
+    if len(rows) < dims + 2:
+        raise NumericsError(f"t-SNE in {dims} dimensions needs at least {dims + 2} nodes, there are {len(rows)}")
+    used = min(perplexity, (len(rows) - 1) / 3)
+    name = choose_repulsion(len(rows), device) if repulsion == "auto" else repulsion
+    options: dict[str, Any] = dict(  # noqa: C408  # Any: openTSNE declares numbers and arrays too narrowly
+        n_components=dims,
+        perplexity=used,
+        early_exaggeration_iter=ITERATIONS[0],
+        n_iter=ITERATIONS[1],
+        initialization=_start(rows, dims, seed),
+        negative_gradient_method=_Gradient(REPULSIONS[name](device), tick),
+        neighbors="exact",
+        # scikit-learn's own choice beyond 15 columns is all pairs
+        knn_kwargs={"algorithm": "kd_tree" if len(rows) > _TREE_NEIGHBOURS else "auto"},
+        n_jobs=_threads(),
+        random_state=seed % (1 << 32),
+    )
+    found = TSNE(**options).fit(rows)
+    places = np.asarray(found)
+    return places.astype(np.float32), divergence(found.affinities.P, places), used
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+@dataclass
+class _Gradient:
+    """The gradient (m, dims) of KL(P | Q) without its factor 4, in the form that openTSNE's optimizer calls.
+
+    sum_j p_ij k_ij (y_i - y_j) - F_i / Z; the error is left at 0, as the schedule does not read it.
+    """
+
+    repulsion: Repulsion
+    tick: Callable[[int], None] | None
+
+    def __call__(
+        self, embedding: np.ndarray, P: csr_matrix, *, n_jobs: int, should_eval_error: bool, **_rest: Any
+    ) -> tuple[float, np.ndarray]:
+        places = np.ascontiguousarray(embedding, np.float64)
+        # openTSNE asks for the error once at the end of each phase: no step follows
+        if should_eval_error:
+            return 0.0, np.zeros_like(places)
+        forces, total = self.repulsion(places)
+        gradient = forces / -max(total, np.finfo(float).tiny)
+        _attract(P, places, gradient, n_jobs, False)
+        if self.tick:
+            self.tick(1)
+        return 0.0, gradient
+
+
+def _attract(
+    affinities: csr_matrix, places: np.ndarray, gradient: np.ndarray, threads: int, with_error: bool
+) -> tuple[float, float]:
+    """Add sum_j p_ij k_ij (y_i - y_j) to the gradient; (sum p, sum p log(p / k)) if asked for."""
+    from openTSNE import tsne as library
+
+    return library._tsne.estimate_positive_gradient_nn(
+        affinities.indices,
+        affinities.indptr,
+        affinities.data,
+        places,
+        places,
+        gradient,
+        1,
+        num_threads=threads,
+        should_eval_error=with_error,
+    )
+
+
+def divergence(affinities: csr_matrix, places: np.ndarray) -> float:
+    """KL(P | Q) = sum p_ij log(p_ij Z / k_ij) of affinities P (m, m) and places (m, d) float64.
+
+    Z is over all pairs up to 20,000 places; beyond, by a tree with theta = 0.2 (relative error of Z below 1e-3).
+    """
+    from alignedcut_cli.core.embed.tsne_exact import exact_repulsion
+    from alignedcut_cli.core.embed.tsne_tree import Tree
+
+    whole = exact_repulsion if len(places) <= EXACT_DIVERGENCE else Tree(theta=0.2)
+    _, total = whole(places)
+    mass, error = _attract(affinities, places, np.zeros_like(places), _threads(), True)
+    return float(error + mass * np.log(max(total, np.finfo(float).tiny)))
+
+
+def _start(rows: np.ndarray, dims: int, seed: int) -> np.ndarray:
+    """Principal components at a tiny spread, with a jitter under which equal rows part: (m, dims) float64."""
+    centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
+    _, _, axes = np.linalg.svd(centred.T @ centred)
+    axes = axes[:dims] * np.where(axes[:dims].sum(1, keepdims=True) < 0, -1, 1)
+    scores = centred @ axes.T  # (m, min(dims, C))
+    scores = np.pad(scores, ((0, 0), (0, dims - scores.shape[1])))
+    spread = scores[:, 0].std()
+    jitter = np.random.default_rng(seed).normal(size=scores.shape) * _START_SPREAD * 0.01
+    return (scores / spread * _START_SPREAD if spread > 0 else 0 * scores) + jitter

@@ -1,0 +1,175 @@
+"""How far a cut is from the exact one, measured on a sample of exact rows of the affinity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.affinity import affinity, unit_rows
+from alignedcut_cli.core.graph.sampling import uniform_sample
+from alignedcut_cli.core.numerics import Tick, stream
+
+__all__ = [
+    "CERTIFICATE_ROWS",
+    "Certificate",
+    "ExactRows",
+    "certify",
+    "column_residuals",
+    "orthogonality_defect",
+    "part_of",
+    "subspace_residual",
+    "weighted_gram",
+]
+
+CERTIFICATE_ROWS = 256
+DEGREE_NODES = 2048
+_CHUNK = 16384
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """`residual`: |N X - X T|_F / (sqrt(C) lambda_C), T the best C x C matrix, estimated on `rows` exact rows of N.
+
+    0: the span of X is invariant under N, as the exact eigenvectors' is. `orthogonality`: max |X^T X - I|. `rank`: of
+    the factor that stands for A (of the sampled or whole graph where there is none).
+    """
+
+    residual: float
+    orthogonality: float
+    rank: int
+    rows: int
+
+
+def weighted_gram(vectors: Tensor, weights: Tensor | None = None) -> Tensor:
+    """X^T diag(w) X of columns (M, C) and weights (M,) or ones: (C, C) float64, summed a chunk of rows at a time."""
+    total = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64, device=vectors.device)
+    for start in range(0, len(vectors), _CHUNK):
+        part = vectors[start : start + _CHUNK].double()
+        total += part.T @ (part if weights is None else part * weights[start : start + _CHUNK, None])
+    return total
+
+
+def subspace_residual(images: Tensor, rows: Tensor, total: int, smallest: float) -> float:
+    """The `residual` of a Certificate, from N X (n, C) and X (n, C) at n uniformly drawn rows out of `total`.
+
+    T solves the least squares problem on these rows; as it fits C of n degrees of freedom, the sum of squares is
+    scaled by M / (n - C). X has orthonormal columns over all rows.
+    """
+    images, rows = images.double(), rows.double()
+    fitted = rows @ torch.linalg.lstsq(rows, images).solution  # (n, C)
+    count, columns = rows.shape
+    free = max(1, count - columns) if count < total else count
+    square = (images - fitted).square().sum() * total / free
+    return float((square / columns).sqrt()) / max(smallest, torch.finfo(torch.float32).tiny)
+
+
+def column_residuals(images: Tensor, rows: Tensor, values: Tensor, total: int) -> Tensor:
+    """|N x - lambda x| of each column, (C,) float32, estimated from N X and X (n, C) at n uniformly drawn rows."""
+    difference = images.double() - rows.double() * values.double()
+    return (difference.square().sum(0) * total / len(rows)).sqrt().float()
+
+
+class ExactRows:
+    """A X and the degrees at a few exact rows of the affinity, added up tile by tile of its columns.
+
+    `units` (n, D) are the rows' directions, q the columns of X.
+    """
+
+    def __init__(self, units: Tensor, columns: int) -> None:
+        self.units = units
+        self._degrees = torch.zeros(len(units), dtype=torch.float64, device=units.device)
+        self._images = torch.zeros(len(units), columns, dtype=torch.float64, device=units.device)
+
+    def add(self, block: Tensor, weighted: Tensor, weights: Tensor) -> None:
+        """Add the affinities `block` (n, t) to t nodes: times their rows of X (t, q), and times their weights (t,)."""
+        self._images += (block @ weighted.float()).double()
+        self._degrees += (block @ weights).double()
+
+    def others(self) -> ExactRows:
+        """The same rows with nothing added up, for another thread."""
+        return ExactRows(self.units, self._images.shape[1])
+
+    def merge(self, other: ExactRows) -> None:
+        """Add what another has added up over other tiles."""
+        self._images += other._images
+        self._degrees += other._degrees
+
+    def images(self, weights: Tensor) -> Tensor:
+        """w^1/2 d^-1/2 A X of the rows (n, q), float64, d their exact degrees, w their own weights (n,)."""
+        return self._images * (weights.double() / self._degrees).sqrt()[:, None]
+
+
+def certify(
+    read: Callable[[int, int], Tensor],
+    take: Callable[[Tensor], Tensor],
+    vectors: Tensor,
+    eigenvalues: Tensor,
+    *,
+    gamma: float,
+    rank: int,
+    seed: int,
+    degrees: Tensor | None = None,
+    weights: Tensor | None = None,
+    tile: int = 4096,
+    tick: Tick | None = None,
+) -> tuple[Certificate, Tensor]:
+    """The certificate of any cut `vectors` (M, C), and |N x - lambda x| of each column (C,), estimated alike.
+
+    Features come by range (`read`) and by ascending ids (`take`). A X at 256 rows costs 2 * 256 M D. Where the
+    `degrees` (M,) are not known they are estimated from 2048 nodes, each node's own affinity apart. Vectors that are
+    not orthonormal are made so for the residual, and with `weights` (M,) w^1/2 X is what is orthonormal.
+    """
+    total = len(vectors)
+    chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), seed)
+    exact = ExactRows(unit_rows(take(chosen)), vectors.shape[1])
+    others = None
+    if degrees is None:
+        others = unit_rows(take(uniform_sample(total, min(total, DEGREE_NODES), stream(seed, "degrees"))))
+    gram = weighted_gram(vectors, weights)
+    basis = _orthonormaliser(gram)  # (C, C)
+    for start in range(0, total, tile):
+        stop = min(start + tile, total)
+        units = unit_rows(read(start, stop))
+        weight = part_of(weights, start, stop, units)
+        degree = (
+            part_of(degrees, start, stop, units) if others is None else _sampled_degrees(units, others, total, gamma)
+        )
+        rows = vectors[start:stop].to(units.device).double() @ basis
+        exact.add(affinity(exact.units, units, gamma), rows * (weight / degree.sqrt())[:, None], weight)
+        if tick:
+            tick(stop - start)
+    weight = part_of(weights, 0, total, exact.units)[chosen.to(exact.units.device)]
+    own = vectors[chosen.to(vectors.device)].to(exact.units.device).double() @ basis * weight.sqrt()[:, None]
+    images = exact.images(weight)
+    residual = subspace_residual(images, own, total, float(eigenvalues[-1]))
+    return (
+        Certificate(residual, orthogonality_defect(gram), rank, len(chosen)),
+        column_residuals(images, own, eigenvalues.to(images.device), total).to(vectors.device),
+    )
+
+
+def orthogonality_defect(gram: Tensor) -> float:
+    """max |X^T X - I| from the Gram X^T X (C, C)."""
+    return float((gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).abs().max())
+
+
+def part_of(values: Tensor | None, start: int, stop: int, like: Tensor) -> Tensor:
+    """values[start:stop] on the device of `like`, float32; ones where there are none."""
+    if values is None:
+        return torch.ones(stop - start, device=like.device)
+    return values[start:stop].to(like.device).float()
+
+
+def _sampled_degrees(units: Tensor, others: Tensor, total: int, gamma: float) -> Tensor:
+    """sum_j A_ij, estimated: A_ii = 1, and the mean affinity to `others` (n, D) for each of the remaining nodes."""
+    return 1 + (total - 1) * affinity(units, others, gamma).mean(1)
+
+
+def _orthonormaliser(gram: Tensor) -> Tensor:
+    """G^-1/2 (C, C) of the Gram of X, so that X G^-1/2 is orthonormal and nearest to X; directions X lacks become 0."""
+    values, vectors = torch.linalg.eigh(gram)
+    inverse = torch.where(values > 1e-9 * values[-1], values, torch.inf).rsqrt()
+    return vectors * inverse @ vectors.T

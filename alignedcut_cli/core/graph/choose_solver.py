@@ -1,0 +1,61 @@
+"""Which approximate solver suits a graph: both are measured against the exact cut of a sample of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.lowrank import landmark_count, ncut_lowrank
+from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
+from alignedcut_cli.core.graph.sampling import uniform_sample
+from alignedcut_cli.core.numerics import stream
+
+__all__ = ["sample_errors", "subspace_error"]
+
+
+def sample_errors(
+    take: Callable[[Tensor], Tensor],
+    total: int,
+    size: int,
+    *,
+    count: int = 10,
+    gamma: float = 1.0,
+    neighbors: int = 100,
+    seed: int = 0,
+) -> dict[str, float]:
+    """{solver: subspace error of its top `count` eigenvectors} on n = `size` of M nodes, whose exact cut is computed.
+
+    lowrank gets as many landmarks as it would of all nodes, at most n / 3: its error depends on their number alone.
+    Nystrom gets n / 2 sampled nodes: its error falls with their density, so that a graph with more than n / 2 of them is
+    cut better than this says.
+    """
+    rows = take(uniform_sample(total, min(size, total), stream(seed, "sample")))  # (n, D)
+
+    def read(start: int, stop: int) -> Tensor:
+        return rows[start:stop]
+
+    def pick(ids: Tensor) -> Tensor:
+        return rows[ids.to(rows.device)]
+
+    exact = ncut_exact(rows, count, gamma=gamma, seed=seed).eigenvectors
+    landmarks = min(landmark_count(total), len(rows) // 3)
+    low = ncut_lowrank(read, len(rows), count, nodes=landmarks, gamma=gamma, seed=seed, take=pick)
+    near = ncut_nystrom(
+        read, len(rows), count, nodes=len(rows) // 2, neighbors=neighbors, gamma=gamma, seed=seed, take=pick
+    )
+    return {
+        "lowrank": subspace_error(low.eigenvectors, exact),
+        "nystrom": subspace_error(near.eigenvectors, exact),
+    }
+
+
+def subspace_error(found: Tensor, exact: Tensor) -> float:
+    """|P - P_exact|_F / sqrt(2 C) of the spans of two (M, C): 0 for the same span, 1 for orthogonal ones.
+
+    Equal to sqrt(mean sin^2) of the principal angles, which needs no (M, M) projector.
+    """
+    left, right = (torch.linalg.qr(columns.double())[0] for columns in (found, exact))
+    rest = left - right @ (right.T @ left)
+    return float(rest.norm() / left.shape[1] ** 0.5)

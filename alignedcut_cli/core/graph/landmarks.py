@@ -1,0 +1,59 @@
+"""The affinity through landmarks: its columns, their whitening, and the map from a node to its row of a cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.affinity import affinity
+from alignedcut_cli.core.numerics import NumericsError
+
+__all__ = ["Extension", "kernel_columns", "kernel_floor", "whitening"]
+
+SAFE_SPECTRUM = 1e-6
+
+
+def kernel_floor(gamma: float) -> float:
+    """kappa = exp(-1 / gamma), the affinity at cosine 0: A = kappa 1 1^T + B splits off the constant part exactly."""
+    return math.exp(-1 / gamma)
+
+
+def kernel_columns(units: Tensor, landmarks: Tensor, gamma: float) -> Tensor:
+    """B = exp((U Z^T - 1) / gamma) - kappa between unit rows U (t, D) and Z (m, D): (t, m) float32."""
+    return affinity(units, landmarks, gamma).sub_(kernel_floor(gamma))
+
+
+def whitening(landmarks: Tensor, gamma: float) -> Tensor:
+    """P (m, r), float64, with P P^T = W^+ for W = exp((Z Z^T - 1) / gamma) - kappa of unit rows Z (m, D).
+
+    r counts the eigenvalues of W above 1e-6 of the largest: the smaller ones are below what float32 columns resolve,
+    and duplicated landmarks have none. Williams and Seeger 2001 (Nystrom), with W's pseudo-inverse.
+    """
+    units = landmarks.double()
+    gram = (units @ units.T).sub_(1).div_(gamma).exp_().sub_(kernel_floor(gamma))  # (m, m)
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > SAFE_SPECTRUM * values[-1]
+    if not kept.any():
+        raise NumericsError(f"{len(landmarks)} landmarks are all orthogonal to themselves: is gamma {gamma} too small?")
+    return vectors[:, kept] * values[kept].rsqrt()
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What turns any node of the same space into a row of the cut: x(v) = ([1, b(v)] F) / sqrt([1, b(v)] g).
+
+    b(v) are the kernel columns of v's direction against `landmarks` (m, D), unit rows; `maps` (m + 1, C + 1) float32
+    holds F in its first C columns and g, which gives the degree, in the last. A row of the cut itself is this formula.
+    """
+
+    landmarks: Tensor
+    maps: Tensor
+    gamma: float
+
+    def rows(self, units: Tensor) -> Tensor:
+        """The rows (t, C), float32, of nodes given as unit rows (t, D); degrees are at least the self-affinity, 1."""
+        found = self.maps[0] + kernel_columns(units, self.landmarks, self.gamma) @ self.maps[1:]  # (t, C + 1)
+        return found[:, :-1] * found[:, -1:].clamp_min(1).rsqrt()

@@ -1,0 +1,109 @@
+"""Columns of the affinity at fixed landmarks, in the precision in which this machine multiplies fastest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.affinity import LOG2_E, affinity
+
+__all__ = [
+    "MOST_BLUR",
+    "PRECISIONS",
+    "Columns",
+    "blur",
+    "columns_at",
+    "product_speed",
+    "quick_precisions",
+]
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+"""Ways to multiply, from the exact one to the coarsest."""
+MOST_BLUR = 0.01
+"""The most that affinities may be blurred: beyond, rounding adds to a cut's error what 1,000 landmarks leave."""
+_WORTH_IT = 1.3
+_LEVELS = 127
+_int8_product = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
+"""(n, k) by (k, m) of int8 to int32. The only one that torch has: what its own quantisation library calls."""
+Columns = Callable[[Tensor], Tensor]
+"""What gives A (t, m), float32, between unit rows (t, D) and m landmarks."""
+
+
+def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
+    """A = exp((u z - 1) / gamma) with unit rows Z (m, D), its cosines formed in `precision`, one of PRECISIONS.
+
+    Low precision: with c the mean of Z, u z = (u - c)(z - c) + u c + z c - c c. Only the first term is rounded; what
+    all nodes share, and with it the channels that are large in all of them, is in the others, in float32. int8 rounds
+    each row to 127 levels of its own largest entry, and its products are exact integers.
+    """
+    if precision == "float32":
+        return lambda units: affinity(units, landmarks, gamma)
+    scale, centre = LOG2_E / gamma, landmarks.mean(0)  # (D,)
+    products = _PRODUCTS[precision]((landmarks - centre).mul_(scale))
+    offsets = torch.mv(landmarks, centre).sub_(centre @ centre + 1).mul_(scale)  # (m,)
+
+    def columns(units: Tensor) -> Tensor:
+        shared = torch.mv(units, centre).mul_(scale)  # (t,)
+        return products(units - centre).add_(shared[:, None]).add_(offsets).exp2_()
+
+    return columns
+
+
+def _bfloat16_products(landmarks: Tensor) -> Columns:
+    turned = landmarks.bfloat16().T
+    return lambda rows: (rows.bfloat16() @ turned).float()
+
+
+def _int8_products(landmarks: Tensor) -> Columns:
+    codes, own = _codes(landmarks)
+    turned, own = codes.T, own.T
+
+    def products(rows: Tensor) -> Tensor:
+        codes, steps = _codes(rows)
+        return _int8_product(codes, turned).float().mul_(steps).mul_(own)  # (t, m)
+
+    return products
+
+
+_PRODUCTS = {"bfloat16": _bfloat16_products, "int8": _int8_products}
+
+
+def _codes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (t, D), which it overwrites, as int8 codes times a step each (t, 1)."""
+    steps = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(_LEVELS)
+    return rows.div_(steps).round_().to(torch.int8), steps
+
+
+def blur(units: Tensor, gamma: float, precision: str) -> float:
+    """What `precision` does to the affinities among unit rows (n, D): their rms error over their standard deviation."""
+    exact = columns_at(units, gamma, "float32")(units)
+    return float((columns_at(units, gamma, precision)(units) - exact).norm() / (exact - exact.mean()).norm())
+
+
+def quick_precisions(device: torch.device) -> list[str]:
+    """Those of PRECISIONS whose products beat those of the ones before by 1.3 times; float32 is the first.
+
+    Machines with bfloat16 or int8 instructions gain twice and more at each step, the others lose: the margin is wide.
+    """
+    found = {"float32": product_speed(device)}
+    for coarser in PRECISIONS[1 : 3 if device.type == "cpu" else 2]:
+        speed = product_speed(device, coarser)
+        if speed > _WORTH_IT * max(found.values()):
+            found[coarser] = speed
+    return list(found)
+
+
+def product_speed(device: torch.device, precision: str = "float32") -> float:
+    """Operations a second of a (512, 768) by (768, 512) product: the best of four."""
+    kind = getattr(torch, precision)
+    left, right = (torch.ones(512, 768, dtype=kind, device=device) for _ in range(2))
+    multiply = _int8_product if precision == "int8" else torch.mm
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        multiply(left, right.T)[0, 0].item()
+        times.append(time.perf_counter() - began)
+    return 2 * 512 * 768 * 512 / min(times)

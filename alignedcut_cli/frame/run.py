@@ -1,0 +1,150 @@
+"""What all commands that make an artifact do alike: open the project, decide whether there is work, say what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
+from alignedcut_cli.frame.output import Output, format_bytes, table
+from alignedcut_cli.store.check import faults
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.project import Project
+
+__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff", "typed_options"]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a command would read, write (path, bytes) and need of memory (bytes)."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[tuple[str, int]]
+    memory: int
+
+    def text(self) -> str:
+        rows = [("reads", given, "") for given in self.inputs]
+        rows += [("writes", path, format_bytes(size)) for path, size in self.outputs]
+        return table([*rows, ("needs", "main memory", format_bytes(self.memory))])
+
+    def as_object(self) -> dict[str, Any]:
+        return {
+            "schema": "alignedcut.dry-run/1",
+            "inputs": list(self.inputs),
+            "outputs": [{"path": path, "bytes": size} for path, size in self.outputs],
+            "memory": self.memory,
+        }
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One run of one command: its project, its words, and the line that the user typed."""
+
+    project: Project
+    output: Output
+    argv: tuple[str, ...]
+
+    @staticmethod
+    def open(
+        ctx: typer.Context, project: Path, *, json: bool = False, quiet: bool = False, verbose: bool = False
+    ) -> Frame:
+        name = ctx.info_name or ""
+        argv = tuple(ctx.obj) if ctx.obj else (name,)
+        return Frame(Project(project), Output(name, json, quiet, verbose), argv)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.project)
+
+    def existing(self, recipe: Recipe, overwrite: bool) -> Header | None:
+        """The artifact's header if it is up to date; None if there is work to do.
+
+        Raises OutputExistsError (exit 73), with the parameters that differ, if another recipe made what is there and
+        `overwrite` is not set. What is there and cannot be read, or lacks a shard, is replaced only with `overwrite`,
+        too; with it every byte is read first, so that the repair of a damaged artifact is not called up to date.
+        """
+        path = self.project.header_path(recipe.kind, recipe.name)
+        if not path.exists():
+            return None
+        if overwrite:
+            try:
+                header = self.project.header(recipe.kind, recipe.name)
+                whole = header.recipe == recipe.identity and not faults(
+                    self.project, recipe.kind, recipe.name, deep=True
+                )
+            except AlignedcutError:
+                return None
+            return header if whole else None
+        header = self.project.header(recipe.kind, recipe.name)
+        if header.recipe == recipe.identity:
+            faults(self.project, recipe.kind, recipe.name, deep=False)
+            return header
+        raise exists_error(recipe, header.raw)
+
+    def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
+        """The header of an artifact, and whether `make` wrote it now; one that is there already is said to be.
+
+        Under the artifact's lock, and noted in the journal. Raises as `existing` does.
+        """
+        with self.project.writing(recipe.kind, recipe.name):
+            found = self.existing(recipe, overwrite)
+            if found:
+                self.say_up_to_date(found)
+                return found, False
+            self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
+            header = make()
+            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
+            return header, True
+
+    def say_up_to_date(self, header: Header) -> None:
+        self.output.note(f"{header.kind}/{header.name} is up to date")
+
+    def artifact_object(self, header: Header, *, made: bool) -> dict[str, Any]:
+        """An artifact as the result of a command with --json."""
+        return {
+            "kind": header.kind,
+            "name": header.name,
+            "path": str(self.project.path(header.kind, header.name)),
+            "recipe": header.recipe,
+            "content": header.content,
+            "made": made,
+        }
+
+
+def exists_error(recipe: Recipe, found: Mapping[str, Any]) -> OutputExistsError:
+    """The refusal to replace what another recipe made: it names every difference."""
+    diff = parameter_diff(found, recipe)
+    told = "; ".join(f"{key}: {before} there, {after} asked" for key, (before, after) in diff.items())
+    return OutputExistsError(
+        "output-exists",
+        f"{recipe.kind}/{recipe.name} was made with other parameters ({told or 'another version'})",
+        "Choose another --name, or give --overwrite",
+        diff={key: list(values) for key, values in diff.items()},
+    )
+
+
+def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """{what: (there, asked)} for every parameter, external input and input content that differs."""
+    before = {**found.get("params", {}), **found.get("external", {}), "algorithm": found.get("algorithm")}
+    after = {**recipe.params, **recipe.external, "algorithm": recipe.algorithm}
+    before["inputs"] = [f"{g['kind']}/{g['name']}@{g['content'][:12]}" for g in found.get("inputs", [])]
+    after["inputs"] = [f"{g.kind}/{g.name}@{g.content[:12]}" for g in recipe.inputs]
+    keys = dict.fromkeys([*before, *after])
+    return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def typed_options(ctx: typer.Context, options: Sequence[str]) -> frozenset[str]:
+    """Those of the `options`, such as --max-size, that stand on the command line itself, and so were meant for this run."""
+    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in options}
+    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
+
+
+def demand_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UsageError unless an option's value is one of its choices."""
+    if value not in choices:
+        raise UsageError("bad-choice", f"{option} {value!r} cannot be", f"Give one of: {', '.join(choices)}")

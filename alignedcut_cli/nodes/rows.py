@@ -1,0 +1,124 @@
+"""The nodes of a graph, read and transformed tile by tile: nothing in between is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.nodes.slots import Slot, node_table
+from alignedcut_cli.nodes.spaces import Space, open_transforms
+from alignedcut_cli.store.features import NodeRows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+__all__ = ["GraphRows", "graph_rows"]
+
+PART = 4096
+
+
+def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device) -> GraphRows:
+    """The rows of one graph in a space, with its transforms opened."""
+    transform = open_transforms(space)
+    return GraphRows(slots, [transform(slot) for slot in slots], space.name, device)
+
+
+class GraphRows:
+    """The rows of several slots one after another in one space: `read(start, stop)` gives (stop - start, r) float32.
+
+    `products` names the precision in which `read` applies the transforms; `take` applies them in float32.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        transforms: Sequence[Tensor | None],
+        space: str,
+        device: torch.device,
+        products: str = "float32",
+    ) -> None:
+        self._slots = slots
+        self._stored = [NodeRows(slot.blocks()) for slot in slots]
+        self._transforms = [None if one is None else one.to(device) for one in transforms]
+        self._starts = [0, *accumulate(map(len, self._stored))]
+        self._space = space
+        self._device = device
+        self._products = products
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows V T of nodes start to stop, on the device (rows V in raw space).
+
+        Raises DataError, with the slot, image and token, for a node that is zero or not finite in this space.
+        """
+        import torch
+
+        rows = torch.empty(stop - start, self.width, device=self._device)
+        for number, begin, end in self._parts(start, stop):
+            offset = self._starts[number] - start
+            stored = self._stored[number].rows(begin, end)
+            rows[offset + begin : offset + end] = self._transformed(stored, number, range(begin, end), self._products)
+        return rows
+
+    def take(self, ids: Tensor) -> Tensor:
+        """Rows V T of the nodes with ascending `ids` (n,), reading no others: (n, r). Raises DataError as `read` does."""
+        import numpy as np
+        import torch
+
+        wanted = ids.cpu().numpy()
+        bounds = np.searchsorted(wanted, self._starts)
+        rows = torch.empty(len(wanted), self.width, device=self._device)
+        for number, start in enumerate(self._starts[:-1]):
+            for first in range(bounds[number], bounds[number + 1], PART):
+                last = min(first + PART, bounds[number + 1])
+                own = wanted[first:last] - start
+                rows[first:last] = self._transformed(self._stored[number].take(own), number, own, "float32")
+        return rows
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        first = self._transforms[0]
+        return self._stored[0].width if first is None else first.shape[1]
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(slot, first row, last row) of pieces that lie in one slot and are not too long."""
+        for number, base in enumerate(self._starts[:-1]):
+            last = min(stop, self._starts[number + 1]) - base
+            for begin in range(max(0, start - base), last, PART):
+                yield number, begin, min(begin + PART, last)
+
+    def _transformed(self, stored: np.ndarray, number: int, own: Sequence[int] | np.ndarray, products: str) -> Tensor:
+        """V T of stored rows of slot `number`, whose numbers within the slot are `own`; checked for a direction."""
+        import torch
+
+        rows = torch.from_numpy(stored).to(self._device).float()  # (t, D)
+        transform = self._transforms[number]
+        if transform is not None:
+            kind = getattr(torch, products)
+            rows = (rows.to(kind) @ transform.to(kind)).float()  # (t, r)
+        norms = rows.norm(dim=1)
+        bad = (~torch.isfinite(norms) | (norms == 0)).nonzero().squeeze(1)
+        if len(bad):
+            state = "zero" if norms[bad[0]] == 0 else "not finite"
+            raise self._no_direction(self._slots[number], int(own[int(bad[0])]), state)
+        return rows
+
+    def _no_direction(self, slot: Slot, row: int, kind: str) -> DataError:
+        """The refusal of a node that has no cosine with any other."""
+        image, token = divmod(row, slot.tokens)
+        _, _, line, column = node_table(slot.about, 0, 1)[token].tolist()
+        place = "the class token" if line < 0 else f"the patch at row {line}, column {column}"
+        return DataError(
+            "no-direction",
+            f"{slot.name}: {place} of image {image} ({slot.source.images[image]['path']}) is {kind} in {self._space} "
+            "space, so that its cosine with other nodes is undefined",
+            "Leave that layer out with --layers, or "
+            + ("extract again" if self._space == "raw" else "compare in another --space"),
+        )

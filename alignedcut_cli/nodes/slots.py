@@ -1,0 +1,77 @@
+"""The slots that a cut joins: which layers of which feature sets, and the nodes that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.frame.config import parse_layers
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Slot", "demand_same_images", "find_slots", "node_table"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot of one feature set; `transform` names the tensor that aligns it, where the cut is not in raw space."""
+
+    source: FeatureSet
+    layer: int
+    about: dict[str, Any]
+    transform: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"features/{self.source.folder.name}, layer {self.layer}"
+
+    @property
+    def tokens(self) -> int:
+        """Nodes of one image."""
+        rows, columns = self.about["grid"]
+        return rows * columns + self.about["class_token"]
+
+    @property
+    def nodes(self) -> int:
+        return len(self.source.images) * self.tokens
+
+    def blocks(self) -> list[np.ndarray]:
+        return self.source.blocks(f"tokens.{self.layer:02d}")
+
+
+def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
+    """The slots of a feature set that `--layers` chooses."""
+    there = {slot["layer"]: slot for slot in features.slots}
+    wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
+    for layer in wanted:
+        if layer not in there:
+            told = ", ".join(map(str, there))
+            raise UsageError("bad-layers", f"{features.folder.name} has no layer {layer}", f"It has layers {told}")
+    return [Slot(features, layer, dict(there[layer])) for layer in wanted]
+
+
+def demand_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
+    """Raise DataError unless all feature sets were extracted from the same images in the same order."""
+    for name, header in zip(names[1:], parents[1:], strict=True):
+        if header.raw["external"]["manifest"] != parents[0].raw["external"]["manifest"]:
+            raise DataError(
+                "other-images",
+                f"features/{name} and features/{names[0]} were extracted from different images",
+                "Extract both from the same images in the same order",
+            )
+
+
+def node_table(slot: dict[str, Any], number: int, images: int) -> np.ndarray:
+    """(image, slot, row, col) of the nodes of one slot, image by image: (images * P, 4) int32."""
+    import numpy as np
+
+    rows, columns = slot["grid"]
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    places = np.array(([(-1, -1)] if slot["class_token"] else []) + cells, np.int32)  # (P, 2)
+    image = np.repeat(np.arange(images, dtype=np.int32), len(places))[:, None]
+    return np.hstack([image, np.full_like(image, number), np.tile(places, (images, 1))])

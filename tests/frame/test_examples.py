@@ -1,0 +1,175 @@
+"""Every example in the help texts and the README's tour runs; the README's tables are those of the code."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from alignedcut_cli.commands import demo
+from alignedcut_cli.datasets.samples import sample_data, sample_models
+from alignedcut_cli.errors import EXIT_STATUSES
+from alignedcut_cli.main import COMMANDS, app, main
+from sample_data.make.brain import write_brain
+from tests.conftest import Cli
+from tests.helpers.aligning import responses_to, write_csv
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+FEW, SHOWN, RATED = 1, 3, 20
+CHAIN = [module for module in COMMANDS if module.NAME != "demo"]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brain_table: Path) -> Path:
+    """Where the examples run one after another: a few scenes as photos/ and as alignedcut-demo/scenes/, and responses."""
+    folder = tmp_path_factory.mktemp("workplace")
+    for name in ("photos", "alignedcut-demo/scenes"):
+        copy_scenes(folder / name)
+    copy_scenes(folder / "masks", part="category")
+    shutil.copytree(brain_folder, folder / "subj01")
+    shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
+    shutil.copy(brain_table, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aligning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Path:
+    """Where the examples of align run: a subject, responses to enough scenes, and a project with the features of both."""
+    folder = tmp_path_factory.mktemp("aligning")
+    shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
+    copy_scenes(folder / "photos", RATED)
+    names = sorted(path.name for path in (folder / "photos").iterdir())
+    write_csv(folder / "responses.csv", names, responses_to(names))
+    place = ("--tokens", "sample:4", "-p", str(folder / "study"), "-q")
+    models = ("--model", "tiny-clip", "--model", "tiny-mae", "--name", "brain-clip", "--name", "brain-mae")
+    assert main(["extract", str(folder / "algonauts"), *models, *place]) == 0
+    assert main(["extract", str(folder / "photos"), "--model", "tiny-clip", *place]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def meaning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Path:
+    """Where the examples of concepts run: a project with a cut, its colours and an alignment, and masks of its scenes."""
+    folder = tmp_path_factory.mktemp("meaning")
+    copy_scenes(folder / "photos", 3)
+    shutil.copytree(sample_data() / "scenes" / "category", folder / "masks")
+    place = ("-p", str(folder / "study"), "-q")
+    assert (
+        main(["extract", str(brain_folder), "-m", "tiny-clip", "--name", "seen", "--tokens", "sample:4", *place]) == 0
+    )
+    assert main(["extract", str(folder / "photos"), "-m", "tiny-clip", *place]) == 0
+    seen = ("--brain", str(brain_folder), "--from", "features/seen", "--epochs", "1", "--no-pictures")
+    assert main(["align", *seen, "--name", "world", *place]) == 0
+    assert main(["cut", "--from", "features/tiny-clip", "--space", "aligned", "--name", "tiny-clip", *place]) == 0
+    assert main(["color", "--nodes", "50", "--no-pictures", *place]) == 0
+    return folder
+
+
+PLACES = {"align": "aligning", "concepts": "meaning"}
+"""The fixtures where examples run that need more than what the other examples leave behind."""
+
+
+def copy_scenes(folder: Path, count: int = FEW, part: str = "images") -> None:
+    folder.mkdir(parents=True)
+    for path in sorted((sample_data() / "scenes" / part).iterdir())[:count]:
+        shutil.copy(path, folder)
+
+
+def run_line(cli: Cli, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run one line of shell: `alignedcut …`, or `ls PATTERN | alignedcut …`."""
+    before, _, after = line.rpartition("|")
+    if before:
+        pattern = before.split()[1]
+        listed = "".join(f"{path}\n" for path in sorted(Path().glob(pattern)))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
+    words = shlex.split(after)
+    assert words[0] == "alignedcut"
+    run = cli(*words[1:], *([] if "--json" in words else ["-v"]))
+    assert run.status == 0, f"{line}\n{run.err}"
+    assert run.out.strip()
+
+
+@pytest.mark.parametrize("module", CHAIN, ids=lambda module: module.NAME)
+def test_the_examples_of_the_help_run(
+    module: object, cli: Cli, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(request.getfixturevalue(PLACES.get(module.NAME, "workplace")))  # type: ignore[attr-defined]
+    examples = module.EXAMPLES  # type: ignore[attr-defined]
+    assert len(examples) >= 2
+    for line in examples:
+        run_line(cli, line, monkeypatch)
+
+
+def test_the_tour_of_the_readme_runs(cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    tour = README.split("## A tour in five minutes")[1].split("## Your own photographs")[0]
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", tour, re.S) for line in block.splitlines()]
+    assert len(lines) == 6
+    for line in lines:
+        run_line(cli, line, monkeypatch)
+    assert list(Path("tour/pictures/color/tiny-clip").glob("sheet-*.png"))
+
+
+def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a few scenes: all shipped models, every step said before it runs, nothing left to do the second time."""
+    small = tmp_path / "data"
+    for part in ("images", "category"):
+        copy_scenes(small / "scenes" / part, SHOWN, part)
+    shutil.copy(sample_data() / "scenes" / "names.json", small / "scenes")
+    monkeypatch.setattr(demo, "sample_data", lambda: small)
+    monkeypatch.setattr(demo, "sample_brain", lambda: functools.partial(write_brain, training=160, test=20))
+    monkeypatch.chdir(tmp_path)
+    for name in (".alignedcut", "cut"):
+        (tmp_path / "alignedcut-demo" / name).mkdir(parents=True)
+    earlier = tmp_path / "alignedcut-demo" / "cut" / "earlier.safetensors"
+    earlier.write_bytes(b"of an earlier demo")
+    first = cli("demo", "--fresh")
+    assert first.status == 0, first.err
+    assert not earlier.exists()
+    for argv in demo.chain(Path("alignedcut-demo"), "auto"):
+        assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
+    assert first.out.count("sheet-") == 2 * len(sample_models())
+    second = cli("demo", "--json")
+    assert second.status == 0
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 6
+    assert all(Path(path).is_file() for path in second.object["pictures"])
+
+
+def test_the_demo_touches_no_folder_that_is_not_its_own(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    run = cli("demo", tmp_path, "--fresh")
+    assert run.status == 2
+    assert "is no alignedcut project and not empty" in run.err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_readme_lists_every_option_of_every_command() -> None:
+    for name, found in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        section = README.split(f"### `alignedcut {name}`")[1].split("\n###")[0].split("\n## ")[0]
+        listed = set(re.findall(r"`(--?[a-z][a-z-]*|-[A-Za-z])`", section.replace("`, `", "` `")))
+        options = {
+            word for parameter in found.params if parameter.name != "help" for word in parameter.opts if word[0] == "-"
+        }
+        options |= {word for parameter in found.params for word in parameter.secondary_opts}
+        assert options <= listed, f"{name}: {options - listed} are not in the README"
+        rows = {row.split("`")[1] for row in section.splitlines() if row.startswith("| `-")}
+        assert rows <= options, f"{name} has no {rows - options}"
+
+
+def test_the_readme_lists_the_exit_codes() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_STATUSES
+
+
+def test_the_readme_gives_the_two_commands() -> None:
+    assert "pip install uv && uv run alignedcut demo" in README
+    assert "uv run pytest" in README
+    assert (Path(__file__).parents[2] / "sample_data/pictures/demo.png").is_file()
