@@ -1,17 +1,22 @@
-"""The options that mean the same in every command, declared once."""
+"""The options that mean the same in every command, and how a command's options become one value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from alignedcut_cli.frame.config import PROJECT_VARIABLE, option_defaults, project_argument
+from alignedcut_cli.frame.config import PROJECT_VARIABLE, SHARED_OPTIONS, option_defaults, project_argument
+from alignedcut_cli.frame.run import Frame
 
 __all__ = [
+    "Asked",
     "ConfiguredCommand",
     "Device",
     "DryRun",
@@ -22,6 +27,7 @@ __all__ = [
     "Quiet",
     "Seed",
     "Verbose",
+    "taken_as",
 ]
 
 Project = Annotated[
@@ -40,6 +46,67 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print inputs, outputs a
 Json = Annotated[bool, typer.Option("--json", help="Print the result, or on stderr the error, as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More notes; with an error, the traceback.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options of every command that makes an artifact, as they were given.
+
+    A command adds its own as fields annotated for Typer; a field that is a tuple is an option that may be repeated.
+    `typed` are those that stood on the command line itself, such as --layers, and so were meant for this run.
+    """
+
+    project: Project = Path()
+    overwrite: Overwrite = False
+    dry_run: DryRun = False
+    json: Json = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+    typed: frozenset[str] = frozenset()
+
+
+A = TypeVar("A", bound=Asked)
+
+
+def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[..., None]]:
+    """Make a command of a function of (frame, asked): its signature for Typer has a parameter for each field of `kind`."""
+    hints = get_type_hints(kind, include_extras=True)
+    fields = [one for one in dataclasses.fields(kind) if one.name != "typed"]
+    shared = ["project", *SHARED_OPTIONS]
+    fields.sort(key=lambda one: shared.index(one.name) if one.name in shared else -1)
+    parameters = [_parameter(one, hints[one.name]) for one in fields]
+    repeated = {one.name for one in parameters if get_origin(get_args(one.annotation)[0]) is list}
+
+    def command_of(run: Callable[[Frame, A], None]) -> Callable[..., None]:
+        def command(ctx: typer.Context, **given: Any) -> None:
+            tuples = {name: tuple(given[name] or ()) for name in repeated}
+            asked = kind(**{**given, **tuples, "typed": _typed(ctx)})
+            frame = Frame.open(ctx, asked.project, json=asked.json, quiet=asked.quiet, verbose=asked.verbose)
+            run(frame, asked)
+
+        command.__doc__, command.__module__, command.__qualname__ = run.__doc__, run.__module__, run.__qualname__
+        context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        command.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        return command
+
+    return command_of
+
+
+def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
+    """A field as the parameter that Typer reads: a tuple as a list."""
+    default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+    value, about = get_args(hint)
+    if get_origin(value) is tuple:
+        value, default = list[get_args(value)[0]], default or None
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[value, about]
+    )
+
+
+def _typed(ctx: typer.Context) -> frozenset[str]:
+    """The options that stand on the command line itself, by the names that they are declared with first."""
+    given = (one for one in ctx.command.params if one.name and ctx.get_parameter_source(one.name))
+    return frozenset(one.opts[0] for one in given if ctx.get_parameter_source(one.name).name == "COMMANDLINE")  # type: ignore
 
 
 class ConfiguredCommand(TyperCommand):

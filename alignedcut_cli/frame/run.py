@@ -16,7 +16,7 @@ from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 
-__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff", "typed_options"]
+__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff"]
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,6 @@ def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[
     after["inputs"] = [f"{g.kind}/{g.name}@{g.content[:12]}" for g in recipe.inputs]
     keys = dict.fromkeys([*before, *after])
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
-
-
-def typed_options(ctx: typer.Context, options: Sequence[str]) -> frozenset[str]:
-    """Those of the `options`, such as --max-size, that stand on the command line itself, and so were meant for this run."""
-    sources = {option: ctx.get_parameter_source(option.removeprefix("--").replace("-", "_")) for option in options}
-    return frozenset(option for option, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def demand_choice(option: str, value: str, choices: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from alignedcut_cli.commands.concepts.result import read
-from alignedcut_cli.core.graph.ncut import ncut_nystrom
+from alignedcut_cli.core.graph.lowrank import ncut_lowrank
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.main import main
@@ -24,7 +24,7 @@ MODELS = ("tiny-clip", "tiny-dino", "tiny-mae")
 SELECTIVE = ("EBA", "FBA", "OFA", "FFA", "OWFA", "VWFA")
 PARTS = {"V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "EBA", "FBA-1", "FBA-2", "OFA", "FFA-1", "FFA-2", "OPA", "PPA",
          "OWFA", "VWFA-1", "VWFA-2"}  # fmt: skip
-LAYERS, NODES, EIGENVECTORS, ASKED = 6, 4000, 20, 2000
+LAYERS, EIGENVECTORS, ASKED = 6, 20, 2000
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def joint_eigenvectors(world: World, space: str) -> dict[str, torch.Tensor]:
     """Eigenvectors (layers, images, patches, C) of each model in one joint cut in `aligned` space or of `raw` PCA."""
     if space == "aligned":
         sources = [word for model in MODELS for word in ("--from", f"features/{model}")]
-        options = ["--space", "aligned", "--align", "world", "--nodes", str(NODES), "--name", "joint"]
+        options = ["--space", "aligned", "--align", "world", "--name", "joint", "--solver", "lowrank"]
         assert main(["cut", *sources, *options, "-p", str(world.folder), "-q"]) == 0
         vectors = torch.from_numpy(load_file(world.folder / "cut/joint.safetensors")["eigenvectors"])
     else:
         rows = torch.cat([reduced for model in MODELS for reduced in raw_by_pca(world.folder / "features" / model)])
-        vectors = ncut_nystrom(lambda a, b: rows[a:b], len(rows), EIGENVECTORS, nodes=NODES).eigenvectors
+        vectors = ncut_lowrank(lambda a, b: rows[a:b], len(rows), EIGENVECTORS).eigenvectors
     vectors = vectors.reshape(len(MODELS), LAYERS, 64, 145, EIGENVECTORS)[:, :, :, 1:]
     return dict(zip(MODELS, vectors, strict=True))
 

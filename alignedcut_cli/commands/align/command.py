@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from alignedcut_cli.commands.align.asked import Asked
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
@@ -27,90 +26,8 @@ EXAMPLES = (
 )
 
 
-def command(
-    ctx: typer.Context,
-    brain: Annotated[
-        Path,
-        typer.Option(
-            "--brain", metavar="PATH", help="An Algonauts 2023 subject's folder, or a csv, npz or safetensors table."
-        ),
-    ],
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from", metavar="features/NAME", help="A feature set. May be repeated.  [default: the only one]"
-        ),
-    ] = None,
-    subject: Annotated[
-        int | None, typer.Option("--subject", min=1, help="Which subject, where PATH holds several.")
-    ] = None,
-    layers: Annotated[
-        str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each feature set.")
-    ] = "all",
-    dim: Annotated[
-        int | None,
-        typer.Option(
-            "--dim", min=1, help="Aligned channels.  [default: the ridge start's best rank on held-out images]"
-        ),
-    ] = None,
-    eigen: Annotated[float, typer.Option("--eigen", min=0.0, help="Weight of the eigen-constraint (Eq. 8).")] = 1.0,
-    zero: Annotated[float, typer.Option("--zero", min=0.0, help="Weight of the zero-centred term (Eq. 6).")] = 0.01,
-    cov: Annotated[float, typer.Option("--cov", min=0.0, help="Weight of the covariance term (Eq. 7).")] = 0.01,
-    init: Annotated[
-        str, typer.Option("--init", help="ridge: start from the closed-form solution; random: the paper's way.")
-    ] = "ridge",
-    agree: Annotated[
-        float,
-        typer.Option(
-            "--agree",
-            min=0.0,
-            help="Weight of slots saying the same of images and places; 0 as in the paper.",
-        ),
-    ] = 0.3,
-    epochs: Annotated[
-        int, typer.Option("--epochs", min=0, help="Passes over the images, at most; held-out R^2 ends them.")
-    ] = 20,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 128,
-    rate: Annotated[
-        float, typer.Option("--rate", help="Adam's first step, as a share of a tensor's root mean square.")
-    ] = 0.01,
-    test_split: Annotated[
-        str,
-        typer.Option(
-            "--test-split",
-            help="auto, given (the data's own test images), even-odd, last:10%, or a file of image names.",
-        ),
-    ] = "auto",
-    ablate: Annotated[
-        str | None,
-        typer.Option(
-            "--ablate", metavar="eigen=1,0.1,0", help="Align once for each value, and write the paper's Table 1."
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option("--masks", metavar="DIR", help="ablate: PNG masks of class ids, for segmentation quality."),
-    ] = None,
-    segment: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--segment",
-            metavar="features/NAME",
-            help="ablate: feature sets of the images of --masks, with all tokens. May be repeated.  [default: --from]",
-        ),
-    ] = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: from its inputs]")] = None,
-    project: options.Project = Path(),
-    device: options.Device = "auto",
-    memory: options.Memory = "50%",
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
+@options.taken_as(Asked)
+def command(frame: Frame, asked: Asked) -> None:
     """Learn one linear map per slot into channels that all slots share, by predicting responses to the same images.
 
     Prediction: AvgPool(mean over slots of V W) beta + eps (paper, Eq. 2). Loss: L1 on responses, and on sampled tokens
@@ -118,20 +35,14 @@ def command(
     ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
     is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    demand_choice("--init", init, INITS)
-    if not 0 < rate <= 1:
-        raise UsageError("bad-rate", f"--rate {rate} is not in 0 to 1", "Give a small share such as 0.01")
+    demand_choice("--init", asked.init, INITS)
+    if not 0 < asked.rate <= 1:
+        raise UsageError("bad-rate", f"--rate {asked.rate} is not in 0 to 1", "Give a small share such as 0.01")
 
-    from alignedcut_cli.commands.align.plan import Asked, make_plan
+    from alignedcut_cli.commands.align.plan import make_plan
 
-    asked = Asked(
-        sources=tuple(source or ()), brain=brain, subject=subject, layers=layers, dim=dim, eigen=eigen, zero=zero,
-        cov=cov, init=init, agree=agree, epochs=epochs, batch=batch_size, rate=rate, test_split=test_split, seed=seed,
-        name=name,
-    )  # fmt: skip
-    values = _ablated(ablate, masks, segment)
-    chosen_device, budget = resolve_device(device), memory_bytes(memory)
+    values = _ablated(asked.ablate, asked.masks, asked.segment)
+    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
         raise OutOfMemoryError(
@@ -139,21 +50,21 @@ def command(
             f"this alignment holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
             "Give more --memory, fewer --layers or a smaller --dim",
         )
-    if dry_run:
+    if asked.dry_run:
         _print_dry_run(frame, plan, values)
         return
     if values:
         from alignedcut_cli.commands.align.ablate import ablation
 
-        ablation(frame, plan, values, masks, tuple(segment or ()), chosen_device, overwrite)
+        ablation(frame, plan, values, asked.masks, asked.segment, device, asked.overwrite)
         return
     from alignedcut_cli.commands.align.make import make
     from alignedcut_cli.commands.align.result import roi_rows
 
-    header, made = make(frame, plan, chosen_device, overwrite)
+    header, made = make(frame, plan, device, asked.overwrite)
     lines = [str(frame.project.path("align", header.name))]
     result = {"schema": "alignedcut.align/1", **frame.artifact_object(header, made=made), "rois": roi_rows(header)}
-    if pictures:
+    if asked.pictures:
         from alignedcut_cli.commands.align.pictures import draw_if_needed
 
         folder = frame.project.pictures("align", header.name)
@@ -164,7 +75,7 @@ def command(
     frame.output.result("\n".join(lines), result)
 
 
-def _ablated(text: str | None, masks: Path | None, segment: Sequence[str] | None) -> list[float]:
+def _ablated(text: str | None, masks: Path | None, segment: Sequence[str]) -> list[float]:
     """The values of --ablate eigen=…; none without it."""
     if text is None:
         if masks or segment:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.brain import Responses, open_responses
+from alignedcut_cli.commands.align.asked import Asked
 from alignedcut_cli.commands.align.data import FIT, Pairs, pair_images, split_images
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame
@@ -21,32 +21,10 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.core.align.train import Settings
 
-__all__ = ["ALGORITHM", "Asked", "Plan", "demand_nodes", "demand_weight", "make_plan", "slot_key"]
+__all__ = ["ALGORITHM", "Plan", "demand_nodes", "demand_weight", "make_plan", "slot_key"]
 
 ALGORITHM = 2
 LARGEST_WEIGHT = 1e6
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape an alignment, as they were given."""
-
-    sources: tuple[str, ...]
-    brain: Path
-    subject: int | None
-    layers: str
-    dim: int | None
-    eigen: float
-    zero: float
-    cov: float
-    init: str
-    agree: float
-    epochs: int
-    batch: int
-    rate: float
-    test_split: str
-    seed: int
-    name: str | None
 
 
 @dataclass(frozen=True)
@@ -98,7 +76,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     ):
         demand_weight(option, weight)
     project = frame.project
-    names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
+    names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     if len(set(names)) < len(names):
         twice = next(one for one in names if names.count(one) > 1)
         raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
@@ -114,7 +92,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     chosen, split = split_images(asked.test_split, pairs, responses.given, asked.seed)
     weights = Weights(asked.eigen, asked.zero, asked.cov, asked.agree)
     settings = Settings(
-        asked.dim, weights, asked.init, asked.epochs, batch=asked.batch, rate=asked.rate, seed=asked.seed
+        asked.dim, weights, asked.init, asked.epochs, batch=asked.batch_size, rate=asked.rate, seed=asked.seed
     )
     recipe = Recipe(
         "align",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from alignedcut_cli.commands.color.asked import Asked
 from alignedcut_cli.commands.color.onto import Base, colours_of, open_base
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, typed_options
+from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -38,58 +36,8 @@ EXAMPLES = (
 PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """How pictures are drawn; it changes nothing in the artifact."""
-
-    upscale: str
-    overlay: float
-    images: Path | None
-
-
-def command(
-    ctx: typer.Context,
-    source: Annotated[
-        str | None, typer.Option("--from", metavar="cut/NAME", help="The cut to colour.  [default: the only one]")
-    ] = None,
-    onto: Annotated[
-        str | None,
-        typer.Option("--onto", metavar="color/NAME", help="Take the colours of this coloring; place no node anew."),
-    ] = None,
-    eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
-    ] = 20,
-    dims: Annotated[
-        int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")
-    ] = 3,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            "--nodes", min=5, help="Nodes that t-SNE places in each graph.  [default: 10,000; 1000 with --per-slot]"
-        ),
-    ] = None,
-    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
-    upscale: Annotated[
-        str, typer.Option("--upscale", help="How pictures enlarge patches: nearest or bilinear.")
-    ] = "nearest",
-    overlay: Annotated[
-        float, typer.Option("--overlay", min=0.0, max=1.0, help="Share of the photograph that shines through.")
-    ] = 0.0,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None,
-    project: options.Project = Path(),
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
+@options.taken_as(Asked)
+def command(frame: Frame, asked: Asked) -> None:
     """Colour every node by its place in a spectral t-SNE: the same colour means the same to the network.
 
     t-SNE places a sample of nodes by their top eigenvectors; every other node takes the place of its nearest one.
@@ -97,51 +45,49 @@ def command(
     --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
     each image a row of its layers, and a contact sheet a model.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    demand_choice("--upscale", upscale, ("nearest", "bilinear"))
-    if onto:
-        _demand_unused(ctx)
-    chosen_device = _resolve_device(device)
-    cut = frame.project.parse(source, "cut")[1] if source else frame.project.only("cut")
+    demand_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
+    if asked.onto:
+        _demand_unused(asked)
+    device = _resolve_device(asked.device)
+    cut = frame.project.parse(asked.source, "cut")[1] if asked.source else frame.project.only("cut")
     given, parent = frame.project.input("cut", "cut", cut)
-    base = open_base(frame.project, onto, cut, parent) if onto else None
+    base = open_base(frame.project, asked.onto, cut, parent) if asked.onto else None
     params = {
-        "eigenvectors": min(eigenvectors, parent.axes["C"]["size"]),
-        "dims": dims,
-        "nodes": nodes or (PER_SLOT_NODES if parent.params["per_slot"] else JOINT_NODES),
-        "perplexity": perplexity,
-        "seed": seed,
+        "eigenvectors": min(asked.eigenvectors, parent.axes["C"]["size"]),
+        "dims": asked.dims,
+        "nodes": asked.nodes or (PER_SLOT_NODES if parent.params["per_slot"] else JOINT_NODES),
+        "perplexity": asked.perplexity,
+        "seed": asked.seed,
     }
     if base:
         params = {key: base.params[key] for key in ("eigenvectors", "dims")}
     inputs = (given, base.given) if base else (given,)
-    recipe = Recipe("color", check_name(name or cut), ALGORITHM, params, inputs)
+    recipe = Recipe("color", check_name(asked.name or cut), ALGORITHM, params, inputs)
     folder = frame.project.pictures("color", recipe.name)
-    if dry_run:
+    if asked.dry_run:
         total = parent.axes["M"]["size"]
         outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * params["dims"] + 16))]
         described = DryRun(
             [f"{one.kind}/{one.name}" for one in inputs],
-            [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
+            [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             _need(params, parent, base),
         )
         frame.output.result(described.text(), described.as_object())
         return
-    header, made = _make(frame, recipe, parent, base, chosen_device, overwrite)
+    header, made = _make(frame, recipe, parent, base, device, asked.overwrite)
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
-    if pictures:
+    if asked.pictures:
         with frame.project.writing("color", recipe.name):
-            _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
+            _draw_if_needed(frame, header, asked, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)
 
 
-def _demand_unused(ctx: typer.Context) -> None:
+def _demand_unused(asked: Asked) -> None:
     """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
-    there = typed_options(ctx, PLACING)
-    typed = [option for option in PLACING if option in there]
+    typed = [option for option in PLACING if option in asked.typed]
     if typed:
         raise UsageError(
             "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
@@ -244,26 +190,26 @@ def _colour(
     }
 
 
-def _draw_if_needed(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
     """Draw the pictures, unless they show this very content in this very way."""
     wanted = {
         "content": header.content,
-        "upscale": drawing.upscale,
-        "overlay": drawing.overlay,
-        "images": str(drawing.images),
+        "upscale": asked.upscale,
+        "overlay": asked.overlay,
+        "images": str(asked.images),
     }
-    draw_once(folder, wanted, lambda: _draw(frame, header, drawing, folder))
+    draw_once(folder, wanted, lambda: _draw(frame, header, asked, folder))
 
 
-def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:
+def _draw(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
     from alignedcut_cli.report.sheets import Sheet, by_model, colour_grids, contact_sheet, image_rows, save_picture
 
     _, tensors = load_tensors(frame.project.path("color", header.name))
     slots, images = header.axes["S"]["slots"], header.axes["B"]["images"]
-    photos = Photos(frame, header, drawing.images)
+    photos = Photos(frame, header, asked.images)
     grids = colour_grids(tensors["nodes"], tensors["rgb"], slots)
-    rows = Sheet(128, drawing.upscale, drawing.overlay)
-    cells = Sheet(56, drawing.upscale, drawing.overlay)
+    rows = Sheet(128, asked.upscale, asked.overlay)
+    cells = Sheet(56, asked.upscale, asked.overlay)
     with frame.output.progress("drawing", len(images), "images") as advance:
         for number, image in enumerate(images):
             canvas = image_rows(rows, grids, slots, number, photos(number))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from alignedcut_cli.commands.concepts.plan import Asked, Plan, make_plan
-from alignedcut_cli.errors import OutOfMemoryError, UsageError
+from alignedcut_cli.commands.concepts.asked import Asked
+from alignedcut_cli.commands.concepts.plan import Plan, make_plan
+from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, typed_options
+from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
 from alignedcut_cli.nodes.spaces import SPACES, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header
@@ -28,80 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "concepts"
-TYPED = ("--background", "--ignore")
 EXAMPLES = (
     "alignedcut concepts --from color/tiny-clip --masks masks -p study",
     "alignedcut concepts --from cut/tiny-clip --layers 3,5 --masks masks --pixel 0:6:6 --name pixel -p study",
 )
 
 
-def command(
-    ctx: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="color/NAME",
-            help="The colours in whose space concepts lie; cut/NAME means those of that cut.  [default: the only one]",
-        ),
-    ] = None,
-    align: Annotated[
-        str | None,
-        typer.Option(
-            "--align",
-            metavar="align/NAME",
-            help="Whose transforms lead to the brain.  [default: the cut's, or the only one]",
-        ),
-    ] = None,
-    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each model.")] = "all",
-    masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="PNG masks of class ids, for figure and ground.")
-    ] = None,
-    background: Annotated[
-        int, typer.Option("--background", min=0, help="masks: the class id of the ground; all others are figure.")
-    ] = 0,
-    ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class id of void.")] = 255,
-    pixel: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pixel",
-            metavar="IMAGE:ROW:COL",
-            help="A patch to compare with all others: image by number or name, row and column of the grid from 0. "
-            "May be repeated.",
-        ),
-    ] = None,
-    space: Annotated[
-        str | None,
-        typer.Option("--space", help="pixel: where patches are compared: raw, aligned or brain.  [default: the cut's]"),
-    ] = None,
-    concepts: Annotated[int, typer.Option("--concepts", min=2, max=99, help="Concepts of each slot.")] = 5,
-    radius: Annotated[
-        str,
-        typer.Option(
-            "--radius",
-            help="Of their spheres: auto (half the smallest distance between centres of a slot), or a number.",
-        ),
-    ] = "auto",
-    examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8,
-    shown: Annotated[
-        int, typer.Option("--shown", min=1, help="pixel: images on each picture; the patch's own is the first.")
-    ] = 16,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None,
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the colours' name]")] = None,
-    project: options.Project = Path(),
-    device: options.Device = "auto",
-    memory: options.Memory = "50%",
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
+@options.taken_as(Asked)
+def command(frame: Frame, asked: Asked) -> None:
     """Say what the channels mean: the brain regions that figure, ground and concepts drive.
 
     Brain-space activation of a node is v W beta, averaged over the voxels of each ROI (eps, the read-out's intercept, is
@@ -111,26 +43,9 @@ def command(
     --pixel: the cosine of one patch with all patches of all images, and with --masks how well a threshold on it finds the
     patch's own side, figure or ground, whatever the class.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    if space is not None:
-        demand_choice("--space", space, SPACES)
-    chosen_device, budget = resolve_device(device), memory_bytes(memory)
-    asked = Asked(
-        source=source,
-        align=align,
-        layers=layers,
-        masks=masks,
-        background=background,
-        ignore=ignore,
-        pixels=tuple(pixel or ()),
-        space=space,
-        concepts=concepts,
-        radius=_radius(radius),
-        examples=examples,
-        seed=seed,
-        name=name,
-        typed=typed_options(ctx, TYPED),
-    )
+    if asked.space is not None:
+        demand_choice("--space", asked.space, SPACES)
+    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
         raise OutOfMemoryError(
@@ -138,21 +53,11 @@ def command(
             f"this run holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
             "Give more --memory, or fewer --layers or --concepts",
         )
-    if dry_run:
-        _print_dry_run(frame, plan, pictures)
+    if asked.dry_run:
+        _print_dry_run(frame, plan, asked.pictures)
         return
-    header, made = _make(frame, plan, chosen_device, budget, overwrite)
-    _finish(frame, header, made, (shown, images) if pictures else None)
-
-
-def _radius(text: str) -> str:
-    """`auto`, or a number above 0 in its shortest form."""
-    try:
-        if text == "auto" or 0 < float(text) < math.inf:
-            return text if text == "auto" else repr(float(text))
-    except ValueError:
-        pass
-    raise UsageError("bad-radius", f"--radius {text!r} cannot be", "Give auto, or a number above 0")
+    header, made = _make(frame, plan, device, budget, asked.overwrite)
+    _finish(frame, header, made, (asked.shown, asked.images) if asked.pictures else None)
 
 
 def _print_dry_run(frame: Frame, plan: Plan, pictures: bool) -> None:

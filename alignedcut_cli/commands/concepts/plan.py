@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.commands.concepts.asked import Asked
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
@@ -21,29 +23,9 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Asked", "Pixel", "Plan", "make_plan"]
+__all__ = ["Pixel", "Plan", "make_plan"]
 
 ALGORITHM = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape the result, as they were given; `typed` are those that stood on the command line."""
-
-    source: str | None
-    align: str | None
-    layers: str
-    masks: Path | None
-    background: int
-    ignore: int
-    pixels: tuple[str, ...]
-    space: str | None
-    concepts: int
-    radius: str
-    examples: int
-    seed: int
-    name: str | None
-    typed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -145,7 +127,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         slot.blocks()
     space = _pixel_space(frame, asked, cut, aligned)
     images = color.axes["B"]["images"]
-    pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixels)
+    pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixel)
     masks = _masks(asked, images)
     if masks:
         _demand_not_void(asked, pixels, masks, slots[0])
@@ -174,7 +156,7 @@ def _demand_used(asked: Asked) -> None:
     unused = [] if asked.masks else [one for one in ("--background", "--ignore") if one in asked.typed]
     if unused:
         raise UsageError("option-unused", f"{', '.join(unused)} serves --masks alone", "Give --masks, or leave it out")
-    if asked.space and not asked.pixels:
+    if asked.space and not asked.pixel:
         raise UsageError("option-unused", "--space serves --pixel alone", "Give --pixel, or leave it out")
     if asked.masks and asked.background == asked.ignore:
         raise UsageError(
@@ -303,7 +285,7 @@ def _holds(masks: Sequence[np.ndarray], asked: Asked, ground: bool) -> bool:
 def _demand_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.ndarray], slot: Slot) -> None:
     from alignedcut_cli.core.groups.grid_labels import grid_labels
 
-    for text, pixel in zip(asked.pixels, pixels, strict=True):
+    for text, pixel in zip(asked.pixel, pixels, strict=True):
         if grid_labels(masks[pixel.image], tuple(slot.about["grid"]))[pixel.row, pixel.column] == asked.ignore:
             raise UsageError(
                 "bad-pixel", f"--pixel {text} is void ({asked.ignore}) in its mask", "Give one of figure or ground"
@@ -315,7 +297,7 @@ def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space:
     params: dict[str, Any] = {
         "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in names],
         "concepts": asked.concepts,
-        "radius": asked.radius if asked.radius == "auto" else float(asked.radius),
+        "radius": _radius(asked.radius),
         "examples": asked.examples,
         "seed": asked.seed,
     }
@@ -327,3 +309,13 @@ def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space:
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}
     return params
+
+
+def _radius(text: str) -> str | float:
+    """`auto`, or a number above 0. Raises UsageError."""
+    try:
+        if text == "auto" or 0 < float(text) < math.inf:
+            return text if text == "auto" else float(text)
+    except ValueError:
+        pass
+    raise UsageError("bad-radius", f"--radius {text!r} cannot be", "Give auto, or a number above 0")

@@ -1,31 +1,100 @@
-"""The options that shape a cut."""
+"""The options of `alignedcut cut`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from alignedcut_cli.frame import options
 
 __all__ = ["Asked"]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape a cut, as they were given; `typed` are those that stood on the command line."""
+@dataclass(frozen=True, kw_only=True)
+class Asked(options.Asked):
+    """What the command line asks for, as it was given."""
 
-    sources: tuple[str, ...]
-    space: str
-    align: str | None
-    roi: str | None
-    layers: str
-    per_slot: bool
-    eigenvectors: int
-    solver: str
-    nodes: int | None
-    neighbors: int
-    sampling: str | None
-    precision: str
-    refine: int
-    balance: str
-    gamma: float
-    seed: int
-    name: str | None
-    typed: frozenset[str]
+    source: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--from", metavar="features/NAME", help="A feature set. May be repeated.  [default: the only one]"
+        ),
+    ] = ()
+    space: Annotated[
+        str,
+        typer.Option("--space", help="Where nodes are compared: raw (a slot's own channels), aligned, or brain."),
+    ] = "raw"
+    align: Annotated[
+        str | None,
+        typer.Option(
+            "--align", metavar="align/NAME", help="aligned, brain: whose transforms to use.  [default: the only one]"
+        ),
+    ] = None
+    roi: Annotated[
+        str | None,
+        typer.Option("--roi", metavar="V1,V4,…", help="brain: keep only the voxels of these areas."),
+    ] = None
+    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each feature set.")] = (
+        "all"
+    )
+    per_slot: Annotated[bool, typer.Option("--per-slot", help="One cut for each slot instead of one for all.")] = False
+    eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many to keep.")] = 20
+    solver: Annotated[
+        str,
+        typer.Option(
+            "--solver",
+            help="exact (Eq. 3), lowrank (a factor from landmarks), nystrom (Eq. 4), or auto: exact up to 5,000 nodes on "
+            "a CPU, else the better of the two on a sample.",
+        ),
+    ] = "auto"
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--nodes",
+            min=1,
+            help="lowrank: landmarks; nystrom: nodes sampled and solved; --balance: cells.  [default: 1,024, in graphs of "
+            "over 16,384 nodes 512; nystrom 10,000 on a CPU, 50,000 on CUDA]",
+        ),
+    ] = None
+    neighbors: Annotated[int, typer.Option("--neighbors", min=1, help="nystrom: K nearest sampled nodes.")] = 100
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            "--sampling",
+            help="Of those nodes: uniform, fps (farthest points of 8 times as many), or means (landmarks only: the mean "
+            "of those of 8 times as many that are nearest to each).  [default: means; nystrom uniform; with --balance fps]",
+        ),
+    ] = None
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="lowrank, large graphs: auto (bfloat16 or int8 cosines where they are faster and blur little) or float32.",
+        ),
+    ] = "auto"
+    refine: Annotated[
+        int, typer.Option("--refine", min=0, help="lowrank: exact products on top, each M^2 D operations.")
+    ] = 0
+    balance: Annotated[
+        str,
+        typer.Option(
+            "--balance", help="none, or voronoi: a node weighs 1 / the size of its cell, so that rare things count."
+        ),
+    ] = "none"
+    gamma: Annotated[float, typer.Option("--gamma", help="Affinity exp((cos - 1) / gamma); smaller is sharper.")] = 1.0
+    name: Annotated[
+        str | None, typer.Option("--name", help="The cut's name.  [default: from its inputs]", metavar="NAME")
+    ] = None
+    onto: Annotated[
+        str | None,
+        typer.Option(
+            "--onto",
+            metavar="cut/NAME",
+            help="Give new images' nodes rows of an existing lowrank cut: nothing is solved.",
+        ),
+    ] = None
+    device: options.Device = "auto"
+    memory: options.Memory = "50%"
+    seed: options.Seed = 0

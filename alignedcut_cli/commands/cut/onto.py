@@ -28,6 +28,10 @@ __all__ = ["run_onto"]
 
 ALGORITHM = 1
 TILE = 4096
+SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
+OF_THE_BASE = frozenset(
+    ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
+)
 
 
 @dataclass(frozen=True)
@@ -50,26 +54,26 @@ class OntoPlan:
         return self.slots[0].source.images
 
 
-def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device, overwrite: bool, dry_run: bool) -> None:
+def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
     """Plan, then embed, or print what would be done. Raises UsageError, DataError or InputMissingError."""
     plan = plan_onto(frame.project, asked, onto)
     path = frame.project.path("cut", plan.recipe.name)
-    if dry_run:
+    if asked.dry_run:
         count, nodes = plan.recipe.params["eigenvectors"], sum(slot.nodes for slot in plan.slots)
         inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
         need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
         described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
         frame.output.result(described.text(), described.as_object())
         return
-    header, made = _make(frame, plan, device, overwrite)
+    header, made = _make(frame, plan, device, asked.overwrite)
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
     frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
 
 
 def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; all else is the base's."""
-    if asked.typed:
-        told = ", ".join(sorted(asked.typed))
+    if asked.typed & OF_THE_BASE:
+        told = ", ".join(sorted(asked.typed & OF_THE_BASE))
         raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
@@ -79,7 +83,7 @@ def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
             f"cut/{found} was made by the solver {base.params['solver']} and keeps no map for new nodes",
             "Make the base cut with --solver lowrank",
         )
-    names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
+    names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     inputs = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     groups, space, align = _matched(project, base, names, [header for _, header in inputs])
     name = check_name(asked.name or f"{'+'.join(names)}-onto-{found}")

@@ -59,7 +59,7 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     """
     _demand_used(asked)
     project = frame.project
-    names = [project.parse(text, "features")[1] for text in asked.sources] or [project.only("features")]
+    names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     _demand_distinct(names)
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     inputs, parents = [given for given, _ in found], [header for _, header in found]

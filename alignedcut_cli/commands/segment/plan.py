@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from alignedcut_cli.commands.segment.asked import Asked
 from alignedcut_cli.datasets.classes import FIGURE_GROUND, Classes, figure_ground, find_classes, parse_ids
 from alignedcut_cli.datasets.mask_sets import MaskSet, named
 from alignedcut_cli.datasets.open_masks import open_masks
@@ -16,38 +16,11 @@ from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
-__all__ = ["Asked", "Line", "Plan", "make_plan"]
+__all__ = ["Line", "Plan", "make_plan"]
 
 ALGORITHM = 1
 LONGEST_NAME = 120
 METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kway": ("--clusters", "--discretise")}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape a segmentation, as they were given; `typed` are those that stood on the command line."""
-
-    masks: Path
-    dataset: str
-    split: str | None
-    names: Path | None
-    sources: tuple[str, ...]
-    method: str
-    eigenvectors: int
-    thresholds: int
-    clusters: int | None
-    discretise: str
-    to_grid: str
-    to_pixels: str
-    background: str
-    ignore: str
-    classes: str | None
-    merge: str
-    on_extra_mask: str
-    bootstrap: int
-    seed: int
-    name: str | None
-    typed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -99,7 +72,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     chosen = None if asked.classes is None else parse_ids("--classes", asked.classes)
     project = frame.project
-    names = [project.parse(text, "cut")[1] for text in asked.sources] or [project.only("cut")]
+    names = [project.parse(text, "cut")[1] for text in asked.source] or [project.only("cut")]
     if len(set(names)) < len(names):
         raise UsageError("input-twice", f"--from names cut/{_twice(names)} twice", "Give each cut once")
     given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from alignedcut_cli.commands.trace.plan import Asked, Plan, make_plan
+from alignedcut_cli.commands.trace.asked import Asked
+from alignedcut_cli.commands.trace.plan import Plan, make_plan
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
@@ -26,65 +25,8 @@ EXAMPLES = (
 )
 
 
-def command(
-    ctx: typer.Context,
-    source: Annotated[
-        str | None, typer.Option("--from", metavar="cut/NAME", help="The joint cut to trace.  [default: the only one]")
-    ] = None,
-    layers: Annotated[
-        str, typer.Option("--layers", help="all, or a list such as 2,3,5-9, of each model; the map shows all.")
-    ] = "all",
-    eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
-    ] = 20,
-    dims: Annotated[int, typer.Option("--dims", min=2, max=3, help="Dimensions of the map.")] = 2,
-    nodes: Annotated[int, typer.Option("--nodes", min=5, help="Nodes that t-SNE places.")] = 3000,
-    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="t-SNE's perplexity.")] = 30.0,
-    measure: Annotated[
-        str,
-        typer.Option(
-            "--measure", help="Where concepts and lengths are measured: the map (the t-SNE), or eigenvectors."
-        ),
-    ] = "map",
-    pixels: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pixels",
-            metavar="N|FILE|IMAGE:ROW:COL",
-            help="Pixels to follow: how many, or which (in cells of the grid). May be repeated.  [default: 10]",
-        ),
-    ] = None,
-    concepts: Annotated[int, typer.Option("--concepts", min=2, help="Concepts of each layer.")] = 5,
-    radius: Annotated[
-        str, typer.Option("--radius", help="Of a concept's ball; auto: per layer, as large as no two overlap.")
-    ] = "auto",
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            "--masks", metavar="DIR", help="PNGs of class ids, one an image: foreground and background apart."
-        ),
-    ] = None,
-    background: Annotated[int, typer.Option("--background", min=0, help="masks: the class that is background.")] = 0,
-    ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class that is neither (void).")] = 255,
-    permutations: Annotated[
-        int, typer.Option("--permutations", min=1, help="masks: random permutations behind each p-value.")
-    ] = 999,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs and write the tables.")
-    ] = True,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None,
-    project: options.Project = Path(),
-    seed: options.Seed = 0,
-    overwrite: options.Overwrite = False,
-    dry_run: options.DryRun = False,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
+@options.taken_as(Asked)
+def command(frame: Frame, asked: Asked) -> None:
     """Follow patches from layer to layer through one map of all models and layers (paper, Sec. 3.4).
 
     The map is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are farthest-point centres and the
@@ -93,32 +35,13 @@ def command(
     --masks, foreground and background are counted apart: they part where their transitions differ (total variation, at
     the same place of the same image; p-value by permuting masks between images).
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    asked = Asked(
-        source=source,
-        layers=layers,
-        eigenvectors=eigenvectors,
-        dims=dims,
-        nodes=nodes,
-        perplexity=perplexity,
-        measure=measure,
-        pixels=tuple(pixels or ("10",)),
-        concepts=concepts,
-        radius=radius,
-        masks=masks,
-        background=background,
-        ignore=ignore,
-        permutations=permutations,
-        seed=seed,
-        name=name,
-    )
     plan = make_plan(frame, asked)
     folder = frame.project.pictures("trace", plan.recipe.name)
-    if dry_run:
-        _print_dry_run(frame, plan, folder if pictures else None)
+    if asked.dry_run:
+        _print_dry_run(frame, plan, folder if asked.pictures else None)
         return
-    header, made = _make(frame, plan, overwrite)
-    _tell(frame, header, made, _drawn(frame, header, images, folder) if pictures else [])
+    header, made = _make(frame, plan, asked.overwrite)
+    _tell(frame, header, made, _drawn(frame, header, asked.images, folder) if asked.pictures else [])
 
 
 def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:

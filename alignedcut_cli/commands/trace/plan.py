@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.commands.trace.asked import Asked
 from alignedcut_cli.commands.trace.pixels import Pixel, choose_pixels, in_grid
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.errors import DataError, UsageError
@@ -19,33 +20,11 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["GROUPS", "MEASURES", "Asked", "Plan", "Track", "make_plan"]
+__all__ = ["GROUPS", "MEASURES", "Plan", "Track", "make_plan"]
 
 ALGORITHM = 1
 MEASURES = ("map", "eigenvectors")
 GROUPS = ("all", "foreground", "background")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The options that shape a trace, as they were given."""
-
-    source: str | None
-    layers: str
-    eigenvectors: int
-    dims: int
-    nodes: int
-    perplexity: float
-    measure: str
-    pixels: tuple[str, ...]
-    concepts: int
-    radius: str
-    masks: Path | None
-    background: int
-    ignore: int
-    permutations: int
-    seed: int
-    name: str | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +97,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     grids = list(dict.fromkeys(track.grid for track in tracks))
     labels = _labels(asked.masks, images, grids, asked.background, asked.ignore) if asked.masks else None
     mine = labels[tracks[0].grid] if labels else None
-    pixels = choose_pixels(asked.pixels, images, tracks[0].grid, mine, stream(asked.seed, "trace", "pixels"))
+    pixels = choose_pixels(asked.pixels or ("10",), images, tracks[0].grid, mine, stream(asked.seed, "trace", "pixels"))
     params: dict[str, Any] = {
         "layers": {track.model: list(track.layers) for track in tracks},
         "eigenvectors": min(asked.eigenvectors, parent.axes["C"]["size"]),

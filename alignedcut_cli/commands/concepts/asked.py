@@ -1,0 +1,77 @@
+"""The options of `alignedcut concepts`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignedcut_cli.frame import options
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(options.Asked):
+    """What the command line asks for, as it was given."""
+
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="color/NAME",
+            help="The colours in whose space concepts lie; cut/NAME means those of that cut.  [default: the only one]",
+        ),
+    ] = None
+    align: Annotated[
+        str | None,
+        typer.Option(
+            "--align",
+            metavar="align/NAME",
+            help="Whose transforms lead to the brain.  [default: the cut's, or the only one]",
+        ),
+    ] = None
+    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each model.")] = "all"
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="DIR", help="PNG masks of class ids, for figure and ground.")
+    ] = None
+    background: Annotated[
+        int, typer.Option("--background", min=0, help="masks: the class id of the ground; all others are figure.")
+    ] = 0
+    ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class id of void.")] = 255
+    pixel: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--pixel",
+            metavar="IMAGE:ROW:COL",
+            help="A patch to compare with all others: image by number or name, row and column of the grid from 0. "
+            "May be repeated.",
+        ),
+    ] = ()
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help="pixel: where patches are compared: raw, aligned or brain.  [default: the cut's]"),
+    ] = None
+    concepts: Annotated[int, typer.Option("--concepts", min=2, max=99, help="Concepts of each slot.")] = 5
+    radius: Annotated[
+        str,
+        typer.Option(
+            "--radius",
+            help="Of their spheres: auto (half the smallest distance between centres of a slot), or a number.",
+        ),
+    ] = "auto"
+    examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8
+    shown: Annotated[
+        int, typer.Option("--shown", min=1, help="pixel: images on each picture; the patch's own is the first.")
+    ] = 16
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+    ] = None
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the colours' name]")] = None
+    device: options.Device = "auto"
+    memory: options.Memory = "50%"
+    seed: options.Seed = 0

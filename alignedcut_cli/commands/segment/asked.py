@@ -1,0 +1,93 @@
+"""The options of `alignedcut segment`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignedcut_cli.frame import options
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(options.Asked):
+    """What the command line asks for, as it was given."""
+
+    masks: Annotated[
+        Path,
+        typer.Option(
+            "--masks", metavar="PATH", help="The ground truth: a folder of PNGs, VOC2012, or gtsegs_ijcv.mat."
+        ),
+    ]
+    dataset: Annotated[str, typer.Option("--dataset", help="What lies there: folder, voc, or imagenet-seg.")] = "folder"
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="voc: a list in ImageSets/Segmentation.  [default: trainval]"),
+    ] = None
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names", metavar="FILE", help="folder: names of class ids.  [default: names.json or names.txt in it]"
+        ),
+    ] = None
+    unpack: Annotated[
+        Path | None,
+        typer.Option("--unpack", metavar="DIR", help="imagenet-seg: write its photographs there, and do nothing else."),
+    ] = None
+    source: Annotated[
+        tuple[str, ...],
+        typer.Option("--from", metavar="cut/NAME", help="A cut. May be repeated: one figure.  [default: the only one]"),
+    ] = ()
+    method: Annotated[
+        str, typer.Option("--method", help="oracle (C.4: told the classes' centres) or kway (clusters without labels).")
+    ] = "oracle"
+    eigenvectors: Annotated[
+        int, typer.Option("--eigenvectors", "-C", min=1, help="oracle: how many of the top ones to use.")
+    ] = 10
+    thresholds: Annotated[
+        int, typer.Option("--thresholds", min=1, help="oracle: thresholds of the similarity, even in [0, 1].")
+    ] = 10
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=2, help="kway: clusters of each graph.  [default: as many as classes]"),
+    ] = None
+    discretise: Annotated[str, typer.Option("--discretise", help="kway: rotation (Yu and Shi 2003) or kmeans.")] = (
+        "rotation"
+    )
+    background: Annotated[
+        str, typer.Option("--background", metavar="IDS", help="Class ids of background, such as 0,92-200, or none.")
+    ] = "0"
+    ignore: Annotated[str, typer.Option("--ignore", metavar="IDS", help="Class ids of void, or none.")] = "255"
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="IDS", help="Score these; others are background.  [default: all]")
+    ] = None
+    merge: Annotated[
+        str, typer.Option("--merge", help="none: each class; figure-ground: all but background as one; both.")
+    ] = "none"
+    to_grid: Annotated[
+        str, typer.Option("--to-grid", help="oracle, mask to patches: majority (commonest class), or area (shares).")
+    ] = "majority"
+    to_pixels: Annotated[str, typer.Option("--to-pixels", help="Similarities to pixels: bilinear, or nearest.")] = (
+        "bilinear"
+    )
+    on_extra_mask: Annotated[
+        str, typer.Option("--on-extra-mask", help="Masks without an image in the cut: fail, or skip and count them.")
+    ] = "fail"
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Draws of images for the 95% intervals; 0: none.")
+    ] = 1000
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Images on the overlay sheets.")] = 8
+    predicted: Annotated[
+        str, typer.Option("--predicted", help="Masks to write as PNG: of each line's best slot, of all slots, or none.")
+    ] = "best"
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+    ] = None
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw curves, overlays and masks.")] = True
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cuts' names]")] = None
+    seed: options.Seed = 0
