@@ -140,7 +140,7 @@ def test_the_exact_repulsion_runs_on_a_device_and_the_tree_refuses_it() -> None:
 
 def test_few_nodes_or_a_gpu_take_all_pairs() -> None:
     cuda = torch.device("cuda")
-    assert [choose_repulsion(m) for m in (100, 1500, 1501, 100_000)] == ["exact", "exact", "tree", "tree"]
+    assert [choose_repulsion(m) for m in (100, 3000, 3001, 100_000)] == ["exact", "exact", "tree", "tree"]
     assert [choose_repulsion(m, cuda) for m in (100, 100_000)] == ["exact", "exact"]
 
 

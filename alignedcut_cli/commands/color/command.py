@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "color"
-ALGORITHM = 2
+ALGORITHM = 3
 JOINT_NODES = 10_000
 PER_SLOT_NODES = 1000
 EXAMPLES = (
@@ -152,7 +152,7 @@ def _make(
 def _numerics(device: torch.device) -> dict[str, str]:
     from importlib.metadata import version
 
-    used = {name: version(name) for name in ("opentsne", "numpy", "torch")}
+    used = {name: version(name) for name in ("opentsne", "numba", "numpy", "torch")}
     return {**used, "computed": "float64 places, float32 repulsion", "device": device.type}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "MEASURES", "Plan", "Track", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 MEASURES = ("map", "eigenvectors")
 GROUPS = ("all", "foreground", "background")
 

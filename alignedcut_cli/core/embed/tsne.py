@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["EXACT_NODES", "ITERATIONS", "REPULSIONS", "Repulsion", "choose_repulsion", "divergence", "tsne"]
 
 ITERATIONS = (250, 500)
-EXACT_NODES = {"cpu": 1500, "cuda": 200_000}
+EXACT_NODES = {"cpu": 3000, "cuda": 200_000}
 EXACT_DIVERGENCE = 20_000
 _START_SPREAD = 1e-4
-_TREE_NEIGHBOURS = 5000
+_LARGE_ATTRACTION = 1_000_000
 
 Repulsion = Callable[[np.ndarray], tuple[np.ndarray, float]]
 
@@ -63,6 +63,7 @@ def tsne(
     and gains; the gradient's second term comes from REPULSIONS[`repulsion`]. The perplexity is at most (m - 1) / 3.
     The divergence is that of `divergence`. Raises NumericsError for fewer than dims + 2 rows.
     """
+    import torch
     from openTSNE import TSNE
 
     if len(rows) < dims + 2:
@@ -77,20 +78,14 @@ def tsne(
         initialization=_start(rows, dims, seed),
         negative_gradient_method=_Gradient(REPULSIONS[name](device), tick),
         neighbors="exact",
-        # scikit-learn's own choice beyond 15 columns is all pairs
-        knn_kwargs={"algorithm": "kd_tree" if len(rows) > _TREE_NEIGHBOURS else "auto"},
-        n_jobs=_threads(),
+        # scikit-learn's own choice beyond 15 columns is all pairs, which costs twice as much from 1,000 rows on
+        knn_kwargs={"algorithm": "kd_tree"},
+        n_jobs=torch.get_num_threads(),
         random_state=seed % (1 << 32),
     )
     found = TSNE(**options).fit(rows)
     places = np.asarray(found)
     return places.astype(np.float32), divergence(found.affinities.P, places), used
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 @dataclass
@@ -111,30 +106,25 @@ class _Gradient:
         if should_eval_error:
             return 0.0, np.zeros_like(places)
         forces, total = self.repulsion(places)
-        gradient = forces / -max(total, np.finfo(float).tiny)
-        _attract(P, places, gradient, n_jobs, False)
+        gradient = _attraction(P, places) - forces / max(total, np.finfo(float).tiny)
         if self.tick:
             self.tick(1)
         return 0.0, gradient
 
 
-def _attract(
-    affinities: csr_matrix, places: np.ndarray, gradient: np.ndarray, threads: int, with_error: bool
-) -> tuple[float, float]:
-    """Add sum_j p_ij k_ij (y_i - y_j) to the gradient; (sum p, sum p log(p / k)) if asked for."""
-    from openTSNE import tsne as library
+def _attraction(affinities: csr_matrix, places: np.ndarray) -> np.ndarray:
+    """sum_j p_ij k_ij (y_i - y_j) for each i (m, d) float64: one pass over P, in float32."""
+    from alignedcut_cli.core.embed.kernels import pull
+    from alignedcut_cli.core.embed.threads import share_rows
+    from alignedcut_cli.core.embed.tsne_exact import in_three_rows
 
-    return library._tsne.estimate_positive_gradient_nn(
-        affinities.indices,
-        affinities.indptr,
-        affinities.data,
-        places,
-        places,
-        gradient,
-        1,
-        num_threads=threads,
-        should_eval_error=with_error,
+    coordinates = in_three_rows(places - places.mean(0))
+    found = np.empty_like(coordinates)
+    entries = (affinities.data, affinities.indices, affinities.indptr)
+    share_rows(
+        len(places), lambda a, b: pull(*entries, coordinates, a, b, found), large=affinities.nnz > _LARGE_ATTRACTION
     )
+    return found[: places.shape[1]].T.astype(np.float64)
 
 
 def divergence(affinities: csr_matrix, places: np.ndarray) -> float:
@@ -147,8 +137,11 @@ def divergence(affinities: csr_matrix, places: np.ndarray) -> float:
 
     whole = exact_repulsion if len(places) <= EXACT_DIVERGENCE else Tree(theta=0.2)
     _, total = whole(places)
-    mass, error = _attract(affinities, places, np.zeros_like(places), _threads(), True)
-    return float(error + mass * np.log(max(total, np.finfo(float).tiny)))
+    entries = affinities.tocoo()
+    mass, kernels = entries.data, 1 / (1 + ((places[entries.row] - places[entries.col]) ** 2).sum(1))
+    there = mass > 0
+    error = (mass[there] * np.log(mass[there] / kernels[there])).sum()
+    return float(error + mass.sum() * np.log(max(total, np.finfo(float).tiny)))
 
 
 def _start(rows: np.ndarray, dims: int, seed: int) -> np.ndarray:

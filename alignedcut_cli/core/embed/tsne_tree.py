@@ -5,32 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from alignedcut_cli.core.embed.tsne_exact import TILE, repulsion_tiles
+from alignedcut_cli.core.embed.kernels import push_lists, walk
+from alignedcut_cli.core.embed.threads import share_rows
+from alignedcut_cli.core.embed.tsne_exact import in_three_rows
 
 __all__ = ["Tree"]
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Groups evaluated at once: numbers of their places (b, t) and of what pushes them (b, s), both padded.
-
-    Numbers count nodes, then places in the order of the tree; the last one is no place and weighs nothing.
-    """
-
-    targets: Tensor
-    sources: Tensor
-
-
-@dataclass(frozen=True)
 class _Lists:
-    """What pushes which group: order (m,) of the places in the tree, edges of each level's nodes, where (m, d) they were."""
+    """What pushes which group: the order (m,) of the places in the tree, edges of each level's nodes, and of the groups.
+
+    The list of group g is sources[starts[g]:starts[g + 1]]: numbers of nodes, then of places in the order of the tree.
+    `where` (m, 3) are the places at which the lists were made.
+    """
 
     order: np.ndarray
     edges: list[np.ndarray]
-    batches: list[_Batch]
+    groups: np.ndarray
+    starts: np.ndarray
+    sources: np.ndarray
     where: np.ndarray
 
 
@@ -60,21 +55,17 @@ class Tree:
     def __call__(self, places: np.ndarray) -> tuple[np.ndarray, float]:
         centred = places - places.mean(0)
         lists = self._lists_for(centred)
-        ordered = centred[lists.order]
-        counts, means = _means(ordered, lists.edges)
-        nothing = np.zeros((1, places.shape[1]))
-        table = torch.from_numpy(np.concatenate([means, ordered, nothing]).astype(np.float32))  # (n + m + 1, d)
-        weights = torch.ones(len(table))
-        weights[: len(counts)] = torch.from_numpy(counts.astype(np.float32))
-        weights[-1] = 0
-        pushed, sums = torch.empty_like(table), torch.zeros(len(table))
-        for batch in lists.batches:
-            forces, kernel = _push(table, weights, batch)
-            pushed[batch.targets] = forces
-            sums[batch.targets] = kernel
-        found = np.empty_like(centred)
-        found[lists.order] = pushed[len(counts) : -1].numpy()
-        return found, float(sums[:-1].double().sum()) - len(places)
+        counts, means = _means(centred[lists.order], lists.edges)
+        nodes = len(counts)
+        table = np.ones((4, nodes + len(places)), np.float32)
+        table[:3] = in_three_rows(np.concatenate([means, centred[lists.order]]))
+        table[3, :nodes] = counts
+        pushed, sums = np.empty((3, len(places)), np.float32), np.empty(len(places), np.float32)
+        found = (lists.sources, lists.starts, lists.groups, nodes)
+        share_rows(len(lists.groups) - 1, lambda a, b: push_lists(table, *found, a, b, pushed, sums))
+        forces = np.empty_like(centred)
+        forces[lists.order] = pushed[: places.shape[1]].T
+        return forces, float(sums.sum(dtype=np.float64)) - len(places)
 
     def _lists_for(self, places: np.ndarray) -> _Lists:
         if self._lists is None or self._age >= self._kept or self._moved(places) > self._slack:
@@ -89,14 +80,6 @@ class Tree:
         return float(moved / max(spread, 2))
 
 
-def _push(table: Tensor, weights: Tensor, batch: _Batch) -> tuple[Tensor, Tensor]:
-    """Forces (b, t, d) and sums of the kernel (b, t) on the targets of a batch."""
-    targets, sources, heavy = table[batch.targets], table[batch.sources], weights[batch.sources]
-    # Near the origin squared distances keep their digits
-    middle = targets.mean(1, keepdim=True)
-    return repulsion_tiles(targets - middle, sources - middle, heavy)
-
-
 def _make_lists(places: np.ndarray, theta: float, flat: float, leaf: int, group: int) -> _Lists:
     """The tree of places (m, d) and, for each of its groups, the nodes that are far and the places that are near."""
     from scipy.spatial import KDTree
@@ -108,10 +91,14 @@ def _make_lists(places: np.ndarray, theta: float, flat: float, leaf: int, group:
     reach = _reach(ordered, means, edges)
     level = next((n for n, one in enumerate(edges) if np.diff(one).max() <= group), len(edges) - 1)
     groups = slice(2**level - 1, 2 ** (level + 1) - 1)
-    needed = np.where(reach <= flat, 0, reach / theta)
-    far, near = _walk(means[groups], reach[groups], means, needed, len(edges))
-    sources, starts = _by_group(far, near, edges[-1], len(means), 2**level)
-    return _Lists(order, edges, _batches(sources, starts, edges[level], len(means)), places)
+    middles = in_three_rows(means)
+    tree = (middles[:, groups], reach[groups], middles, np.where(reach <= flat, 0, reach / theta), edges[-1])
+    starts = np.zeros(2**level + 1, np.int64)
+    share_rows(2**level, lambda a, b: walk(*tree, a, b, starts, np.empty(0, np.int32)))
+    starts = np.cumsum(starts)
+    sources = np.empty(starts[-1], np.int32)
+    share_rows(2**level, lambda a, b: walk(*tree, a, b, starts, sources))
+    return _Lists(order, edges, edges[level], starts, sources, places)
 
 
 def _all_edges(total: int, leaf: int) -> list[np.ndarray]:
@@ -141,56 +128,3 @@ def _reach(ordered: np.ndarray, means: np.ndarray, edges: list[np.ndarray]) -> n
         middles = np.repeat(means[2**level - 1 : 2 ** (level + 1) - 1], np.diff(one), 0)
         found.append(np.maximum.reduceat(((ordered - middles) ** 2).sum(1), one[:-1]))
     return np.sqrt(np.concatenate(found))
-
-
-def _walk(
-    middles: np.ndarray, radii: np.ndarray, means: np.ndarray, needed: np.ndarray, levels: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(group, node) pairs (2, n) that are far, and those of leaves that are not; `needed` (nodes,) is from edge to mean."""
-    far: list[np.ndarray] = []
-    near = np.empty((2, 0), np.int64)
-    pairs = np.stack([np.arange(len(middles)), np.zeros(len(middles), np.int64)])
-    for _ in range(levels):
-        group, node = pairs
-        distance = np.sqrt(((middles[group] - means[node]) ** 2).sum(1))
-        is_far = np.maximum(distance - radii[group], 0) >= needed[node]
-        far.append(pairs[:, is_far])
-        near = pairs[:, ~is_far]
-        pairs = np.repeat(near, 2, 1)
-        pairs[1] = 2 * pairs[1] + 1
-        pairs[1, 1::2] += 1
-    return np.concatenate(far, 1), near
-
-
-def _by_group(
-    far: np.ndarray, near: np.ndarray, leaves: np.ndarray, nodes: int, groups: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sources (n,) of all groups one after another, far nodes and near places; where each group's begin (groups + 1,)."""
-    leaf = near[1] - (nodes - len(leaves) + 1)
-    count = np.diff(leaves)[leaf]
-    first = np.repeat(leaves[leaf] - np.concatenate([[0], np.cumsum(count)[:-1]]), count)
-    member = nodes + first + np.arange(count.sum())
-    owner = np.concatenate([far[0], np.repeat(near[0], count)])
-    order = np.argsort(owner, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=groups))])
-    return np.concatenate([far[1], member])[order], starts
-
-
-def _batches(sources: np.ndarray, starts: np.ndarray, edges: np.ndarray, nodes: int) -> list[_Batch]:
-    """Groups with lists of like length, together as many as fill a tile."""
-    sizes, lengths = np.diff(edges), np.diff(starts)
-    most, nothing = int(sizes.max()), nodes + int(edges[-1])
-    # A padded source weighs nothing; a padded target is the group's first again
-    steps = np.arange(most)
-    targets = nodes + edges[:-1, None] + np.where(steps < sizes[:, None], steps, 0)
-    padded = np.append(sources, nothing)
-    order = np.argsort(lengths, kind="stable")
-    found = []
-    while len(order):
-        length = int(lengths[order[-1]])
-        taken = order[-max(1, TILE["cpu"] // (most * length)) :]
-        order = order[: -len(taken)]
-        steps = np.arange(length)
-        chosen = np.where(steps < lengths[taken, None], starts[taken, None] + steps, len(sources))
-        found.append(_Batch(torch.from_numpy(targets[taken]), torch.from_numpy(padded[chosen])))
-    return found
