@@ -107,6 +107,7 @@ class Plan:
 def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a run; masks are read and every option is checked. Raises UsageError, DataError or InputMissingError."""
     _demand_used(asked)
+    radius = _radius(asked.radius)
     project = frame.project
     name = _color_name(frame, asked.source)
     given, color = project.input("color", "color", name)
@@ -135,7 +136,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     inputs = [given, cut_given, *(one for one, _ in behind), aligned.alignment.given]
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
     external = {"masks": tensor_digest({str(number): mask for number, mask in enumerate(masks)})} if masks else {}
-    params = _params(asked, slots, pixels, space)
+    params = {**_params(asked, slots, pixels, space), "radius": radius}
     recipe = Recipe("concepts", check_name(asked.name or name), ALGORITHM, params, tuple(inputs), external)
     return Plan(
         recipe,
@@ -297,7 +298,6 @@ def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space:
     params: dict[str, Any] = {
         "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in names],
         "concepts": asked.concepts,
-        "radius": _radius(asked.radius),
         "examples": asked.examples,
         "seed": asked.seed,
     }
