@@ -31,7 +31,7 @@ class _Untappable(Exception):
 
 
 def has_attention(block: nn.Module) -> bool:
-    """True if a block attends: under the names of timm's and open_clip's blocks."""
+    """True if a block attends: under one of the names that timm's blocks give it."""
     return any(hasattr(block, name) for name in ("attn", "attns", "attn_out", "in_proj"))
 
 

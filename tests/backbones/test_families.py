@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -12,13 +13,15 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from alignedcut_cli.backbones.load import Backbone, build_backbone
-from alignedcut_cli.backbones.registry import ModelId
+from alignedcut_cli.backbones.registry import TIMM_MODULES, ModelId, list_models
 from alignedcut_cli.backbones.taps import TAPS
-from alignedcut_cli.errors import UnavailableError
+from alignedcut_cli.errors import DataError, UnavailableError
+from tests.conftest import Cli
 from tests.helpers.vits import pictures, randomised, timm_folder
 
 SHAPE = {"embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -224,16 +227,25 @@ def test_its_own_weights_fit(family: Family) -> None:
     assert {key: value.shape for key, value in adapted.items()} == {key: value.shape for key, value in own.items()}
 
 
-SIZES = r"test_|nano|pico|atto|xxs|tiny|_b0|_m0|_l1|_s0|_s1"
-READ_MODULES = {"beit", "cait", "convit", "deepseek_vit", "deit", "eva", "gemma4_vit", "naflexvit", "qwen3_vit", "tnt",
-                "vision_transformer", "vision_transformer_hybrid", "vision_transformer_relpos", "vision_transformer_sam",
-                "vitamin", "xcit"}  # fmt: skip
+SIZES = r"test_|nano|pico|atto|xxs|tiny|small|_b0|_m0|_l1|_s0|_s1|_s$|_s_"
+
+
+def test_every_module_that_is_listed_has_a_family_here() -> None:
+    walked = {timm.models.model_entrypoint(name).__module__.rpartition(".")[2] for name, _, _ in IN_THIS_TIMM.values()}
+    assert walked == set(TIMM_MODULES) & set(timm.list_modules())
+    listed = {name for name, source in list_models() if source == "timm"}
+    assert {
+        "xcit_nano_12_p16_224.fb_in1k",
+        "samvit_base_patch16.sa1b",
+        "vit_base_patch16_rope_224.naver_in1k",
+    } <= listed
+    assert not any("swin" in name for name in listed)
 
 
 def refused_models() -> list[str]:
     """A small model of each other module of timm that knows heads, and two whose blocks do not attend."""
     found = ["convmixer_768_32", "gmlp_s16_224"]
-    for module in sorted(set(timm.list_modules()) - READ_MODULES):
+    for module in sorted(set(timm.list_modules()) - set(TIMM_MODULES)):
         source = Path(sys.modules[f"timm.models.{module}"].__file__ or "").read_text(encoding="utf-8")
         if "num_heads" in source:
             names = timm.list_models(module=module)
@@ -255,3 +267,48 @@ def test_what_has_no_blocks_on_one_grid_is_refused_with_its_reason() -> None:
     )
     assert "(CrossVit) is no vision transformer on one grid of patches: it has strides of 12, 17 px" in str(told)
     assert "(MlpMixer) is no vision transformer: its blocks have no attention" in str(told)
+
+
+def test_extract_reads_xcit_and_refuses_swin_and_a_shared_projection(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    from timm.models import save_for_hf
+
+    arguments = {**SMALL, "num_classes": 5}
+    xcit = timm.create_model("xcit_nano_12_p16_224", **arguments)
+    save_for_hf(xcit, tmp_path / "xcit", model_args=arguments, safe_serialization=True)
+    run = cli("extract", photos, "-m", f"local-dir:{tmp_path / 'xcit'}", "-p", tmp_path / "study", "--json")
+    assert run.status == 0, run.err
+    shard = load_file(next((tmp_path / "study" / "features" / "xcit").glob("*.safetensors")))
+    assert shard["tokens.01"].shape == (20, 16, 32)
+    swin = cli("extract", photos, "-m", "swin_tiny_patch4_window7_224", "-p", tmp_path / "study")
+    assert swin.status == 69
+    assert "is no vision transformer on one grid of patches: it has strides of 4, 8, 16, 32 px" in swin.err
+    shared = timm_folder(tmp_path / "shared", "vit_dpwee_patch16_reg1_gap_256", **SMALL)
+    (tmp_path / "shared" / "model.safetensors").write_bytes(b"")
+    fused = cli("extract", photos, "-m", f"local-dir:{shared.target}", "-p", tmp_path / "study")
+    assert fused.status == 69
+    assert "has no tap 'attn': its attention and MLP share one output projection" in fused.err
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"architecture": "no_such_vit"}, "Unknown model"),
+        (
+            {"architecture": "test_vit", "pretrained_cfg": {}, "model_args": {"colour": 1}},
+            "unexpected keyword argument 'colour'",
+        ),
+        ({"model_args": {}}, "architecture"),
+    ],
+)
+def test_a_folder_that_timm_cannot_build_is_refused(config: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=rf"timm cannot build m: .*{reason}"):
+        build_backbone(ModelId("m", "local", str(tmp_path)), None)
+
+
+def test_an_image_that_the_forward_pass_refuses_exits_69(tmp_path: Path) -> None:
+    arguments = {**SMALL, "head_dim": 16, "intermediate_size": 48, "position_embedding_size": 64, "global_pool": "soft"}
+    model = timm_folder(tmp_path / "m", "gemma4_vit_167m_enc", **arguments)
+    with pytest.raises(UnavailableError, match=r"m fails on an image of 32 px .*must be divisible") as caught:
+        build_backbone(model, None).widths([0], "attn")
+    assert caught.value.exit_status == 69
