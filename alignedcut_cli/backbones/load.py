@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alignedcut_cli.backbones.column import read_column
 from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
 from alignedcut_cli.backbones.registry import ModelId
 from alignedcut_cli.backbones.taps import patch_tokens, read_taps
+from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
 
 __all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
@@ -26,6 +28,7 @@ class Backbone:
 
     `resolved` is its full name with the tag of its weights, `grid` the (rows, columns) of its patches, `prefix` the
     number of tokens before them, of which the class token (if it has one) is the first and registers are the rest.
+    Where the class token joins after the first blocks, `class_token` is false and `prefix` counts it.
     """
 
     id: ModelId
@@ -48,22 +51,38 @@ class Backbone:
 
     def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
         """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
-        read = read_taps(self.forward, self.blocks, layers, tap, images)
-        return [patch_tokens(layer, self.class_token, self.prefix) for layer in read]
+        read = read_taps(self.forward, self.blocks, layers, tap, images, self.grid)
+        for layer, feature in zip(layers, read, strict=True):
+            self._demand_tokens(feature, layer, tap)
+        return [
+            patch_tokens(feature, self.class_token, feature.shape[1] - self.grid[0] * self.grid[1]) for feature in read
+        ]
+
+    def _demand_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
+        patches = self.grid[0] * self.grid[1]
+        known = {patches + self.prefix} | (set() if self.class_token else {patches})
+        if feature.ndim != 3 or feature.shape[1] not in known:
+            raise UnavailableError(
+                "tap-missing",
+                f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, "
+                f"not (images, {patches + self.prefix}, D)",
+                "Choose another --tap or --model",
+            )
 
     @torch.inference_mode()
     def widths(self, layers: Sequence[int], tap: str) -> list[int]:
-        """D of each layer's tap, found by one forward pass. Raises UnavailableError for a missing tap."""
+        """D of each layer's tap, found by one forward pass.
+
+        Raises UnavailableError for a missing tap, or if the model cannot see images of its size.
+        """
         size, device = self.preprocess.size, next(self.module.parameters()).device
-        found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
-        for layer, feature in zip(layers, found, strict=True):
-            if feature.shape[:2] != (1, self.tokens):
-                raise UnavailableError(
-                    "tap-missing",
-                    f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, "
-                    f"not (1, {self.tokens}, D)",
-                    "Choose another --tap or --model",
-                )
+        try:
+            found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            told = f"{self.id.label} fails on an image of {size} px ({first_line(error)})"
+            raise UnavailableError("model-fails", told, "Give another --image-size or --model") from None
         return [feature.shape[-1] for feature in found]
 
 
@@ -124,31 +143,29 @@ def _build_timm(model: ModelId, size: int | None) -> Backbone:
     except RuntimeError as error:
         if "pretrained tag" in str(error):
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
-        raise
-    except (AssertionError, TypeError, ValueError) as error:
-        raise _bad_size(model.label, size, str(error)) from None
-    return _from_timm(model, module, module, module)
+        if is_out_of_memory(error):
+            raise
+        raise _not_built(model.label, size, error) from None
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _not_built(model.label, size, error) from None
+    return _from_timm(model, module, module, module, size)
 
 
-def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module) -> Backbone:
-    if not all(hasattr(tower, part) for part in ("blocks", "patch_embed", "num_prefix_tokens", "forward_features")):
-        raise UnavailableError(
-            "not-a-vit", f"{model.label} ({type(tower).__name__}) is no vision transformer", "See alignedcut models"
-        )
+def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module, size: int | None) -> Backbone:
     config = tower.pretrained_cfg
+    column = read_column(model.label, tower, size, config)
     tag = f".{config['tag']}" if config.get("tag") and model.source == "timm" else ""
     classifier = config.get("classifier") or ()
-    has_class = getattr(tower, "cls_token", None) is not None
     return Backbone(
         id=model,
         resolved=f"{config.get('architecture', model.target)}{tag}" if model.source == "timm" else model.label,
         module=module,
         forward=tower.forward_features,
-        blocks=list(tower.blocks),
-        grid=tuple(tower.patch_embed.grid_size),
-        class_token=has_class,
-        prefix=tower.num_prefix_tokens,
-        preprocess=preprocess_from(int(tower.patch_embed.img_size[0]), config, model.label),
+        blocks=column.blocks,
+        grid=column.grid,
+        class_token=column.class_token,
+        prefix=column.prefix,
+        preprocess=preprocess_from(column.size, config, model.label),
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
         adapt=_timm_filter(loaded),
         hub=dict(config),
@@ -180,7 +197,7 @@ def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
     visual: Any = module.visual
     config = {**visual.preprocess_cfg, **{key: hub[key] for key in ("mean", "std", "interpolation") if key in hub}}
     if hasattr(visual, "trunk"):
-        inner = _from_timm(model, module, visual.trunk, visual.trunk)
+        inner = _from_timm(model, module, visual.trunk, visual.trunk, size)
         size = inner.preprocess.size
         return Backbone(**{**vars(inner), "preprocess": preprocess_from(size, config, model.label), "hub": hub})
     if not hasattr(visual, "transformer") or not hasattr(visual.transformer, "resblocks"):
@@ -205,6 +222,13 @@ def _unknown(label: str, known: Sequence[str]) -> UsageError:
     near = difflib.get_close_matches(label, known, 3, 0.4)
     meant = f"Did you mean {', '.join(near)}? " if near else ""
     return UsageError("unknown-model", f"there is no model {label!r}", f"{meant}See alignedcut models --filter TEXT")
+
+
+def _not_built(label: str, size: int | None, error: Exception) -> UsageError | DataError:
+    reason = first_line(error)
+    if size is not None:
+        return _bad_size(label, size, reason)
+    return DataError("model-not-built", f"timm cannot build {label}: {reason}", "Check the model's config.json")
 
 
 def _bad_size(label: str, size: int | None, reason: str) -> UsageError:
