@@ -74,21 +74,21 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     """Why a file was not read. Where torch refuses a pickle it advises to run it after all: those words stay here."""
     text = str(error)
     called = re.search(r"GLOBAL ([\w.]+)", text)
-    if called:
-        reason = f"its pickle calls {called[1]}, which is no tensor and may run any code"
-    elif "TorchScript" in text:
-        reason = "it is a TorchScript archive, which holds code besides tensors"
-    elif "weights_only" in text:
-        reason = "its pickle holds other things than plain tensors, which may run any code"
-    else:
-        return DataError(
-            "weights-unreadable",
-            f"{path} cannot be read as weights ({first_line(error)})",
-            "Give a safetensors file, or a .pth of plain tensors",
+    if called or "TorchScript" in text:
+        reason = (
+            f"its pickle calls {called[1]}, which is no tensor and may run any code"
+            if called
+            else "it is a TorchScript archive, which holds code besides tensors"
         )
+        return DataError(
+            "weights-unsafe",
+            f"{path} cannot be read as weights: {reason}; nothing of it was run",
+            "Take weights from its maker as safetensors, or, only if you trust the file, save its state dict with "
+            "safetensors.torch.save_file",
+        )
+    reason = "it is no checkpoint of plain tensors" if "weights_only" in text else first_line(error)
     return DataError(
-        "weights-unsafe",
-        f"{path} cannot be read as weights: {reason}; nothing of it was run",
-        "Take weights from its maker as safetensors, or, only if you trust the file, save its state dict with "
-        "safetensors.torch.save_file",
+        "weights-unreadable",
+        f"{path} cannot be read as weights ({reason})",
+        "Give a safetensors file, or a .pth of plain tensors",
     )

@@ -189,11 +189,11 @@ def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, T
 def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
     import open_clip
 
-    arch, _, tag = model.target.partition("/")
+    arch, slash, tag = model.target.partition("/")
     if arch not in open_clip.list_models():
         raise _unknown(model.label, [f"open_clip:{known}" for known in open_clip.list_models()])
-    hub = open_clip.get_pretrained_cfg(arch, tag) if tag else {}
-    if tag and not hub:
+    hub = open_clip.get_pretrained_cfg(arch, tag) if slash else {}
+    if slash and not hub:
         raise _unknown(model.label, [f"open_clip:{arch}/{known}" for known in list_tags(arch)])
     architecture = open_clip.get_model_config(arch) or {}
     expected = hub or agreed_expectation(arch, architecture)
@@ -201,7 +201,7 @@ def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
     resolved = model.target
     if expected.get("quick_gelu"):
         options["force_quick_gelu"] = True
-        if not tag and not architecture.get("quick_gelu"):
+        if not slash and not architecture.get("quick_gelu"):
             resolved += "-quickgelu"  # open_clip's own name of this network
     module = open_clip.create_model(arch, pretrained=None, load_weights=False, **options).eval()
     visual: Any = module.visual

@@ -68,7 +68,7 @@ def test_names_in_a_pickle_cannot_write_to_the_terminal(tmp_path: Path) -> None:
 def test_torch_s_advice_to_load_unsafely_is_not_passed_on(read: Callable[[Path], object], tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "script.pt")
     (tmp_path / "new.pth").write_bytes(pickle.dumps({"weight": Hostile(tmp_path / "made")}, protocol=4))
-    for name, told in (("script.pt", "is a TorchScript archive"), ("new.pth", "other things than plain tensors")):
+    for name, told in (("script.pt", "is a TorchScript archive"), ("new.pth", "no checkpoint of plain tensors")):
         with pytest.raises(DataError, match=told) as caught:
             read(tmp_path / name)
         assert "weights_only" not in f"{caught.value.message} {caught.value.remedy}"

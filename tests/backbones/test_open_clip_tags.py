@@ -134,6 +134,7 @@ def test_weights_without_a_tag_are_told_the_tags(model: ModelId, monkeypatch: py
         find_weights(build_backbone(model, None), None)
 
 
-def test_the_hub_s_own_names_are_no_architectures() -> None:
+@pytest.mark.parametrize("target", ["hf-hub:timm/ViT-B-16-SigLIP2", "ViT-B-16-SigLIP2/"])
+def test_the_hub_s_own_names_and_an_empty_tag_are_no_models(target: str) -> None:
     with pytest.raises(UsageError, match="there is no model"):
-        build_backbone(ModelId("x", "open_clip", "hf-hub:timm/ViT-B-16-SigLIP2"), None)
+        build_backbone(ModelId("x", "open_clip", target), None)
