@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from alignedcut_cli.backbones.taps import TAPS
 from alignedcut_cli.datasets.images import decode, read_manifest
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
 from alignedcut_cli.frame.config import parse_layers
+from tests.helpers.open_clips import open_clip_model
 from tests.helpers.vits import local_model, pictures, randomised
 
 CPU = torch.device("cpu")
@@ -57,22 +57,6 @@ def backbone(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
     return randomised(
         build_backbone(open_clip_model(tmp_path, **({"ls_init_value": 0.2} if "scale" in name else {})), None)
     )
-
-
-def open_clip_model(folder: Path, **vision: object) -> ModelId:
-    """A small architecture made known to open_clip."""
-    import open_clip
-
-    name = f"tiny-{'-'.join(vision) or 'plain'}"
-    config = {
-        "embed_dim": 16,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, **vision},
-        "text_cfg": {"context_length": 8, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
-    }
-    (folder / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / f"{name}.json")
-    return ModelId(f"open_clip:{name}", "open_clip", name)
 
 
 @torch.inference_mode()

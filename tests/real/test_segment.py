@@ -69,7 +69,9 @@ def test_figures_part_from_ground_before_categories(
     place = ("-p", str(tmp_path), "-q")
     assert main(["extract", str(panoptic / "images"), *words, "--tap", tap, "--layers", layers, *place]) == 0
     for name in MODELS:
-        assert main(["cut", "--from", name, "--per-slot", "--solver", "lowrank", "-C", "10", "--name", name, *place]) == 0
+        assert (
+            main(["cut", "--from", name, "--per-slot", "--solver", "lowrank", "-C", "10", "--name", name, *place]) == 0
+        )
     figure = best_layers(cli, panoptic, tmp_path, "figure", "--merge", "figure-ground")
     things = commonest_things(panoptic / "masks")
     names = read_names(REAL / "coco/categories.json")

@@ -108,7 +108,7 @@ def command(
     chosen_device = resolve_device(device)
     asked = Asked(tap, layers, tokens, dtype, seed)
     paths = find_images(images, _stdin_lines() if "-" in images else ())
-    opened = [_open_model(text, file, image_size) for text, file in zip(model, files, strict=True)]
+    opened = [_open_model(frame, text, file, image_size) for text, file in zip(model, files, strict=True)]
     manifest = _manifest(frame, paths, on_bad_image, write=not dry_run)
     plans = [
         _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
@@ -199,13 +199,15 @@ def _manifest(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: 
     return manifest
 
 
-def _open_model(text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
+def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
     """A model, built but without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
     backbone = build_backbone(parse_model(text), image_size)
-    return backbone, find_weights(backbone, file)
+    for note in backbone.notes:
+        frame.output.note(note)
+    return backbone, find_weights(backbone, file, frame.output.note)
 
 
 def _plan(
@@ -313,7 +315,8 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             )
             fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
             _write_behind(writer, shards, tensor_meanings(plan.layers, plan.tokens), fields, frame)
-        header = writer.commit(numerics=fields["numerics"], axes=_axes(plan))
+        numerics = {**fields["numerics"], "activation": plan.backbone.activation}
+        header = writer.commit(numerics=numerics, axes=_axes(plan))
         frame.journal.note(
             "done",
             "features",
