@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "segment"
-DATASETS = ("folder", "voc", "imagenet-seg")
+DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
 TYPED = ("--eigenvectors", "--thresholds", "--to-grid", "--clusters", "--discretise")
 EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip -p study",
