@@ -60,13 +60,15 @@ class MaskSet:
     def read(self, key: str, image: Mapping[str, Any]) -> np.ndarray:
         """One mask (H, W) int64, of the size of its image. Raises DataError otherwise."""
         mask = self.load(key)
-        if mask.shape != (image["height"], image["width"]):
+        size = (image["width"], image["height"])
+        if mask.shape != size[::-1]:
+            file = f"{self.place / key}{self.suffix}{'.png' if self.place.is_dir() else ''}"
+            remedy = (
+                "One of the two was turned: give the mask upright, or with its photograph's orientation tag"
+                if mask.shape == size
+                else "Masks have the size of their images"
+            )
             raise DataError(
-                "bad-mask",
-                f"{self.place / key}{self.suffix}{'.png' if self.place.is_dir() else ''} is {mask.shape[1]} x {mask.shape[0]}, "
-                f"its image {image['width']} x {image['height']}",
-                "Masks have the size of their images"
-                if mask.shape != (image["width"], image["height"])
-                else "One of the two was turned: give the mask upright, or with its photograph's orientation tag",
+                "bad-mask", f"{file} is {mask.shape[1]} x {mask.shape[0]}, its image {size[0]} x {size[1]}", remedy
             )
         return mask

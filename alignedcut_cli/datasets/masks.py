@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -18,6 +18,7 @@ __all__ = ["MOST_PIXELS", "inside", "is_text", "node_labels", "read_mask", "read
 MOST_PIXELS = 1 << 26
 _LONGEST_NAME = 255
 _STORED = ("1", "L", "L;2", "L;4", "I;16B", "P", "P;1", "P;2", "P;4", "LA", "RGB", "RGBA")
+# Pillow spreads 2 and 4 bits of grey over 0..255.
 _SCALES = {"L;2": 85, "L;4": 17}
 
 
@@ -27,18 +28,16 @@ def read_mask(path: Path) -> np.ndarray:
     It is turned by its own orientation tag, as photographs are. Raises DataError for other colours, for transparent
     pixels, or for what cannot be read.
     """
-    values = read_png(path)
-    if values.ndim == 2:
-        return values
-    if (values != values[..., :1]).any():
-        raise DataError(
-            "bad-mask", f"{path} has mode RGB, {values.shape[1::-1]}", "Save class ids as a grey or palette PNG"
-        )
-    return values[..., 0]
+    values, mode = read_png(path)
+    if values.ndim == 3:
+        if (values != values[..., :1]).any():
+            raise _no_ids(path, mode, values.shape[1::-1])
+        values = values[..., 0]
+    return values.astype(np.int64)
 
 
-def read_png(path: Path) -> np.ndarray:
-    """The numbers that a PNG stores, upright, int64: (H, W) of grey and palette, (H, W, channels) of the rest, no alpha.
+def read_png(path: Path) -> tuple[np.ndarray, str]:
+    """(the numbers that a PNG stores, upright, its mode): (H, W) of grey and palette, (H, W, channels less alpha) of others.
 
     Raises DataError for 16-bit colours, which Pillow would cut to 8, for transparent pixels, or for what cannot be read.
     """
@@ -46,12 +45,10 @@ def read_png(path: Path) -> np.ndarray:
         with Image.open(path, formats=["PNG"]) as image:
             stored = str(image.tile[0][3])
             if image.width * image.height > MOST_PIXELS or stored not in _STORED:
-                raise DataError(
-                    "bad-mask", f"{path} has mode {stored}, {image.size}", "Save class ids as a grey or palette PNG"
-                )
+                raise _no_ids(path, stored, image.size)
             image.load()
             turned = image.getexif().get(0x0112, 1) != 1
-            values = np.array(ImageOps.exif_transpose(image) if turned else image).astype(np.int64)
+            values = np.array(ImageOps.exif_transpose(image) if turned else image)
     except DataError:
         raise
     except Exception as error:
@@ -59,11 +56,16 @@ def read_png(path: Path) -> np.ndarray:
     if stored in ("LA", "RGBA"):
         if (values[..., -1] != 255).any():
             raise DataError(
-                "bad-mask", f"{path} has transparent pixels (alpha below 255)", "Save class ids without an alpha channel"
+                "bad-mask",
+                f"{path} has transparent pixels (alpha below 255)",
+                "Save class ids without an alpha channel",
             )
         values = values[..., :-1]
-    # Pillow spreads 2 and 4 bits of grey over 0..255.
-    return values // _SCALES.get(stored, 1)
+    return values // _SCALES[stored] if stored in _SCALES else values, stored
+
+
+def _no_ids(path: Path, mode: str, size: tuple[int, ...]) -> DataError:
+    return DataError("bad-mask", f"{path} has mode {mode}, {size}", "Save class ids as a grey or palette PNG")
 
 
 def inside(folder: Path, name: object, what: str) -> Path:
@@ -71,14 +73,14 @@ def inside(folder: Path, name: object, what: str) -> Path:
 
     `what` names the entry, for the message.
     """
-    path = PurePosixPath(name) if isinstance(name, str) and is_text(name) else PurePosixPath()
+    path = PurePosixPath(name) if is_text(name) else PurePosixPath()
     leaves = path.is_absolute() or ".." in path.parts or "\\" in str(path)
     if leaves or not path.parts or any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
         raise DataError("bad-path", f"{what} names {reprlib.repr(name)}, no file below {folder}", "Correct the entry")
     return folder / path
 
 
-def is_text(value: object) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is text that can be printed and stored: no control characters, no halves of a character."""
     return isinstance(value, str) and not any(one < " " or "\ud800" <= one <= "\udfff" for one in value)
 

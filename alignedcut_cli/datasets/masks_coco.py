@@ -115,21 +115,25 @@ def _segments(coco: _Coco, annotation: dict[str, Any], key: str) -> dict[int, in
     for segment in segments:
         number = segment.get("id") if isinstance(segment, dict) else None
         if type(number) is not int or not 0 < number < 1 << 24 or number in found:
-            raise _bad(coco.file, f"image {key} has a segment of id {_short(number)}, not one of its own from 1 to 2^24 - 1")
+            raise _bad(
+                coco.file, f"image {key} has a segment of id {_short(number)}, not one of its own from 1 to 2^24 - 1"
+            )
         found[number] = coco.category_of(segment, f"segment {number} of image {key}", (VOID,))
     return found
 
 
 def _panoptic(png: Path, classes: dict[int, int]) -> np.ndarray:
     """The class ids (H, W) int64 of a PNG of segment ids, R + 256 G + 65536 B."""
-    values = read_png(png)
+    values, _ = read_png(png)
     if values.ndim != 3 or values.shape[2] != 3:
         raise DataError("bad-mask", f"{png} is no RGB picture of segment ids", "Unpack COCO's panoptic PNGs again")
-    ids, places = np.unique(values @ np.array([1, 256, 65536]), return_inverse=True)
+    ids, places = np.unique(values.astype(np.int64) @ np.array([1, 256, 65536]), return_inverse=True)
     unknown = sorted(set(ids.tolist()) - set(classes))
     if unknown:
         raise DataError(
-            "bad-mask", f"{png} holds segment {unknown[0]}, which its JSON file lacks", "Give PNGs and JSON of one release"
+            "bad-mask",
+            f"{png} holds segment {unknown[0]}, which its JSON file lacks",
+            "Give PNGs and JSON of one release",
         )
     return np.array([classes[one] for one in ids.tolist()], np.int64)[places.reshape(values.shape[:2])]
 
@@ -161,7 +165,11 @@ def _read(file: Path) -> _Coco:
         number = one.get("id")
         if not isinstance(number, int | str) or number in images:
             raise _bad(file, f"its images have no ids of their own: {_short(number)}")
-        if type(height) is not int or type(width) is not int or not (height > 0 < width and height * width <= MOST_PIXELS):
+        if (
+            type(height) is not int
+            or type(width) is not int
+            or not (height > 0 < width and height * width <= MOST_PIXELS)
+        ):
             raise _bad(file, f"image {_short(number)} is {_short(width)} x {_short(height)} pixels")
         key = inside(Path(), name, f"{file}, image {_short(number)},").with_suffix("").as_posix()
         images[number] = _Image(key, height, width)

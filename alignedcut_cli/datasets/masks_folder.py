@@ -32,9 +32,7 @@ def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None
             raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
         paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
     suffix = (mask_suffix or "").removesuffix(".png") or cityscapes_suffix(folder, [path.stem for path in paths]) or ""
-    keys = tuple(
-        path.with_suffix("").as_posix().removesuffix(suffix) for path in paths if path.stem.endswith(suffix)
-    )
+    keys = tuple(path.with_suffix("").as_posix().removesuffix(suffix) for path in paths if path.stem.endswith(suffix))
     if not keys:
         told = f" whose name ends in {suffix}.png" if suffix else ""
         raise InputMissingError("masks-missing", f"{folder} holds no mask{told}", "Give the folder with the PNG masks")
@@ -48,9 +46,7 @@ def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None
     )
 
 
-def read_masks(
-    folder: Path, images: Sequence[Mapping[str, Any]], mask_suffix: str | None = None
-) -> list[np.ndarray]:
+def read_masks(folder: Path, images: Sequence[Mapping[str, Any]], mask_suffix: str | None = None) -> list[np.ndarray]:
     """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
 
     Raises InputMissingError if the folder or a mask is not there, DataError for a mask of colours or of another size.

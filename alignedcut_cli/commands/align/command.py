@@ -91,6 +91,7 @@ def command(
         Path | None,
         typer.Option("--masks", metavar="DIR", help="ablate: PNG masks of class ids, for segmentation quality."),
     ] = None,
+    mask_suffix: options.MaskSuffix = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,7 +131,7 @@ def command(
         cov=cov, init=init, agree=agree, epochs=epochs, batch=batch_size, rate=rate, test_split=test_split, seed=seed,
         name=name,
     )  # fmt: skip
-    values = _ablated(ablate, masks, segment)
+    values = _ablated(ablate, masks, mask_suffix, segment)
     chosen_device, budget = resolve_device(device), memory_bytes(memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
@@ -145,7 +146,7 @@ def command(
     if values:
         from alignedcut_cli.commands.align.ablate import ablation
 
-        ablation(frame, plan, values, masks, tuple(segment or ()), chosen_device, overwrite)
+        ablation(frame, plan, values, masks, mask_suffix, tuple(segment or ()), chosen_device, overwrite)
         return
     from alignedcut_cli.commands.align.make import make
     from alignedcut_cli.commands.align.result import roi_rows
@@ -164,11 +165,15 @@ def command(
     frame.output.result("\n".join(lines), result)
 
 
-def _ablated(text: str | None, masks: Path | None, segment: Sequence[str] | None) -> list[float]:
+def _ablated(
+    text: str | None, masks: Path | None, mask_suffix: str | None, segment: Sequence[str] | None
+) -> list[float]:
     """The values of --ablate eigen=…; none without it."""
     if text is None:
-        if masks or segment:
-            raise UsageError("option-unused", "--masks and --segment serve --ablate alone", "Leave them out")
+        if masks or mask_suffix or segment:
+            raise UsageError(
+                "option-unused", "--masks, --mask-suffix and --segment serve --ablate alone", "Leave them out"
+            )
         return []
     key, _, values = text.partition("=")
     try:

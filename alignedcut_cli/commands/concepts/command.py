@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "concepts"
-TYPED = ("--background", "--ignore")
+TYPED = ("--background", "--ignore", "--mask-suffix")
 EXAMPLES = (
     "alignedcut concepts --from color/tiny-clip --masks masks -p study",
     "alignedcut concepts --from cut/tiny-clip --layers 3,5 --masks masks --pixel 0:6:6 --name pixel -p study",
@@ -57,6 +57,7 @@ def command(
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="DIR", help="PNG masks of class ids, for figure and ground.")
     ] = None,
+    mask_suffix: options.MaskSuffix = None,
     background: Annotated[
         int, typer.Option("--background", min=0, help="masks: the class id of the ground; all others are figure.")
     ] = 0,
@@ -120,6 +121,7 @@ def command(
         align=align,
         layers=layers,
         masks=masks,
+        mask_suffix=mask_suffix,
         background=background,
         ignore=ignore,
         pixels=tuple(pixel or ()),

@@ -64,6 +64,7 @@ def command(
             "--masks", metavar="DIR", help="PNGs of class ids, one an image: foreground and background apart."
         ),
     ] = None,
+    mask_suffix: options.MaskSuffix = None,
     background: Annotated[int, typer.Option("--background", min=0, help="masks: the class that is background.")] = 0,
     ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class that is neither (void).")] = 255,
     permutations: Annotated[
@@ -106,6 +107,7 @@ def command(
         concepts=concepts,
         radius=radius,
         masks=masks,
+        mask_suffix=mask_suffix,
         background=background,
         ignore=ignore,
         permutations=permutations,
