@@ -127,15 +127,17 @@ def _panoptic(png: Path, classes: dict[int, int]) -> np.ndarray:
     values, _ = read_png(png)
     if values.ndim != 3 or values.shape[2] != 3:
         raise DataError("bad-mask", f"{png} is no RGB picture of segment ids", "Unpack COCO's panoptic PNGs again")
-    ids, places = np.unique(values.astype(np.int64) @ np.array([1, 256, 65536]), return_inverse=True)
-    unknown = sorted(set(ids.tolist()) - set(classes))
-    if unknown:
+    ids = values.astype(np.int64) @ np.array([1, 256, 65536])
+    known = np.array(sorted(classes))
+    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
+    unknown = ids[known[places] != ids]
+    if len(unknown):
         raise DataError(
             "bad-mask",
             f"{png} holds segment {unknown[0]}, which its JSON file lacks",
             "Give PNGs and JSON of one release",
         )
-    return np.array([classes[one] for one in ids.tolist()], np.int64)[places.reshape(values.shape[:2])]
+    return np.array([classes[one] for one in known.tolist()], np.int64)[places]
 
 
 def _painted(file: Path, shapes: Sequence[tuple[int, Any, str]], image: _Image) -> np.ndarray:
