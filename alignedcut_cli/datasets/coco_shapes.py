@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["covered"]
 
 _FARTHEST = 1e6
-_LONGEST = 1 << 26
+_LONGEST = 1 << 22
 
 
 def covered(segmentation: Any, height: int, width: int) -> np.ndarray:
@@ -21,12 +21,12 @@ def covered(segmentation: Any, height: int, width: int) -> np.ndarray:
         raise ValueError("its segmentation is neither polygons nor run lengths")
     union = np.zeros((height, width), bool)
     for points in segmentation:
-        union |= _polygon(points, height, width)
+        _fill(union, points)
     return union
 
 
-def _polygon(points: Any, height: int, width: int) -> np.ndarray:
-    """The pixels (H, W) bool whose centres lie inside a polygon [x, y, x, y, ...], by the even-odd rule.
+def _fill(union: np.ndarray, points: Any) -> None:
+    """Set the pixels of `union` (H, W) whose centres lie inside a polygon [x, y, x, y, ...], by the even-odd rule.
 
     A pixel is inside if an odd number of edges cross its row left of its centre. (ImageDraw would round the corners.)
     """
@@ -34,18 +34,24 @@ def _polygon(points: Any, height: int, width: int) -> np.ndarray:
     if not numbers or len(points) < 6 or len(points) % 2:
         raise ValueError("its polygon is no list of at least 3 points in pixels")
     x, y = np.array(points, np.float64).reshape(-1, 2).T  # (n,), (n,)
+    height, width = union.shape
     to_x, to_y = np.roll(x, -1), np.roll(y, -1)
     first = np.ceil(np.minimum(y, to_y) - 0.5).clip(0, height).astype(np.int64)
     count = np.ceil(np.maximum(y, to_y) - 0.5).clip(0, height).astype(np.int64) - first
     if count.sum() > _LONGEST:
         raise ValueError(f"its polygon of {len(x)} points is too long")
+    if not count.any():
+        return
     edge = np.repeat(np.arange(len(x)), count)  # (crossings,)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - first, count)
     slope = (to_x - x) / np.where(count, to_y - y, 1)
     cut = x[edge] + (row + 0.5 - y[edge]) * slope[edge]
     column = np.ceil(cut - 0.5).clip(0, width).astype(np.int64)
-    crossed = np.bincount(row * (width + 1) + column, minlength=height * (width + 1)).astype(np.uint8)
-    return np.cumsum(crossed.reshape(height, -1)[:, :width], axis=1, dtype=np.uint8) % 2 == 1
+    top, left = row.min(), column.min()
+    rows, columns = row.max() + 1 - top, column.max() + 1 - left
+    crossed = np.bincount((row - top) * columns + column - left, minlength=rows * columns).reshape(rows, columns)
+    inside = np.cumsum(crossed, axis=1)[:, :-1] % 2 == 1
+    union[top : top + rows, left : left + columns - 1] |= inside
 
 
 def _runs(counts: Any, size: Any, height: int, width: int) -> np.ndarray:

@@ -37,7 +37,10 @@ def cityscapes_suffix(folder: Path, stems: Collection[str]) -> str | None:
 
 
 def cityscapes_names(suffix: str) -> dict[int, str]:
-    """The names of the ids in files that end in `suffix`; {} for suffixes that are not Cityscapes'."""
+    """The names of the ids in files that end in `suffix`; {} for suffixes that are not Cityscapes'.
+
+    The licence plate, -1, is in no PNG: Cityscapes leaves it out when it draws them.
+    """
     if not _FILE.fullmatch(suffix):
         return {}
     if suffix.endswith("_labelIds"):

@@ -68,7 +68,7 @@ def open_panoptic(path: Path) -> MaskSet:
     """
     with disk_errors(path):
         file, folder = _panoptic_pair(path)
-        coco = _read(file)
+        coco = _read(file, "segments_info")
     masks: dict[str, tuple[Path, dict[int, int]]] = {}
     for annotation in coco.annotations:
         key = coco.image_of(annotation).key
@@ -91,7 +91,7 @@ def open_instances(path: Path) -> MaskSet:
     """
     with disk_errors(path):
         file = path if path.is_file() else _only(path, _below(path, "instances*.json"), "instances_*.json")
-        coco = _read(file)
+        coco = _read(file, "segmentation")
     shapes: dict[str, list[tuple[int, Any, str]]] = {image.key: [] for image in coco.images.values()}
     sizes = {image.key: image for image in coco.images.values()}
     for annotation in coco.annotations:
@@ -155,8 +155,8 @@ def _painted(file: Path, shapes: Sequence[tuple[int, Any, str]], image: _Image) 
     return mask
 
 
-def _read(file: Path) -> _Coco:
-    """The JSON file, its ids and sizes checked. Raises DataError."""
+def _read(file: Path, field: str) -> _Coco:
+    """The JSON file, its ids and sizes checked; its annotations have `field`. Raises DataError."""
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError):
@@ -183,7 +183,10 @@ def _read(file: Path) -> _Coco:
         if type(number) is not int or not 0 <= number < 1 << 31 or number in names or not is_text(name):
             raise _bad(file, f"its categories have no ids and names of their own: {_short(number)}, {_short(name)}")
         names[number] = name
-    return _Coco(file, images, names, _list(file, content, "annotations"))
+    annotations = _list(file, content, "annotations")
+    if not all(field in one for one in annotations):
+        raise _bad(file, f"its annotations have no {field}")
+    return _Coco(file, images, names, annotations)
 
 
 def _list(file: Path, content: Any, name: str) -> list[dict[str, Any]]:
@@ -226,4 +229,6 @@ def _short(value: object) -> str:
 
 
 def _bad(file: Path, told: str) -> DataError:
-    return DataError("bad-annotations", f"{file}: {told}", "Give an annotation file as COCO has them")
+    return DataError(
+        "bad-annotations", f"{file}: {told}", "Give COCO's file for --dataset coco-panoptic or coco-instances"
+    )

@@ -266,6 +266,16 @@ def test_fields_that_cannot_be(tmp_path: Path, kind: str) -> None:
         assert caught.value.code == "bad-annotations"
 
 
+def test_the_other_kind_of_annotations(tmp_path: Path) -> None:
+    write_panoptic(tmp_path / "a.json", NAMES, MASKS, CATEGORIES)
+    write_instances(tmp_path / "b.json", NAMES, MASKS, CATEGORIES)
+    (tmp_path / "b").mkdir()
+    for read, file, field in ((open_instances, "a", "segmentation"), (open_panoptic, "b", "segments_info")):
+        with pytest.raises(DataError, match=f"{file}.json: its annotations have no {field}") as caught:
+            read(tmp_path / f"{file}.json")
+        assert "coco-panoptic or coco-instances" in caught.value.remedy
+
+
 def test_shapes_are_named_by_their_annotation(tmp_path: Path) -> None:
     found = instances(tmp_path / "a.json", {"category_id": 1, "segmentation": []})
     with pytest.raises(DataError, match=r"a\.json: annotation 0: its segmentation is neither"):
