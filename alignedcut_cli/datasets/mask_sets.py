@@ -26,7 +26,7 @@ def named(things: Sequence[str]) -> str:
 class MaskSet:
     """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
 
-    `key_of` makes a key of an image's path or file name; `suffix` stands after the key in the names of mask files.
+    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own.
     """
 
     place: Path
@@ -34,7 +34,7 @@ class MaskSet:
     load: Callable[[str], np.ndarray] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)
     key_of: Callable[[str], str] = field(default=lambda path: path, repr=False)
-    suffix: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """The key of each image's mask, by its path without extension, or else its file name; None where there is none.
@@ -62,13 +62,13 @@ class MaskSet:
         mask = self.load(key)
         size = (image["width"], image["height"])
         if mask.shape != size[::-1]:
-            file = f"{self.place / key}{self.suffix}{'.png' if self.place.is_dir() else ''}"
+            where = self.files.get(key) or f"{self.place / key}{'.png' if self.place.is_dir() else ''}"
             remedy = (
                 "One of the two was turned: give the mask upright, or with its photograph's orientation tag"
                 if mask.shape == size
                 else "Masks have the size of their images"
             )
             raise DataError(
-                "bad-mask", f"{file} is {mask.shape[1]} x {mask.shape[0]}, its image {size[0]} x {size[1]}", remedy
+                "bad-mask", f"{where} is {mask.shape[1]} x {mask.shape[0]}, its image {size[0]} x {size[1]}", remedy
             )
         return mask

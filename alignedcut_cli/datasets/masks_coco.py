@@ -69,18 +69,19 @@ def open_panoptic(path: Path) -> MaskSet:
     with disk_errors(path):
         file, folder = _panoptic_pair(path)
         coco = _read(file, "segments_info")
-    masks: dict[str, tuple[Path, dict[int, int]]] = {}
+    files: dict[str, Path] = {}
+    classes: dict[str, dict[int, int]] = {}
     for annotation in coco.annotations:
         key = coco.image_of(annotation).key
-        if key in masks:
+        if key in files:
             raise _bad(file, f"image {key} has two annotations")
-        png = inside(folder, annotation.get("file_name"), f"{file}, image {key},")
-        masks[key] = (png, _segments(coco, annotation, key))
+        files[key] = inside(folder, annotation.get("file_name"), f"{file}, image {key},")
+        classes[key] = _segments(coco, annotation, key)
     with disk_errors(folder):
-        lacking = [png.name for png, _ in masks.values() if not png.is_file()]
+        lacking = [png.name for png in files.values() if not png.is_file()]
     if lacking:
         raise InputMissingError("masks-missing", f"{folder} lacks {named(lacking)}", "Unpack the PNGs again")
-    return MaskSet(file, tuple(masks), lambda key: _panoptic(*masks[key]), coco.names)
+    return MaskSet(file, tuple(files), lambda key: _panoptic(files[key], classes[key]), coco.names, files=files)
 
 
 def open_instances(path: Path) -> MaskSet:

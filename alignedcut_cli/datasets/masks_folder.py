@@ -32,17 +32,21 @@ def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None
             raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
         paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
     suffix = (mask_suffix or "").removesuffix(".png") or cityscapes_suffix(folder, [path.stem for path in paths]) or ""
-    keys = tuple(path.with_suffix("").as_posix().removesuffix(suffix) for path in paths if path.stem.endswith(suffix))
-    if not keys:
+    files = {
+        path.with_suffix("").as_posix().removesuffix(suffix): folder / path
+        for path in paths
+        if path.stem.endswith(suffix)
+    }
+    if not files:
         told = f" whose name ends in {suffix}.png" if suffix else ""
         raise InputMissingError("masks-missing", f"{folder} holds no mask{told}", "Give the folder with the PNG masks")
     return MaskSet(
         folder,
-        keys,
-        lambda key: read_mask(folder / f"{key}{suffix}.png"),
+        tuple(files),
+        lambda key: read_mask(files[key]),
         read_names(names, folder.absolute().name) if names else names_in(folder) or cityscapes_names(suffix),
         (lambda path: path.removesuffix(PHOTOGRAPH)) if suffix else (lambda path: path),
-        suffix,
+        files,
     )
 
 

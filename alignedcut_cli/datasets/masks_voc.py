@@ -44,7 +44,8 @@ def open_voc(path: Path, split: str | None = None) -> MaskSet:
     if alone:
         folder = masks[alone[0]][0].parent
         raise DataError("mask-alone", f"{folder} lacks the photographs of {named(alone)}", "Unpack VOC 2012 again")
-    return MaskSet(root, tuple(masks), lambda key: read_mask(masks[key][1]), dict(enumerate(VOC_CLASSES)))
+    files = {key: mask for key, (_, mask) in masks.items()}
+    return MaskSet(root, tuple(files), lambda key: read_mask(files[key]), dict(enumerate(VOC_CLASSES)), files=files)
 
 
 def _listed(root: Path, split: str) -> dict[str, tuple[Path, Path]]:

@@ -284,7 +284,7 @@ def _masks(asked: Asked, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray
         return []
     from alignedcut_cli.datasets.masks_folder import read_masks
 
-    masks = read_masks(asked.masks, images, asked.mask_suffix)
+    masks = read_masks(asked.masks, images, mask_suffix=asked.mask_suffix)
     for side, there in (("foreground", _holds(masks, asked, False)), ("background", _holds(masks, asked, True))):
         if not there:
             raise DataError(

@@ -205,7 +205,7 @@ def _labels(
     from alignedcut_cli.datasets.masks_folder import read_masks
 
     background, ignore = asked.background, asked.ignore
-    masks = read_masks(folder, images, asked.mask_suffix)
+    masks = read_masks(folder, images, mask_suffix=asked.mask_suffix)
     merged = [np.where(mask == ignore, -1, (mask != background).astype(np.int64)) for mask in masks]
     found = {grid: np.stack([grid_labels(mask, grid) for mask in merged]).astype(np.int8) for grid in grids}
     for kind, name in ((1, "foreground"), (0, "background")):
