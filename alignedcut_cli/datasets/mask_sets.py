@@ -24,13 +24,17 @@ def named(things: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class MaskSet:
-    """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64."""
+    """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
+
+    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own.
+    """
 
     place: Path
     keys: tuple[str, ...]
     load: Callable[[str], np.ndarray] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)
-    key_of: Callable[[str], str] = field(default=lambda stem: stem, repr=False)
+    key_of: Callable[[str], str] = field(default=lambda path: path, repr=False)
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """The key of each image's mask, by its path without extension, or else its file name; None where there is none.
@@ -50,17 +54,21 @@ class MaskSet:
         return found
 
     def _key(self, path: PurePosixPath, there: set[str]) -> str | None:
-        candidates = (path.with_suffix("").as_posix(), self.key_of(path.stem))
+        candidates = (self.key_of(path.with_suffix("").as_posix()), self.key_of(path.stem))
         return next((key for key in candidates if key in there), None)
 
     def read(self, key: str, image: Mapping[str, Any]) -> np.ndarray:
         """One mask (H, W) int64, of the size of its image. Raises DataError otherwise."""
         mask = self.load(key)
-        if mask.shape != (image["height"], image["width"]):
+        size = (image["width"], image["height"])
+        if mask.shape != size[::-1]:
+            where = self.files.get(key) or f"{self.place / key}{'.png' if self.place.is_dir() else ''}"
+            remedy = (
+                "One of the two was turned: give the mask upright, or with its photograph's orientation tag"
+                if mask.shape == size
+                else "Masks have the size of their images"
+            )
             raise DataError(
-                "bad-mask",
-                f"{self.place / key}{'.png' if self.place.is_dir() else ''} is {mask.shape[1]} x {mask.shape[0]}, "
-                f"its image {image['width']} x {image['height']}",
-                "Masks have the size of their images",
+                "bad-mask", f"{where} is {mask.shape[1]} x {mask.shape[0]}, its image {size[0]} x {size[1]}", remedy
             )
         return mask

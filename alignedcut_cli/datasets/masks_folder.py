@@ -11,6 +11,7 @@ import numpy as np
 
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.masks import read_mask
+from alignedcut_cli.datasets.masks_cityscapes import PHOTOGRAPH, cityscapes_names, cityscapes_suffix
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.files import disk_errors
 
@@ -19,32 +20,42 @@ __all__ = ["names_in", "open_folder", "read_masks", "read_names"]
 NAMES_FILES = ("names.json", "names.txt")
 
 
-def open_folder(folder: Path, names: Path | None = None) -> MaskSet:
+def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None = None) -> MaskSet:
     """The masks of a folder and of the folders below. Names of ids come from `names`, or names.json or names.txt in it.
 
-    Raises InputMissingError if the folder, or any mask in it, is missing, DataError for names that cannot be read.
+    With `mask_suffix`, the mask of a.jpg is a + mask_suffix + .png, and other files are none; Cityscapes' suffix is known
+    by the names of its files, and its photographs' ending left out. Raises InputMissingError if the folder, or any mask
+    in it, is missing, UsageError for Cityscapes' ids of two kinds, DataError for names that cannot be read.
     """
     with disk_errors(folder):
         if not folder.is_dir():
             raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
         paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
-    if not paths:
-        raise InputMissingError("masks-missing", f"{folder} holds no mask", "Give the folder with the PNG masks")
-    keys = tuple(path.with_suffix("").as_posix() for path in paths)
+    suffix = (mask_suffix or "").removesuffix(".png") or cityscapes_suffix(folder, [path.stem for path in paths]) or ""
+    files = {
+        path.with_suffix("").as_posix().removesuffix(suffix): folder / path
+        for path in paths
+        if path.stem.endswith(suffix)
+    }
+    if not files:
+        told = f" whose name ends in {suffix}.png" if suffix else ""
+        raise InputMissingError("masks-missing", f"{folder} holds no mask{told}", "Give the folder with the PNG masks")
     return MaskSet(
         folder,
-        keys,
-        lambda key: read_mask(folder / f"{key}.png"),
-        read_names(names, folder.absolute().name) if names else names_in(folder),
+        tuple(files),
+        lambda key: read_mask(files[key]),
+        read_names(names, folder.absolute().name) if names else names_in(folder) or cityscapes_names(suffix),
+        (lambda path: path.removesuffix(PHOTOGRAPH)) if suffix else (lambda path: path),
+        files,
     )
 
 
-def read_masks(folder: Path, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def read_masks(folder: Path, images: Sequence[Mapping[str, Any]], mask_suffix: str | None = None) -> list[np.ndarray]:
     """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
 
     Raises InputMissingError if the folder or a mask is not there, DataError for a mask of colours or of another size.
     """
-    masks = open_folder(folder)
+    masks = open_folder(folder, mask_suffix=mask_suffix)
     keys = masks.match(images)
     lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
     if lacking:

@@ -21,6 +21,7 @@ __all__ = [
     "Device",
     "DryRun",
     "Json",
+    "MaskSuffix",
     "Memory",
     "Overwrite",
     "Project",
@@ -37,6 +38,12 @@ Project = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
 Memory = Annotated[
     str, typer.Option("--memory", help="Main memory that tiles may take: 8GiB, or 50% of what is free.", metavar="SIZE")
+]
+MaskSuffix = Annotated[
+    str | None,
+    typer.Option(
+        "--mask-suffix", metavar="TEXT", help="The mask of a.jpg is a + TEXT + .png, such as _gtFine_labelIds."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The number from which every random choice derives.")]
 Overwrite = Annotated[

@@ -370,6 +370,15 @@ def test_a_dry_run_writes_nothing(cli: Cli, place: Path) -> None:
     assert 0.5 < planned / (place / "study/concepts/joint.safetensors").stat().st_size < 1.5
 
 
+def test_masks_by_their_suffix(cli: Cli, place: Path) -> None:
+    (place / "masks/names.json").write_text('{"4": "dog"}')
+    plain, _ = made(cli, "--masks", "masks", "--layers", 4)
+    for mask in (place / "masks").glob("*.png"):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    refused(concepts(cli, "--masks", "masks", "--layers", 4, "--json"), 66, "masks-missing")
+    assert made(cli, "--masks", "masks", "--mask-suffix", "_mask", "--layers", 4)[0] == plain
+
+
 def test_other_masks_are_another_recipe(cli: Cli, place: Path) -> None:
     assert concepts(cli, "--masks", "masks", "--no-pictures").status == 0
     with Image.open("masks/photo-00.png") as mask:
@@ -388,6 +397,7 @@ WRONG: list[tuple[Sequence[object], int, str]] = [
     (("--layers", "6"), 2, "bad-layers"),
     (("--background", "1"), 2, "option-unused"),
     (("--ignore", "1"), 2, "option-unused"),
+    (("--mask-suffix", "_mask"), 2, "option-unused"),
     (("--space", "raw"), 2, "option-unused"),
     (("--space", "odd", "--pixel", "0:0:0"), 2, "bad-choice"),
     (("--masks", "masks", "--background", "255"), 2, "bad-background"),

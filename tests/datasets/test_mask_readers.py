@@ -23,6 +23,7 @@ from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
 from alignedcut_cli.nodes.slots import node_table
 from tests.conftest import Cli
+from tests.helpers.coco import write_instances, write_panoptic
 
 HEIGHT, WIDTH = 6, 9
 NAMES = ("2007_000033", "2007_000042", "2008_000123")
@@ -101,8 +102,27 @@ def picture(number: int) -> np.ndarray:
     return np.random.default_rng(100 + number).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 
+def make_panoptic(root: Path) -> tuple[Path, list[str], list[np.ndarray]]:
+    masks = [mask(number) for number in range(3)]
+    write_panoptic(root / "panoptic_val2017.json", NAMES, masks, dict(enumerate(VOC_CLASSES)))
+    return root, [f"{name}.jpg" for name in NAMES], masks
+
+
+def make_instances(root: Path) -> tuple[Path, list[str], list[np.ndarray]]:
+    masks = [mask(number) for number in range(3)]
+    file = root / "annotations/instances_val2017.json"
+    write_instances(file, NAMES, masks, dict(enumerate(VOC_CLASSES)))
+    return root, [f"{name}.jpg" for name in NAMES], masks
+
+
 Maker = Callable[[Path], tuple[Path, list[str], list[np.ndarray]]]
-MAKERS: dict[str, Maker] = {"folder": make_folder, "voc": make_voc, "imagenet-seg": make_imagenet}
+MAKERS: dict[str, Maker] = {
+    "folder": make_folder,
+    "voc": make_voc,
+    "imagenet-seg": make_imagenet,
+    "coco-panoptic": make_panoptic,
+    "coco-instances": make_instances,
+}
 
 
 def entries(names: list[str], width: int = WIDTH) -> list[dict[str, Any]]:
@@ -162,7 +182,8 @@ def test_options_of_other_readers_are_refused(dataset: str, tmp_path: Path) -> N
     path, _, _ = MAKERS[dataset](tmp_path / "data")
     reader = MASK_READERS[dataset]
     (tmp_path / "names.txt").write_text("background\nthing\n")
-    for used, arguments in ((reader.split, ("val", None)), (reader.names, (None, tmp_path / "names.txt"))):
+    split, names, suffix = ("val", None), (None, tmp_path / "names.txt"), (None, None, "")
+    for used, arguments in ((reader.split, split), (reader.names, names), (reader.mask_suffix, suffix)):
         if used:
             open_masks(dataset, path, *arguments)
         else:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alignedcut_cli.core.groups.grid_labels import grid_labels
+from alignedcut_cli.datasets.images import decode, read_manifest
 from alignedcut_cli.datasets.masks_folder import read_masks
 from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError
@@ -76,12 +77,89 @@ def test_the_masks_of_the_scenes(tmp_path: Path) -> None:
     assert len(np.unique(found[0])) > 1
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_colours_are_refused(tmp_path: Path, mode: str) -> None:
-    Image.new(mode, (4, 3)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=f"a.png has mode {mode}") as caught:
+    for pixel in ((0, 0, 1, 255), (7, 8, 7, 255)):
+        image = Image.new(mode, (4, 3))
+        image.putpixel((3, 2), pixel[: len(mode)])
+        image.putalpha(255) if mode == "RGBA" else None
+        image.save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=f"a.png has mode {mode}, ") as caught:
+            read(tmp_path)
+        assert caught.value.code == "bad-mask"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA", "RGBA"])
+def test_grey_saved_as_colours_is_read(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(LABELS).convert(mode).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_pixels_are_refused(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(LABELS).convert(mode)
+    image.putpixel((2, 1), (9, 254) if mode == "LA" else (9, 9, 9, 254))
+    image.save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has transparent pixels \(alpha below 255\)") as caught:
         read(tmp_path)
     assert caught.value.code == "bad-mask"
+
+
+def test_a_palette_with_transparent_colours_is_read_as_indices(tmp_path: Path) -> None:
+    palette(LABELS).save(tmp_path / "a.png", transparency=0)
+    np.testing.assert_array_equal(read(tmp_path), LABELS)
+
+
+@pytest.mark.parametrize(("depth", "row"), [(1, [0b01010000]), (2, [0b00011011]), (4, [0x01, 0x7F])])
+def test_few_bits_are_ids_and_no_shades(tmp_path: Path, depth: int, row: list[int]) -> None:
+    wanted = {1: [0, 1, 0, 1], 2: [0, 1, 2, 3], 4: [0, 1, 7, 15]}[depth]
+    (tmp_path / "a.png").write_bytes(png(4, 3, bytes([0, *row]) * 3, depth))
+    assert read(tmp_path).tolist() == [wanted] * 3
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_colours_are_refused(tmp_path: Path, colour: int, channels: int) -> None:
+    """Pillow cuts them to 8 bits: ids would be lost."""
+    (tmp_path / "a.png").write_bytes(png(4, 3, (b"\0" + b"\0\7" * channels * 4) * 3, 16, colour))
+    with pytest.raises(DataError, match=r"a\.png has mode .*;16B"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_is_turned_as_its_photograph(tmp_path: Path, orientation: int) -> None:
+    """By its own tag, in every mode; without one it is upright, or its size does not fit."""
+    tag, photograph, file = Image.Exif(), tmp_path / "a.png", tmp_path / "masks/a.png"
+    tag[0x0112] = orientation
+    file.parent.mkdir()
+    colours = Image.fromarray(LABELS).convert("RGB")
+    colours.save(photograph, exif=tag)
+    (image,) = read_manifest([photograph], lambda path: None, 1, lambda done: None)[0].images
+    upright = np.asarray(decode(photograph))[..., 0]
+    assert (image.height, image.width) == upright.shape
+    for mask in (Image.fromarray(LABELS), palette(LABELS), Image.fromarray(LABELS.astype(np.uint16)), colours):
+        mask.save(file, exif=tag)
+        np.testing.assert_array_equal(read_masks(file.parent, [image.as_object()])[0], upright)
+    Image.fromarray(upright).save(file)
+    np.testing.assert_array_equal(read_masks(file.parent, [image.as_object()])[0], upright)
+    if orientation >= 5:
+        Image.fromarray(LABELS).save(file)
+        with pytest.raises(DataError, match="is 4 x 3, its image 3 x 4") as caught:
+            read_masks(file.parent, [image.as_object()])
+        assert "One of the two was turned" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01", b"junk", b""]
+)
+def test_tags_that_cannot_be_read(tmp_path: Path, exif: bytes) -> None:
+    """The mask as it is stored, or one refusal."""
+    Image.fromarray(LABELS).save(tmp_path / "a.png", exif=exif)
+    refusal = None
+    try:
+        np.testing.assert_array_equal(read(tmp_path), LABELS)
+    except DataError as error:
+        refusal = error.code
+    assert refusal in (None, "bad-mask")
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

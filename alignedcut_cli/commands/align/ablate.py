@@ -51,6 +51,7 @@ def ablation(
     plan: Plan,
     values: Sequence[float],
     masks: Path | None,
+    mask_suffix: str | None,
     segment: Sequence[str],
     device: torch.device,
     overwrite: bool,
@@ -62,10 +63,11 @@ def ablation(
     names = [check_name(f"{plan.recipe.name}-eigen-{value:g}") for value in values]
     if len(set(names)) < len(names):
         raise UsageError("bad-ablate", f"--ablate: {', '.join(names)} are not all different", "Give other weights")
-    if segment and not masks:
-        raise UsageError("option-unused", "--segment serves --masks alone", "Give --masks, or leave --segment out")
+    if (segment or mask_suffix) and not masks:
+        unused = "--segment" if segment else "--mask-suffix"
+        raise UsageError("option-unused", f"{unused} serves --masks alone", f"Give --masks, or leave {unused} out")
     plans = [_with_eigen(plan, name, value) for name, value in zip(names, values, strict=True)]
-    truth = _truth(frame, plan, masks, segment) if masks else None
+    truth = _truth(frame, plan, masks, mask_suffix, segment) if masks else None
     rows, headers = [], []
     if truth:
         rows.append({"eigen": "raw", **_segment_scores(frame, Space("raw"), truth, plan.settings.seed, device)})
@@ -111,7 +113,7 @@ def _brain_scores(header: Header) -> dict[str, Any]:
     return {f"R2 {row['roi']}": row["r2.test"] for row in roi_rows(header)}
 
 
-def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Truth:
+def _truth(frame: Frame, plan: Plan, masks: Path, mask_suffix: str | None, segment: Sequence[str]) -> Truth:
     """The slots of the feature sets to be segmented (--from's where none are named), with labels on their grids."""
     if segment:
         names = [frame.project.parse(text, "features")[1] for text in segment]
@@ -120,7 +122,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
     else:
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
     demand_same_images(names, parents)
-    pictures = read_masks(masks, slots[0].source.images)
+    pictures = read_masks(masks, slots[0].source.images, mask_suffix=mask_suffix)
     for slot in slots:
         slot.blocks()
     classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})

@@ -79,6 +79,7 @@ class Asked(options.Asked):
         Path | None,
         typer.Option("--masks", metavar="DIR", help="ablate: PNG masks of class ids, for segmentation quality."),
     ] = None
+    mask_suffix: options.MaskSuffix = None
     segment: Annotated[
         tuple[str, ...],
         typer.Option(

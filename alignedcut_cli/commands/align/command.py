@@ -41,7 +41,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
     from alignedcut_cli.commands.align.plan import make_plan
 
-    values = _ablated(asked.ablate, asked.masks, asked.segment)
+    values = _ablated(asked.ablate, asked.masks, asked.mask_suffix, asked.segment)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
@@ -56,7 +56,7 @@ def command(frame: Frame, asked: Asked) -> None:
     if values:
         from alignedcut_cli.commands.align.ablate import ablation
 
-        ablation(frame, plan, values, asked.masks, asked.segment, device, asked.overwrite)
+        ablation(frame, plan, values, asked.masks, asked.mask_suffix, asked.segment, device, asked.overwrite)
         return
     from alignedcut_cli.commands.align.make import make
     from alignedcut_cli.commands.align.result import roi_rows
@@ -75,11 +75,13 @@ def command(frame: Frame, asked: Asked) -> None:
     frame.output.result("\n".join(lines), result)
 
 
-def _ablated(text: str | None, masks: Path | None, segment: Sequence[str]) -> list[float]:
+def _ablated(text: str | None, masks: Path | None, mask_suffix: str | None, segment: Sequence[str]) -> list[float]:
     """The values of --ablate eigen=…; none without it."""
     if text is None:
-        if masks or segment:
-            raise UsageError("option-unused", "--masks and --segment serve --ablate alone", "Leave them out")
+        if masks or mask_suffix or segment:
+            raise UsageError(
+                "option-unused", "--masks, --mask-suffix and --segment serve --ablate alone", "Leave them out"
+            )
         return []
     key, _, values = text.partition("=")
     try:

@@ -154,7 +154,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 def _demand_used(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that serve another one that was not."""
-    unused = [] if asked.masks else [one for one in ("--background", "--ignore") if one in asked.typed]
+    unused = [] if asked.masks else sorted(asked.typed & {"--background", "--ignore", "--mask-suffix"})
     if unused:
         raise UsageError("option-unused", f"{', '.join(unused)} serves --masks alone", "Give --masks, or leave it out")
     if asked.space and not asked.pixel:
@@ -266,7 +266,7 @@ def _masks(asked: Asked, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray
         return []
     from alignedcut_cli.datasets.masks_folder import read_masks
 
-    masks = read_masks(asked.masks, images)
+    masks = read_masks(asked.masks, images, mask_suffix=asked.mask_suffix)
     for side, there in (("foreground", _holds(masks, asked, False)), ("background", _holds(masks, asked, True))):
         if not there:
             raise DataError(
@@ -302,9 +302,10 @@ def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space:
         "seed": asked.seed,
     }
     if asked.masks:
-        from alignedcut_cli.datasets.masks_folder import names_in
+        from alignedcut_cli.datasets.masks_folder import open_folder
 
-        names = {str(number): name for number, name in names_in(asked.masks).items()}
+        found = open_folder(asked.masks, mask_suffix=asked.mask_suffix).names
+        names = {str(number): name for number, name in found.items()}
         params |= {"background": asked.background, "ignore": asked.ignore, "names": names}
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "segment"
-DATASETS = ("folder", "voc", "imagenet-seg")
+DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
 EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",

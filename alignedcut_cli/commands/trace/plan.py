@@ -79,6 +79,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a trace, from headers and masks alone. Raises UsageError, DataError or InputMissingError."""
     demand_choice("--measure", asked.measure, MEASURES)
     radius = _radius(asked.radius)
+    if asked.mask_suffix and not asked.masks:
+        raise UsageError("option-unused", "--mask-suffix serves --masks alone", "Give --masks, or leave it out")
     if asked.masks and asked.background == asked.ignore:
         raise UsageError(
             "bad-masks", f"--background and --ignore are both {asked.background}", "Give two different class ids"
@@ -95,7 +97,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     tracks = _tracks(parent.axes["S"]["slots"], asked.layers)
     images = parent.axes["B"]["images"]
     grids = list(dict.fromkeys(track.grid for track in tracks))
-    labels = _labels(asked.masks, images, grids, asked.background, asked.ignore) if asked.masks else None
+    labels = _labels(asked.masks, asked, images, grids) if asked.masks else None
     mine = labels[tracks[0].grid] if labels else None
     pixels = choose_pixels(asked.pixels or ("10",), images, tracks[0].grid, mine, stream(asked.seed, "trace", "pixels"))
     params: dict[str, Any] = {
@@ -172,7 +174,7 @@ def _track(model: str, there: Mapping[int, int], layers: Sequence[int], slots: S
 
 
 def _labels(
-    folder: Path, images: Sequence[Mapping[str, Any]], grids: Sequence[tuple[int, int]], background: int, ignore: int
+    folder: Path, asked: Asked, images: Sequence[Mapping[str, Any]], grids: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], np.ndarray]:
     """Per grid the most frequent of foreground (1), background (0) and void (-1) in each cell: (B, rows, cols) int8."""
     import numpy as np
@@ -180,7 +182,8 @@ def _labels(
     from alignedcut_cli.core.groups.grid_labels import grid_labels
     from alignedcut_cli.datasets.masks_folder import read_masks
 
-    masks = read_masks(folder, images)
+    background, ignore = asked.background, asked.ignore
+    masks = read_masks(folder, images, mask_suffix=asked.mask_suffix)
     merged = [np.where(mask == ignore, -1, (mask != background).astype(np.int64)) for mask in masks]
     found = {grid: np.stack([grid_labels(mask, grid) for mask in merged]).astype(np.int8) for grid in grids}
     for kind, name in ((1, "foreground"), (0, "background")):

@@ -89,6 +89,8 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("--subject", "1"), 2, "subject-of-table"),
     (("--masks", "."), 2, "option-unused"),
     (("--segment", "first"), 2, "option-unused"),
+    (("--mask-suffix", "_mask"), 2, "option-unused"),
+    (("--ablate", "eigen=1", "--mask-suffix", "_mask"), 2, "option-unused"),
     (("--ablate", "eigen=1", "--segment", "first"), 2, "option-unused"),
     (("--ablate", ""), 2, "bad-ablate"),
     (("--ablate", "eigen"), 2, "bad-ablate"),
