@@ -15,9 +15,9 @@ from PIL import Image
 
 from alignedcut_cli.commands.segment.command import DATASETS
 from alignedcut_cli.core.groups.grid_labels import grid_labels
+from alignedcut_cli.datasets.class_names import read_names
 from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids
 from alignedcut_cli.datasets.masks import node_labels
-from alignedcut_cli.datasets.masks_folder import read_names
 from alignedcut_cli.datasets.masks_voc import VOC_CLASSES, open_voc
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError

@@ -120,7 +120,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
     else:
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
     demand_same_images(names, parents)
-    pictures = read_masks(masks, slots[0].source.images)
+    pictures = read_masks(masks, slots[0].source.images, frame.output.note)
     for slot in slots:
         slot.blocks()
     classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})

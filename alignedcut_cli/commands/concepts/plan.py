@@ -146,14 +146,14 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     space = _pixel_space(frame, asked, cut, aligned)
     images = color.axes["B"]["images"]
     pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixels)
-    masks = _masks(asked, images)
+    masks, names = _masks(frame, asked, images)
     if masks:
         _demand_not_void(asked, pixels, masks, slots[0])
     assert aligned.alignment is not None
     inputs = [given, cut_given, *(one for one, _ in behind), aligned.alignment.given]
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
     external = {"masks": tensor_digest({str(number): mask for number, mask in enumerate(masks)})} if masks else {}
-    params = _params(asked, slots, pixels, space)
+    params = _params(asked, slots, pixels, space, names)
     recipe = Recipe("concepts", check_name(asked.name or name), ALGORITHM, params, tuple(inputs), external)
     return Plan(
         recipe,
@@ -278,21 +278,29 @@ def _image(text: str, asked: str, images: Sequence[Mapping[str, Any]]) -> int:
     )
 
 
-def _masks(asked: Asked, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def _masks(
+    frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]
+) -> tuple[list[np.ndarray], Mapping[int, str]]:
+    """The mask of each image, and the names of their class ids; none without --masks."""
     if asked.masks is None:
-        return []
-    from alignedcut_cli.datasets.masks_folder import read_masks
+        return [], {}
+    from alignedcut_cli.datasets.classes import void_alone
+    from alignedcut_cli.datasets.masks_folder import open_folder
 
-    masks = read_masks(asked.masks, images)
+    truth = open_folder(asked.masks)
+    for text in truth.notes:
+        frame.output.note(text)
+    masks = truth.read_all(images)
     for side, there in (("foreground", _holds(masks, asked, False)), ("background", _holds(masks, asked, True))):
         if not there:
             raise DataError(
                 "one-sided",
                 f"no mask in {asked.masks} has a pixel of {side} (--background {asked.background}, "
                 f"--ignore {asked.ignore})",
-                "Check --background, or give the masks of these images",
+                void_alone(masks, asked.background, asked.ignore)
+                or "Check --background, or give the masks of these images",
             )
-    return masks
+    return masks, truth.names
 
 
 def _holds(masks: Sequence[np.ndarray], asked: Asked, ground: bool) -> bool:
@@ -310,20 +318,20 @@ def _demand_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.n
             )
 
 
-def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space) -> dict[str, Any]:
-    names = dict.fromkeys(slot.source.folder.name for slot in slots)
+def _params(
+    asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space, names: Mapping[int, str]
+) -> dict[str, Any]:
+    sources = dict.fromkeys(slot.source.folder.name for slot in slots)
     params: dict[str, Any] = {
-        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in names],
+        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in sources],
         "concepts": asked.concepts,
         "radius": asked.radius if asked.radius == "auto" else float(asked.radius),
         "examples": asked.examples,
         "seed": asked.seed,
     }
     if asked.masks:
-        from alignedcut_cli.datasets.masks_folder import names_in
-
-        names = {str(number): name for number, name in names_in(asked.masks).items()}
-        params |= {"background": asked.background, "ignore": asked.ignore, "names": names}
+        named = {str(number): name for number, name in names.items()}
+        params |= {"background": asked.background, "ignore": asked.ignore, "names": named}
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}
     return params
