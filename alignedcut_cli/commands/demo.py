@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -26,7 +27,7 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
-CATEGORY = "category"
+CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
 WORTH_OPENING = (
     "color/*/sheet-*.png",
@@ -116,7 +117,11 @@ def _prepare(folder: Path, fresh: bool) -> None:
     make_folder(folder / MACHINE)
     there = sample_data() / SCENES
     _copy(sorted((there / "images").iterdir()), folder / SCENES)
-    _copy([*sorted((there / CATEGORY).iterdir()), there / "names.json"], folder / MASKS / CATEGORY)
+    masks = folder / MASKS / CATEGORY
+    _copy(sorted((there / CATEGORY).iterdir()), masks)
+    with disk_errors(masks):
+        names = json.loads((there / NAMES).read_bytes())[CATEGORY]
+        (masks / NAMES).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:

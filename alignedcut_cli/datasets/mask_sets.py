@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alignedcut_cli.errors import DataError
+from alignedcut_cli.datasets.mask_matching import match_masks
+from alignedcut_cli.errors import DataError, InputMissingError
 
 __all__ = ["MaskSet", "named"]
 
@@ -26,7 +27,8 @@ def named(things: Sequence[str]) -> str:
 class MaskSet:
     """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
 
-    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own.
+    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own; `notes`
+    are what a user should know of how they were found.
     """
 
     place: Path
@@ -35,27 +37,20 @@ class MaskSet:
     names: Mapping[int, str] = field(default_factory=dict)
     key_of: Callable[[str], str] = field(default=lambda path: path, repr=False)
     files: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    notes: Sequence[str] = ()
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """The key of each image's mask, by its path without extension, or else its file name; None where there is none.
+        """The key of each image's mask, None where there is none. Raises DataError as match_masks."""
+        return match_masks(self.place, self.keys, [image["path"] for image in images], self.key_of)
 
-        Raises DataError if two images share a mask.
-        """
-        there = set(self.keys)
-        found = [self._key(PurePosixPath(image["path"]), there) for image in images]
-        owners: dict[str, str] = {}
-        for image, key in zip(images, found, strict=True):
-            if key is not None and owners.setdefault(key, image["path"]) != image["path"]:
-                raise DataError(
-                    "mask-shared",
-                    f"{owners[key]} and {image['path']} would share the mask {key} of {self.place}",
-                    "Put masks into folders like those of the images",
-                )
-        return found
-
-    def _key(self, path: PurePosixPath, there: set[str]) -> str | None:
-        candidates = (self.key_of(path.with_suffix("").as_posix()), self.key_of(path.stem))
-        return next((key for key in candidates if key in there), None)
+    def read_all(self, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """The mask (H, W) int64 of each image. Raises InputMissingError if one has none, DataError as `read` and `match`."""
+        keys = self.match(images)
+        lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
+        if lacking:
+            told = f"{self.place} has no mask for {len(lacking)} images, such as {lacking[0]}"
+            raise InputMissingError("masks-missing", told, "Add them as PNG")
+        return [self.read(str(key), image) for image, key in zip(images, keys, strict=True)]
 
     def read(self, key: str, image: Mapping[str, Any]) -> np.ndarray:
         """One mask (H, W) int64, of the size of its image. Raises DataError otherwise."""

@@ -17,7 +17,7 @@ from sklearn.metrics import jaccard_score, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from alignedcut_cli.commands.concepts import data as concepts_data
-from alignedcut_cli.commands.concepts.result import read
+from alignedcut_cli.commands.concepts.result import read, rows_of
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.datasets.masks_folder import read_masks
 from alignedcut_cli.main import main
@@ -161,6 +161,9 @@ def test_classes_have_the_names_that_the_masks_bring_along(cli: Cli, place: Path
     header, _ = made(cli, "--masks", "masks", "--layers", 4, "--name", "named")
     assert header.axes["G"]["labels"] == ["foreground", "background", "class 1", "dog"]
     assert header.recipe != unnamed.recipe
+    (place / "masks/names.json").write_text('[{"id": 1, "name": "face"}, {"id": 4, "name": "dog"}]')
+    header, arrays = made(cli, "--masks", "masks", "--layers", 4, "--name", "coco")
+    assert {row["group"] for row in rows_of("groups", header, arrays)} == {"foreground", "background", "face", "dog"}
     (place / "masks/names.json").write_text("{")
     refused(concepts(cli, "--masks", "masks", "--layers", 4, "--name", "bad", "--json"), 65, "bad-names")
 
@@ -426,6 +429,14 @@ def test_what_is_refused(cli: Cli, place: Path, options: Sequence[object], statu
         Image.new("L", (90, 70), VOID).save("masks/photo-01.png")
     refused(concepts(cli, *options, "--json"), status, code)
     assert not (place / "study/concepts").exists()
+
+
+def test_masks_of_0_and_255_say_that_255_is_void(cli: Cli, place: Path) -> None:
+    for path in (place / "masks").iterdir():
+        Image.fromarray(np.where(np.asarray(Image.open(path)) == 0, 0, 255).astype(np.uint8)).save(path)
+    error = refused(concepts(cli, "--masks", "masks", "--json"), 65, "one-sided")
+    assert error["remedy"].startswith("Their only other id, 255, is void by --ignore")
+    assert concepts(cli, "--masks", "masks", "--ignore", 1, "--dry-run").status == 0
 
 
 def test_inputs_that_changed_since(cli: Cli, place: Path) -> None:

@@ -15,9 +15,9 @@ from PIL import Image
 
 from alignedcut_cli.commands.segment.command import DATASETS
 from alignedcut_cli.core.groups.grid_labels import grid_labels
-from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids
+from alignedcut_cli.datasets.class_names import read_names
+from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids, void_alone
 from alignedcut_cli.datasets.masks import node_labels
-from alignedcut_cli.datasets.masks_folder import read_names
 from alignedcut_cli.datasets.masks_voc import VOC_CLASSES, open_voc
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
@@ -343,6 +343,21 @@ def test_classes_and_their_labels() -> None:
     assert (stuff.ids, stuff.labels(ids).tolist()) == ((9, 4), [[-1, 1, 0], [-1, 0, 1]])
     bare = find_classes([4, 9], {})
     assert (bare.ids, bare.background) == ((4, 9), None)
+
+
+def test_masks_of_two_ids_of_which_one_is_void() -> None:
+    with pytest.raises(DataError, match="their only other id, 255, is void by --ignore") as caught:
+        find_classes([0, 255], {})
+    assert caught.value.remedy == "If 255 is a class, such as figure, give --ignore none"
+    with pytest.raises(DataError) as caught:
+        find_classes([0], {})
+    assert "--ignore none" not in caught.value.remedy
+    masks = [np.array([[0, 255]]), np.array([[0, 0]])]
+    assert void_alone(masks, 0, 255) == (
+        "Their only other id, 255, is void by --ignore: if it is figure, give another id, such as --ignore 1"
+    )
+    assert void_alone(masks, 0, 7) is None
+    assert void_alone([*masks, np.array([[3]])], 0, 255) is None
 
 
 # nodes

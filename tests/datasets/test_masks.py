@@ -16,7 +16,7 @@ from PIL import Image
 
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.datasets.images import decode, read_manifest
-from alignedcut_cli.datasets.masks_folder import read_masks
+from alignedcut_cli.datasets.masks_folder import open_folder, read_masks
 from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError
 
@@ -75,6 +75,53 @@ def test_the_masks_of_the_scenes(tmp_path: Path) -> None:
     found = read_masks(sample_data() / "scenes/category", [entry("scene-0003.png", 96, 96)])
     assert found[0].shape == (96, 96)
     assert len(np.unique(found[0])) > 1
+
+
+def test_extensions_in_any_case(tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "b.PNG", "c.Png")):
+        Image.new("L", (4, 3), number).save(tmp_path / name, format="PNG")
+    found = read_masks(tmp_path, [entry(f"{name}.jpg") for name in "abc"])
+    assert [int(mask[0, 0]) for mask in found] == [0, 1, 2]
+    with pytest.raises(DataError, match=r"b\.PNG is 4 x 3, its image 5 x 3"):
+        read_masks(tmp_path, [entry("b.jpg", 5)])
+
+
+def test_two_masks_of_one_name(tmp_path: Path) -> None:
+    for first, second in (("a.png", "a.PNG"), ("u\u0308.png", "\u00fc.png")):
+        (folder := tmp_path / first).mkdir()
+        for name in (first, second):
+            Image.new("L", (4, 3)).save(folder / name, format="PNG")
+        if len(list(folder.iterdir())) < 2:
+            pytest.skip("this file system does not tell the two names apart")
+        with pytest.raises(DataError, match="masks of one name") as caught:
+            read(folder)
+        assert caught.value.code == "mask-twice"
+        assert first in caught.value.message and second in caught.value.message
+
+
+def test_hidden_files_are_passed_over_with_a_note(tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    for name in ("a.png", ".ipynb_checkpoints/a-checkpoint.png"):
+        Image.new("L", (4, 3), 2).save(tmp_path / name)
+    (tmp_path / "._a.png").write_bytes(b"what macOS puts beside a file")
+    notes: list[str] = []
+    assert read_masks(tmp_path, [entry()], notes.append)[0].max() == 2
+    assert open_folder(tmp_path).keys == ("a",)
+    assert len(notes) == 1 and "masks passed over" in notes[0] and "2 in" in notes[0]
+
+
+def test_links_are_followed_and_links_to_nothing_named(tmp_path: Path) -> None:
+    store, masks = tmp_path / "store", tmp_path / "masks"
+    for folder in (store, masks):
+        folder.mkdir()
+    Image.new("L", (4, 3), 7).save(store / "a.png")
+    (masks / "val").symlink_to(store)
+    (store / "again").symlink_to(masks)
+    (masks / "b.png").symlink_to("../.git/annex/objects/xx/MD5E-s1--0.png")
+    assert read_masks(masks, [entry("val/a.jpg")])[0].max() == 7
+    with pytest.raises(DataError, match=r"b\.png is a link to nothing") as caught:
+        read_masks(masks, [entry("b.jpg")])
+    assert caught.value.code == "bad-mask"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

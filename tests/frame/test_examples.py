@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import typer
 
 from alignedcut_cli.commands import demo
+from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
 from alignedcut_cli.main import COMMANDS, app, main
@@ -134,6 +136,9 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     first = cli("demo", "--fresh")
     assert first.status == 0, first.err
     assert not earlier.exists()
+    copied = Path(shutil.copytree("alignedcut-demo/masks/category", tmp_path / "mymasks"))
+    names = json.loads((sample_data() / "scenes/names.json").read_text())["category"]
+    assert open_folder(copied).names == dict(enumerate(names))
     for argv in demo.chain(Path("alignedcut-demo"), "auto"):
         assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
     assert first.out.count("sheet-") == 2 * len(sample_models())

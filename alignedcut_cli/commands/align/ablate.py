@@ -122,7 +122,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, mask_suffix: str | None, segme
     else:
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
     demand_same_images(names, parents)
-    pictures = read_masks(masks, slots[0].source.images, mask_suffix=mask_suffix)
+    pictures = read_masks(masks, slots[0].source.images, frame.output.note, mask_suffix=mask_suffix)
     for slot in slots:
         slot.blocks()
     classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})

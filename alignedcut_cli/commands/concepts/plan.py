@@ -129,14 +129,14 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     space = _pixel_space(frame, asked, cut, aligned)
     images = color.axes["B"]["images"]
     pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixel)
-    masks = _masks(asked, images)
+    masks, names = _masks(frame, asked, images)
     if masks:
         _demand_not_void(asked, pixels, masks, slots[0])
     assert aligned.alignment is not None
     inputs = [given, cut_given, *(one for one, _ in behind), aligned.alignment.given]
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
     external = {"masks": tensor_digest({str(number): mask for number, mask in enumerate(masks)})} if masks else {}
-    params = {**_params(asked, slots, pixels, space), "radius": radius}
+    params = {**_params(asked, slots, pixels, space, names), "radius": radius}
     recipe = Recipe("concepts", check_name(asked.name or name), ALGORITHM, params, tuple(inputs), external)
     return Plan(
         recipe,
@@ -261,21 +261,29 @@ def _image(text: str, asked: str, images: Sequence[Mapping[str, Any]]) -> int:
     )
 
 
-def _masks(asked: Asked, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def _masks(
+    frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]
+) -> tuple[list[np.ndarray], Mapping[int, str]]:
+    """The mask of each image, and the names of their class ids; none without --masks."""
     if asked.masks is None:
-        return []
-    from alignedcut_cli.datasets.masks_folder import read_masks
+        return [], {}
+    from alignedcut_cli.datasets.classes import void_alone
+    from alignedcut_cli.datasets.masks_folder import open_folder
 
-    masks = read_masks(asked.masks, images, mask_suffix=asked.mask_suffix)
+    truth = open_folder(asked.masks, mask_suffix=asked.mask_suffix)
+    for text in truth.notes:
+        frame.output.note(text)
+    masks = truth.read_all(images)
     for side, there in (("foreground", _holds(masks, asked, False)), ("background", _holds(masks, asked, True))):
         if not there:
             raise DataError(
                 "one-sided",
                 f"no mask in {asked.masks} has a pixel of {side} (--background {asked.background}, "
                 f"--ignore {asked.ignore})",
-                "Check --background, or give the masks of these images",
+                void_alone(masks, asked.background, asked.ignore)
+                or "Check --background, or give the masks of these images",
             )
-    return masks
+    return masks, truth.names
 
 
 def _holds(masks: Sequence[np.ndarray], asked: Asked, ground: bool) -> bool:
@@ -293,20 +301,19 @@ def _demand_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.n
             )
 
 
-def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space) -> dict[str, Any]:
-    names = dict.fromkeys(slot.source.folder.name for slot in slots)
+def _params(
+    asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space, names: Mapping[int, str]
+) -> dict[str, Any]:
+    sources = dict.fromkeys(slot.source.folder.name for slot in slots)
     params: dict[str, Any] = {
-        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in names],
+        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in sources],
         "concepts": asked.concepts,
         "examples": asked.examples,
         "seed": asked.seed,
     }
     if asked.masks:
-        from alignedcut_cli.datasets.masks_folder import open_folder
-
-        found = open_folder(asked.masks, mask_suffix=asked.mask_suffix).names
-        names = {str(number): name for number, name in found.items()}
-        params |= {"background": asked.background, "ignore": asked.ignore, "names": names}
+        named = {str(number): name for number, name in names.items()}
+        params |= {"background": asked.background, "ignore": asked.ignore, "names": named}
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}
     return params
