@@ -12,6 +12,7 @@ import numpy as np
 
 from alignedcut_cli.brain.responses import Responses
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import file_digest
 from alignedcut_cli.store.files import disk_errors
@@ -32,11 +33,12 @@ class Matching:
 def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> Matching:
     """Match rows to images ({"path", "sha256", ...}): by file name, else by the sha256 of the row's image file.
 
-    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension.
+    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension, and
+    be in another Unicode form.
     Raises DataError if a row fits several images, or an image several rows.
     """
-    names = [PurePosixPath(name) for name in responses.images]
-    paths = [PurePosixPath(image["path"]) for image in images]
+    names = [PurePosixPath(same_form(name)) for name in responses.images]
+    paths = [PurePosixPath(same_form(image["path"])) for image in images]
     matched = _by_name(names, paths)
     matched |= _by_content(responses, images, matched)
     taken = set(matched.values())
@@ -45,7 +47,7 @@ def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> M
         np.array([row for row, _ in pairs], np.int64),
         np.array([place for _, place in pairs], np.int64),
         tuple(name for row, name in enumerate(responses.images) if row not in matched),
-        tuple(str(path) for place, path in enumerate(paths) if place not in taken),
+        tuple(image["path"] for place, image in enumerate(images) if place not in taken),
     )
 
 

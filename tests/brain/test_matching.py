@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,14 @@ def test_where_names_repeat_folders_decide() -> None:
 def test_names_with_dots_may_lack_the_extension() -> None:
     assert pairs(match(["n01.25"], ["n01.jpg", "n01.25.JPEG"])) == [(0, 1)]
     assert pairs(match(["photo.jpg"], ["photo.png"])) == []
+
+
+def test_names_in_another_unicode_form_match() -> None:
+    """macOS writes decomposed names (u and two dots), Linux and most tables composed ones (ü)."""
+    composed, decomposed = (unicodedata.normalize(form, "Brücke") for form in ("NFC", "NFD"))
+    found = match([f"{composed}.png", f"a/{decomposed} 2"], [f"a/{composed} 2.png", f"{decomposed}.png"])
+    assert pairs(found) == [(0, 1), (1, 0)]
+    assert match(["a.png"], [f"{decomposed}.png"]).unmatched_images == (f"{decomposed}.png",)
 
 
 @pytest.mark.parametrize(
