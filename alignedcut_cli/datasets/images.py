@@ -1,25 +1,34 @@
-"""Photographs: found, checked and decoded the same way everywhere."""
+"""Photographs: checked and decoded the same way everywhere."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.errors import InputMissingError, UsageError, first_line
+from alignedcut_cli.errors import first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 
-__all__ = ["BadImage", "ImageEntry", "Manifest", "decode", "find_images", "read_manifest"]
+__all__ = ["SUFFIXES", "UNREAD", "BadImage", "ImageEntry", "Manifest", "decode", "read_manifest"]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"})
 MOST_PIXELS = 1 << 27
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM")
+_AVIF = ("AVIF",) if find_spec("PIL._avif") else ()
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", *_AVIF)
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k", ".jpx",
+    ".ppm", ".pgm", ".pbm", ".pnm", *(f".{kind.lower()}" for kind in _AVIF),
+})  # fmt: skip
+UNREAD = frozenset({
+    ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".xcf", ".svg", ".eps", ".ico", ".tga", ".exr",
+    ".hdr", ".dds", ".qoi", ".pcx", ".fits", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".raw",
+}) - SUFFIXES  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,49 +69,6 @@ class Manifest:
         return [self.root / image.path for image in self.images]
 
 
-def find_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[Path]:
-    """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
-
-    Raises InputMissingError for a path that is not there or a folder without images, UsageError for none, or for one
-    file given twice.
-    """
-    found: list[Path] = []
-    for argument in arguments:
-        if argument == "-":
-            found += [_existing(line.rstrip("\r\n")) for line in stdin if line.strip()]
-        elif (path := _existing(argument)).is_dir():
-            found += _images_below(path)
-        else:
-            found.append(path)
-    if not found:
-        raise UsageError("no-images", "no image was given", "Give files, folders, or - and a list on stdin")
-    seen: set[Path] = set()
-    for path in found:
-        if (whole := Path(os.path.abspath(path))) in seen:
-            raise UsageError("image-twice", f"{path} is given twice", "Give each image once")
-        seen.add(whole)
-    return found
-
-
-def _existing(text: str) -> Path:
-    path = Path(text)
-    if not path.exists():
-        raise InputMissingError("image-missing", f"{path} does not exist", "Check the path")
-    return path
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = sorted(
-        (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
-        key=lambda path: path.relative_to(folder).parts,
-    )
-    if not found:
-        raise InputMissingError(
-            "no-images", f"{folder} holds no image", f"Give a folder with files of: {' '.join(sorted(SUFFIXES))}"
-        )
-    return found
-
-
 def read_manifest(
     paths: Sequence[Path],
     known: Callable[[Path], ImageEntry | None],
@@ -136,7 +102,7 @@ def _common_root(paths: Sequence[Path]) -> Path:
 
 def _inspect(path: Path) -> ImageEntry | BadImage:
     if not path.is_file():
-        return BadImage(path, "is no regular file")
+        return BadImage(path, "is a link to nothing" if path.is_symlink() else "is no regular file")
     try:
         with _open(path) as image:
             size = image.size
@@ -145,6 +111,9 @@ def _inspect(path: Path) -> ImageEntry | BadImage:
             _to_rgb(image.crop((0, 0, 1, 1)))
             width, height = _upright_size(image, size)
         return ImageEntry("", file_digest(path), path.stat().st_size, width, height)
+    except UnidentifiedImageError:
+        kind = path.suffix.lower()
+        return BadImage(path, f"is of a kind that is not read ({kind})" if kind in UNREAD else "is no image")
     except Exception as error:
         return BadImage(path, _reason(error))
 
@@ -157,8 +126,6 @@ def _upright_size(loaded: Image.Image, opened: tuple[int, int]) -> tuple[int, in
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "is no image"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | _TooLargeError):
         return f"has more than {MOST_PIXELS} pixels (a decompression bomb?)"
     if "truncated" in str(error).lower() or isinstance(error, EOFError):

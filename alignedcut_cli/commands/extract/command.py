@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alignedcut_cli.errors import DataError, Stopped, UsageError
+from alignedcut_cli.commands.extract.images import checked_images, stdin_lines
+from alignedcut_cli.errors import Stopped, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import parse_layers, resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, exists_error
@@ -102,14 +102,14 @@ def command(
     demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.backbones.load import import_libraries
-    from alignedcut_cli.datasets.images import find_images
+    from alignedcut_cli.datasets.find_images import find_images
 
     import_libraries()
     chosen_device = resolve_device(device)
     asked = Asked(tap, layers, tokens, dtype, seed)
-    paths = find_images(images, _stdin_lines() if "-" in images else ())
+    paths = find_images(images, stdin_lines() if "-" in images else (), frame.output.note)
     opened = [_open_model(text, file, image_size) for text, file in zip(model, files, strict=True)]
-    manifest = _manifest(frame, paths, on_bad_image, write=not dry_run)
+    manifest = checked_images(frame, paths, on_bad_image, write=not dry_run)
     plans = [
         _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
     ]
@@ -157,46 +157,6 @@ def _demand_distinct(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
-
-
-def _stdin_lines() -> Iterator[str]:
-    """The lines of stdin as file names, whatever bytes they hold."""
-    binary = getattr(sys.stdin, "buffer", None)
-    yield from (map(os.fsdecode, binary) if binary else sys.stdin or ())
-
-
-def _manifest(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: bool) -> Manifest:
-    """Every image checked; those checked before and unchanged since are taken from the hash cache."""
-    from alignedcut_cli.datasets.images import ImageEntry, read_manifest
-    from alignedcut_cli.store.hashes import HashCache
-
-    cache = HashCache(frame.project)
-
-    def known(path: Path) -> ImageEntry | None:
-        facts = cache.get(path)
-        return ImageEntry(**facts) if facts and "width" in facts else None
-
-    with frame.output.progress("checking images", len(paths), "images") as advance:
-        manifest, bad = read_manifest(paths, known, os.cpu_count() or 1, advance)
-    if bad:
-        told = "; ".join(f"{one.path} {one.reason}" for one in bad[:5]) + (
-            f"; and {len(bad) - 5} more" if bad[5:] else ""
-        )
-        if on_bad_image == "fail" or not manifest.images:
-            raise DataError(
-                "bad-image",
-                f"{len(bad)} of {len(paths)} images cannot be used: {told}",
-                "Repair or remove them, or give --on-bad-image skip",
-                images=[{"path": str(one.path), "reason": one.reason} for one in bad],
-            )
-        frame.output.note(f"left out {len(bad)} of {len(paths)} images: {told}")
-    if write:
-        frame.project.create()
-        for entry, path in zip(manifest.images, manifest.paths(), strict=True):
-            if known(path) is None:
-                cache.put(path, entry.as_object())
-        cache.save()
-    return manifest
 
 
 def _open_model(text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
