@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from alignedcut_cli.datasets import hdf5
 from alignedcut_cli.datasets.folders import walk
 from alignedcut_cli.datasets.images import SUFFIXES, UNREAD
 from alignedcut_cli.datasets.names import find_in_any_form
@@ -20,18 +21,18 @@ def find_images(
 ) -> list[Path]:
     """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
 
-    Links to nothing are among them, and are bad images to `read_manifest`. What lies in folders and is left out is
-    said. Raises InputMissingError for a path that is not there or a folder without images, UsageError for none, for a
-    folder of drawn pictures, or for one file given twice.
+    FILE.hdf5 and FILE.hdf5:RANGE name images inside a file. Links to nothing are among what is found, and are bad images
+    to `read_manifest`. What lies in folders and is left out is said. Raises InputMissingError for a path that is not
+    there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
+    as `hdf5.paths_in` does.
     """
     found: list[Path] = []
     for argument in arguments:
         if argument == "-":
-            found += [_listed(line) for line in stdin if line.strip()]
-        elif (path := _existing(argument)).is_dir():
-            found += _images_below(path, say)
+            found += [path for line in stdin if line.strip() for path in _listed(line)]
         else:
-            found.append(path)
+            named = _named(argument)
+            found += _images_below(named[0], say) if named[0].is_dir() else named
     if not found:
         raise UsageError("no-images", "no image was given", "Give files, folders, or - and a list on stdin")
     seen: set[Path] = set()
@@ -42,17 +43,21 @@ def find_images(
     return found
 
 
-def _listed(line: str) -> Path:
-    """The file that a line names, whose end may have spaces that are no part of the name."""
+def _listed(line: str) -> list[Path]:
+    """The images that a line names, whose end may have spaces that are no part of the name."""
     name = line.rstrip("\r\n")
-    return find_in_any_form(Path(name)) or _existing(name.strip())
+    there = find_in_any_form(Path(name)) is not None
+    return _named(name if there else name.strip())
 
 
-def _existing(text: str) -> Path:
+def _named(text: str) -> list[Path]:
+    """The path that an argument names, or those of the images that it names inside an HDF5 file."""
+    if inside := hdf5.split_range(text):
+        return hdf5.paths_in(*inside)
     path = find_in_any_form(Path(text))
     if path is None:
         raise InputMissingError("image-missing", f"{text!r} does not exist", "Check the path")
-    return path
+    return [path]
 
 
 def _images_below(folder: Path, say: Callable[[str], None]) -> list[Path]:

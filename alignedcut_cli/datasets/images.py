@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.errors import first_line
+from alignedcut_cli.datasets.hdf5 import MOST_PIXELS, file_of, read_pixels
+from alignedcut_cli.errors import DataError, first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 
-__all__ = ["SUFFIXES", "UNREAD", "BadImage", "ImageEntry", "Manifest", "decode", "read_manifest"]
+__all__ = ["SUFFIXES", "UNREAD", "BadImage", "ImageEntry", "Manifest", "decode", "image_digest", "read_manifest"]
 
-MOST_PIXELS = 1 << 27
 _AVIF = ("AVIF",) if find_spec("PIL._avif") else ()
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", *_AVIF)
 SUFFIXES = frozenset({
@@ -96,11 +97,13 @@ def read_manifest(
 
 
 def _common_root(paths: Sequence[Path]) -> Path:
-    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    parents = [os.path.dirname(os.path.abspath(file_of(path))) for path in paths]
     return Path(os.path.commonpath(parents))
 
 
 def _inspect(path: Path) -> ImageEntry | BadImage:
+    if file_of(path) != path:
+        return _inspect_inside(path)
     if not path.is_file():
         return BadImage(path, "is a link to nothing" if path.is_symlink() else "is no regular file")
     try:
@@ -116,6 +119,22 @@ def _inspect(path: Path) -> ImageEntry | BadImage:
         return BadImage(path, f"is of a kind that is not read ({kind})" if kind in UNREAD else "is no image")
     except Exception as error:
         return BadImage(path, _reason(error))
+
+
+def _inspect_inside(path: Path) -> ImageEntry | BadImage:
+    try:
+        pixels = read_pixels(path)
+    except DataError as error:
+        return BadImage(path, f"cannot be read: {error.message}")
+    height, width = pixels.shape[:2]
+    return ImageEntry("", hashlib.sha256(pixels.data).hexdigest(), pixels.nbytes, width, height)
+
+
+def image_digest(path: Path) -> str | None:
+    """The sha256 of an image as manifests hold it: of its file, or of its pixels in an HDF5 file; None if none is there."""
+    if file_of(path) != path:
+        return hashlib.sha256(read_pixels(path).data).hexdigest()
+    return file_digest(path) if path.is_file() else None
 
 
 def _upright_size(loaded: Image.Image, opened: tuple[int, int]) -> tuple[int, int]:
@@ -152,6 +171,8 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
     by its high byte, float by its own range), and transparency is laid on white. With `near`, a JPEG may be decoded at
     a reduced scale whose sides are at least 2 * near pixels, which is faster and then resized the same way.
     """
+    if file_of(path) != path:
+        return Image.fromarray(read_pixels(path))
     with _open(path) as image:
         if near:
             image.draft("RGB", (2 * near, 2 * near))

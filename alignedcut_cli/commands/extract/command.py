@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from alignedcut_cli.commands.extract.images import checked_images, stdin_lines
-from alignedcut_cli.errors import Stopped, UsageError
+from alignedcut_cli.errors import PermissionDeniedError, Stopped, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import parse_layers, resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, exists_error
@@ -54,7 +55,8 @@ class Plan:
 def command(
     ctx: typer.Context,
     images: Annotated[
-        list[str], typer.Argument(help="Image files, folders, or - for a list on stdin.", metavar="IMAGES…")
+        list[str],
+        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
     ],
     model: Annotated[
         list[str],
@@ -238,6 +240,7 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
         found = frame.existing(plan.recipe, overwrite)
         if found:
             frame.say_up_to_date(found)
+            _remember_place(frame, plan)
             return found, False
         writer = FeatureWriter(folder, plan.recipe, plan.ranges)
         begun = writer.recorded_plan()
@@ -274,16 +277,21 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
             _write_behind(writer, shards, tensor_meanings(plan.layers, plan.tokens), fields, frame)
         header = writer.commit(numerics=fields["numerics"], axes=_axes(plan))
-        frame.journal.note(
-            "done",
-            "features",
-            name,
-            frame.argv,
-            recipe=header.recipe,
-            manifest=plan.manifest.identity,
-            image_root=str(plan.manifest.root),
-        )
+        _note_done(frame, plan)
         return header, True
+
+
+def _note_done(frame: Frame, plan: Plan) -> None:
+    """Keep in the journal that a feature set is there, and where its images lie."""
+    images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
+    frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
+
+
+def _remember_place(frame: Frame, plan: Plan) -> None:
+    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
+        with suppress(PermissionDeniedError):
+            _note_done(frame, plan)
 
 
 def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any], frame: Frame) -> None:
