@@ -103,10 +103,13 @@ def test_a_hidden_folder_that_is_given_is_read(tmp_path: Path) -> None:
     assert found_below(empty(tmp_path / ".hidden", ["a.png"])) == (["a.png"], [])
 
 
-@pytest.mark.parametrize("below", ["", "study"])
-def test_what_a_project_makes_is_no_photograph(tmp_path: Path, below: str) -> None:
-    """Whichever project it is; what users keep beside it, or in pictures/ itself, is theirs."""
-    (tmp_path / below / ".alignedcut").mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("below", "mark"),
+    [("", ".alignedcut/hashes.json"), ("study", ".alignedcut/hashes.json"), ("copy", "features/x/index.json")],
+)
+def test_what_a_project_makes_is_no_photograph(tmp_path: Path, below: str, mark: str) -> None:
+    """Whichever project it is, or a copy without hidden files; what users keep beside it, or in pictures/, is theirs."""
+    empty(tmp_path / below, [mark])
     drawn = [f"pictures/{kind}/x/0.png" for kind in KINDS]
     empty(
         tmp_path / below, ["a.png", "pictures/b.png", "features/x/c.png", "reports/d.png", "mine/color/e.png", *drawn]
