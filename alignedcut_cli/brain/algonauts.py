@@ -98,7 +98,7 @@ def _read_split(folder: Path, kind: str, fmri: dict[str, np.ndarray], notes: lis
 
 def _find_pictures(folder: Path, kind: str, notes: list[str]) -> dict[int, Path]:
     """{row: image} from the names in a split's folder of images. Raises DataError if two have one row."""
-    pattern = re.compile(rf"{_PICTURES[kind]}-(\d+)_nsd-\d+\.png")
+    pattern = re.compile(rf"{_PICTURES[kind]}-(\d+)_nsd-\d+\.(?:png|PNG)")
     with disk_errors(folder):
         names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
     found: dict[int, Path] = {}

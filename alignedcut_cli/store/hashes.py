@@ -27,7 +27,7 @@ class HashCache:
     def get(self, path: Path) -> dict[str, Any] | None:
         """The facts stored about a file, or None if there are none or it has changed."""
         entry = self._facts.get(str(path.absolute()))
-        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(path):
+        if not isinstance(entry, dict) or not entry.get("stamp") or entry["stamp"] != _stamp(path):
             return None
         return entry["facts"] if isinstance(entry.get("facts"), dict) else None
 
@@ -42,6 +42,12 @@ class HashCache:
             self._changed = False
 
 
-def _stamp(path: Path) -> list[int]:
-    found = path.stat()
+def _stamp(path: Path) -> list[int] | None:
+    """What tells that a file has changed; of a path inside a file (HDF5) that file's; None where there is none."""
+    try:
+        found = path.stat()
+    except NotADirectoryError:
+        return _stamp(path.parent)
+    except FileNotFoundError:
+        return None
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

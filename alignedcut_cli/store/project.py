@@ -45,7 +45,13 @@ def is_project_folder(folder: Path) -> bool:
     drawn = (
         part.parent.parent for part in (real, *real.parents) if part.name in KINDS and _holds_pictures(part.parent)
     )
-    return any((root / MACHINE).is_dir() for root in (*made, *drawn))
+    return any(_is_project(root) for root in (*made, *drawn))
+
+
+def _is_project(folder: Path) -> bool:
+    """Whether a folder is a project, or a copy of one that lost its hidden folder."""
+    artifacts = (there for kind in KINDS for there in (f"{kind}/*.safetensors", f"{kind}/*/{INDEX}"))
+    return (folder / MACHINE).is_dir() or any(next(folder.glob(there), None) for there in artifacts)
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -176,6 +176,15 @@ def test_one_hemisphere_is_enough(subject: Path, gone: str, left: int) -> None:
     assert where(found.rois["V1v"]) == ([0, 1] if there == "lh" else [1])
 
 
+def test_pictures_may_end_in_capitals(subject: Path) -> None:
+    before = open_responses(subject)
+    for path in (subject / "training_split" / "training_images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    found = open_responses(subject)
+    assert found.images[0] == "train-0001_nsd-00013.PNG"
+    np.testing.assert_array_equal(found.values, before.values)
+
+
 def test_rows_without_an_image_are_left_out_and_named(subject: Path) -> None:
     picture(subject, 1).unlink()
     picture(subject, 4).unlink()

@@ -275,7 +275,7 @@ def test_bad_images_are_named_before_anything_is_written(
     argv = ("extract", folder, "-m", TINY, "--weights", tiny_weights, "-p", tmp_path / "new", "-q")
     told = cli(*argv)
     match = demand_error(told.err, 65, "bad-image", "extract")
-    assert match["what"].endswith(f"1 of 21 images cannot be used: {folder / 'text.jpg'} is no image")
+    assert match["what"].endswith(f"1 of 21 images cannot be used: '{folder / 'text.jpg'}' is no image")
     assert not (tmp_path / "new").exists()
     assert cli(*argv, "--on-bad-image", "skip").status == 0
     shown = cli("show", "features/test_vit", "-p", tmp_path / "new", "--json").object

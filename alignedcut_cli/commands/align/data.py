@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from alignedcut_cli.brain import Responses, match_images
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.store.features import FeatureSet
@@ -131,9 +132,11 @@ def _listed(path: Path, names: Sequence[str]) -> np.ndarray:
                 "Give auto, given, even-odd, last:10%, or a file of image names",
             )
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            text = same_form(path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             raise DataError("bad-split", f"--test-split {path} is no text file", "Give one image name a line") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    names = [same_form(name) for name in names]
     keys: dict[str, set[int]] = {}
     for number, name in enumerate(names):
         for key in {PurePosixPath(name).name, PurePosixPath(name).stem}:

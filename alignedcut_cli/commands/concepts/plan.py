@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.concepts.asked import Asked
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
@@ -246,8 +247,9 @@ def _pixel(text: str, images: Sequence[Mapping[str, Any]], slot: Slot) -> Pixel:
 
 
 def _image(text: str, asked: str, images: Sequence[Mapping[str, Any]]) -> int:
-    paths = [PurePosixPath(image["path"]) for image in images]
-    found = [number for number, path in enumerate(paths) if asked in (str(path), path.name, path.stem)]
+    paths = [PurePosixPath(same_form(image["path"])) for image in images]
+    name = same_form(asked)
+    found = [number for number, path in enumerate(paths) if name in (str(path), path.name, path.stem)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -208,6 +209,16 @@ def test_a_file_of_names(cli: Cli, world: Path, style: str) -> None:
 def test_a_file_from_windows_says_the_same(cli: Cli, world: Path) -> None:
     (world / "test.txt").write_bytes("\ufeffimage-03.png\r\n\r\n  image-09 \r\n".encode())
     split = split_of(align(cli, world, "--test-split", world / "test.txt"))
+    assert np.flatnonzero(split == 2).tolist() == [3, 9]
+
+
+def test_a_file_in_another_unicode_form_says_the_same(cli: Cli, world: Path) -> None:
+    names = [f"Brücke {number}.png" for number in range(IMAGES)]
+    table = write_csv(world / "table.csv", names, responses_to(image_names()))
+    macos = [unicodedata.normalize("NFD", name) for name in names]
+    write_made(Project(world / "study"), "macos", FIRST, image_entries(macos, image_names()))
+    chosen = lines(world / "test.txt", [macos[3], macos[9].removesuffix(".png")])
+    split = split_of(align(cli, world, "--from", "macos", "--test-split", chosen, brain=table))
     assert np.flatnonzero(split == 2).tolist() == [3, 9]
 
 
