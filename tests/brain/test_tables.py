@@ -1,4 +1,4 @@
-"""Tables of responses: csv, npz and safetensors give the same, and none can do harm."""
+"""Tables of responses: csv, tsv, npy, npz and safetensors give the same, and none can do harm."""
 
 from __future__ import annotations
 
@@ -184,11 +184,12 @@ def test_the_image_column_may_stand_anywhere_and_cells_may_be_empty(tmp_path: Pa
         ("image,x\na,1_0\n", "csv-cell", "'1_0' is no number"),
         ("picture,x\na,1\n", "csv-cell", "column 'picture'"),
         ("image,x\na,1\nb,1,2\n", "csv-ragged", "line 3 has 3 cells, the header 2"),
-        ("image;x\na;1\n", "csv-cell", "no number"),
+        ("image|x\na|1\n", "csv-cell", "no number"),
         ("", "csv-empty", "no rows"),
         ("image,x\n", "csv-empty", "no rows"),
         ("image\na\nb\n", "table-shape", "(2, 0)"),
-        (b"image,x\n\xff\xfe,1\n", "csv-unreadable", "no UTF-8 text"),
+        (b"image,x\n\xff\x00\xfe,1\n", "csv-unreadable", "neither UTF-8, UTF-16 nor Windows-1252"),
+        (b"\xff\xfei\x00m", "csv-unreadable", "is no text"),
         ('image,x\n"a,1\n', "csv-unreadable", "line"),
         ("image,x\n" + "a" * 200_000 + ",1\n", "csv-unreadable", "field larger"),
     ],
