@@ -21,6 +21,8 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 """What a column of image names may be called, the one that is taken first before the others."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_MOST_COLUMNS = 1 << 22
+_LONGEST_LINE = 1 << 27
 _DECLARED = re.compile(r'"?sep=(.)"?\s*')
 
 
@@ -94,31 +96,33 @@ def open_delimited(path: Path) -> Delimited:
     if declared and declared[1] not in SEPARATORS:
         raise _unclear(path, f"says that {declared[1]!r} separates its cells")
     separator = declared[1] if declared else _separator(path, encoding)
-    header, first = _beginning(path, encoding, separator, bool(declared))
-    if separator != "," and len(first) == len(header) + 1 and first[-1].strip():
-        header = ("", *header)
-    return Delimited(path, encoding, called, separator, header, bool(declared))
+    header, first = _beginning(path, encoding, separator, 2, declared=bool(declared))
+    if separator != "," and len(first) == len(header) + 1 > 2 and first[-1].strip():
+        header = ["", *header]
+    return Delimited(path, encoding, called, separator, tuple(header), bool(declared))
 
 
 def _separator(path: Path, encoding: str) -> str:
-    headers: dict[str, tuple[str, ...]] = {}
+    headers: dict[str, list[str]] = {}
     refused: list[DataError] = []
     for separator in SEPARATORS:
         try:
-            headers[separator] = _beginning(path, encoding, separator, False)[0]
+            headers[separator] = _beginning(path, encoding, separator, 1)[0]
         except DataError as error:
+            if error.code == "too-large":
+                raise
             refused.append(error)
-    if not headers:
-        raise refused[0]
     parting = [separator for separator, header in headers.items() if len(header) > 1]
     if len(parting) > 1:
         parting = [separator for separator in parting if image_columns(headers[separator])]
         if len(parting) != 1:
             raise _unclear(path, f"has a header with {' and '.join(_held(headers))}, and either may separate its cells")
-    return parting[0] if parting else next(iter(headers))
+    if not parting and refused:
+        raise refused[0]
+    return parting[0] if parting else ","
 
 
-def _held(headers: dict[str, tuple[str, ...]]) -> list[str]:
+def _held(headers: dict[str, list[str]]) -> list[str]:
     return [SEPARATORS[separator] for separator, header in headers.items() if len(header) > 1]
 
 
@@ -128,12 +132,11 @@ def _unclear(path: Path, what: str) -> DataError:
     )
 
 
-def _beginning(path: Path, encoding: str, separator: str, declared: bool) -> tuple[tuple[str, ...], list[str]]:
-    """The cells of the header and of the row below it, none where there is no such line."""
+def _beginning(path: Path, encoding: str, separator: str, count: int, *, declared: bool = False) -> list[list[str]]:
+    """The cells of the first lines, the header's among them; none for lines that are not there."""
     with _stream(path, encoding) as stream:
         records = _records(path, stream, separator, declared)
-        header, first = next(records, (0, []))[1], next(records, (0, []))[1]
-    return tuple(header), first
+        return [next(records, (0, []))[1] for _ in range(count)]
 
 
 @contextmanager
@@ -142,11 +145,26 @@ def _stream(path: Path, encoding: str) -> Iterator[TextIO]:
         yield stream
 
 
+def _lines(path: Path, stream: TextIO) -> Iterator[str]:
+    while line := stream.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise _too_wide(path, f"a line of {_LONGEST_LINE} letters or more")
+        yield line
+
+
+def _too_wide(path: Path, what: str) -> DataError:
+    return DataError(
+        "too-large", f"{path} has {what}, and at most {_MOST_COLUMNS} columns are read", "Save it as npz or npy"
+    )
+
+
 def _records(path: Path, stream: TextIO, separator: str, declared: bool) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of the lines that are not blank. Raises DataError if the file is no delimited text."""
-    reader = csv.reader(stream, strict=True, delimiter=separator)
+    reader = csv.reader(_lines(path, stream), strict=True, delimiter=separator)
     try:
         for cells in reader:
+            if len(cells) > _MOST_COLUMNS:
+                raise _too_wide(path, f"{len(cells)} columns")
             if cells and not (declared and reader.line_num == 1):
                 yield reader.line_num, cells
     except csv.Error as error:

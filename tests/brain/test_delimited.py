@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alignedcut_cli.brain import Responses, open_responses
+from alignedcut_cli.brain import Responses, delimited, open_responses
 from alignedcut_cli.errors import DataError
 
 PLAIN = "image,x,y\na.png,1.5,-2\nb.png,0.25,4\nc.png,3,1000\n"
@@ -80,6 +80,7 @@ def test_the_image_column_decides_between_two_separators(tmp_path: Path) -> None
     assert found.values.tolist() == [[1.5, 2], [2.5, 0]]
     refused = refusal(tmp_path, "r 0,5;r 1,0\n1,5;2\n2,5;0\n")
     assert refused.code == "csv-separator" and "commas and semicolons" in refused.message
+    assert refusal(tmp_path, 'image,x\n"a";1\n').code == "csv-unreadable"
     assert refusal(tmp_path, "sep=|\nimage|x\na|1\n").code == "csv-separator"
 
 
@@ -89,6 +90,13 @@ def test_commas_that_separate_and_mark_decimals_are_told(tmp_path: Path) -> None
     assert refused.message.endswith(
         "5 cells, the header 3: commas seem to separate the cells and to mark decimals, too"
     )
+
+
+def test_a_file_of_absurd_width_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_MOST_COLUMNS", 100)
+    monkeypatch.setattr(delimited, "_LONGEST_LINE", 1000)
+    for text in ("," * 200 + "\n", "image,x\n" + "," * 200, "image,x\na,1" + " " * 2000):
+        assert refusal(tmp_path, text).code == "too-large"
 
 
 # which columns are channels
