@@ -167,11 +167,15 @@ def _nameless_notes(held: Mapping[int, str], added: Sequence[int], named: Sequen
     """What came of the columns without a name, numbered from 1."""
     notes = []
     for content in ("row numbers", "row names", "nothing"):
-        places = [place + 1 for place, what in held.items() if what == content and place not in added]
-        if content == "row names" and not named:
-            places = [place for place in places if place > 1]
-        if places:
-            notes.append(f"column {few(places)} has no name and holds {content}: left out")
+        names_images = content == "row names" and not named  # the first column, which is not left out then
+        places = [place for place, what in held.items() if what == content and place not in added]
+        if left := places[names_images:]:
+            notes.append(f"{_numbered(left, 'holds', 'hold')} {content}: left out")
     if added:
-        notes.append(f"column {few([place + 1 for place in added])} has no name and is read as a channel")
+        notes.append(f"{_numbered(added, 'is', 'are')} read as {'channels' if added[1:] else 'a channel'}")
     return notes
+
+
+def _numbered(places: Sequence[int], one: str, several: str) -> str:
+    told = few([place + 1 for place in places])
+    return f"columns {told} have no name and {several}" if places[1:] else f"column {told} has no name and {one}"

@@ -69,7 +69,7 @@ def assemble(found: Recording, where: Path) -> Responses:
     if not kept.any():
         raise DataError(
             "no-voxel",
-            f"{where}: no voxel of {len(kept)} is usable: {_reasons(finite, varied)}",
+            f"{where}: no voxel of {len(kept)} is usable: {'; '.join([_reasons(finite, varied), *lost_notes])}",
             "Give responses to at least two images that differ",
         )
     masks = {name: mask[kept] for name, mask in with_groups(found.rois).items()}

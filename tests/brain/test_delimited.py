@@ -139,7 +139,7 @@ def test_a_column_with_a_name_is_a_channel_whatever_it_holds(tmp_path: Path) -> 
 def test_channels_without_a_name_keep_their_places(tmp_path: Path) -> None:
     found = read(tmp_path, "x,,image,,y\n1,7,a,8,2\n3,9,b,4,4\n")
     assert found.values.tolist() == [[1, 7, 8, 2], [3, 9, 4, 4]]
-    assert found.notes == ("column 2, 4 has no name and is read as a channel",)
+    assert found.notes == ("columns 2, 4 have no name and are read as channels",)
     refused = refusal(tmp_path, ",image,x\n5,a,1\nseven,b,2\n")
     assert refused.message.endswith("line 3, column 1 (which has no name): 'seven' is no number")
 
@@ -167,6 +167,9 @@ def test_a_nameless_first_column_of_text_names_the_images_where_none_is_called_s
     found = read(tmp_path, ",x,y\na.png,1,2\nb.png,3,5\n")
     assert found.images == ("a.png", "b.png") and found.values.tolist() == [[1, 2], [3, 5]]
     assert found.notes == ("column 1 has no name and holds text: it names the images",)
+    found = read(tmp_path, ",x,\na.png,1,two\nb.png,3,five\n")
+    assert found.notes[1] == "column 3 has no name and holds row names: left out"
+    assert refusal(tmp_path, "x,\n1,two\n3,five\n").code == "csv-cell"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_empty_lines_and_columns_of_spreadsheets_are_left_out(tmp_path: Path) ->
     found = read(tmp_path, "image,x,y,,\na,1,2,,\n,,,,\nb,3,5,,\n,,,,\n , ,,,\n")
     assert found.images == ("a", "b") and found.values.tolist() == [[1, 2], [3, 5]]
     assert found.notes == (
-        "column 4, 5 has no name and holds nothing: left out",
+        "columns 4, 5 have no name and hold nothing: left out",
         "3 empty lines are left out: 3, 5, 6",
     )
     assert read(tmp_path, "image,x\na,1,,\nb,2,\n").values.tolist() == [[1], [2]]
@@ -334,3 +337,6 @@ def test_the_rule_is_the_same_for_arrays(tmp_path: Path) -> None:
 def test_a_table_without_any_number_says_so(tmp_path: Path) -> None:
     refused = refusal(tmp_path, "image,x,y\na,,NA\nb,,\n")
     assert refused.code == "no-voxel" and "2 with NaN or infinity" in refused.message
+    refused = refusal(tmp_path, "image,x,y\na,1,2\nb,,\n")
+    told = "2 constant; 1 of 2 rows left out, which lack more than half of their numbers: b"
+    assert refused.code == "no-voxel" and refused.message.endswith(told)

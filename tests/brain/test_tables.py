@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -173,7 +174,9 @@ def test_any_number_type_is_read(tmp_path: Path, write: Writer) -> None:
 
 def test_files_of_other_kinds_and_a_subject_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
-    assert refusal(tmp_path / "x.txt").code == "brain-unknown"
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("x.txt", "pipe.csv"):
+        assert refusal(tmp_path / name).code == "brain-unknown"
     with pytest.raises(UsageError, match="is a table"):
         open_responses(write_csv(tmp_path), subject=1)
 
