@@ -9,7 +9,8 @@ import numpy as np
 
 from alignedcut_cli.brain.arrays import map_npy
 from alignedcut_cli.brain.ceilings import as_share
-from alignedcut_cli.brain.responses import Recording, Responses, Split, assemble
+from alignedcut_cli.brain.recording import Recording, Split
+from alignedcut_cli.brain.responses import Responses, assemble
 from alignedcut_cli.brain.rois import read_rois
 from alignedcut_cli.brain.surface import read_vertices
 from alignedcut_cli.brain.words import few

@@ -114,7 +114,31 @@ def test_where_names_repeat_folders_decide() -> None:
 
 def test_names_with_dots_may_lack_the_extension() -> None:
     assert pairs(match(["n01.25"], ["n01.jpg", "n01.25.JPEG"])) == [(0, 1)]
-    assert pairs(match(["photo.jpg"], ["photo.png"])) == []
+    assert pairs(match(["n01.25"], ["n01.png"])) == []
+
+
+def test_names_may_differ_in_their_extension_where_nothing_else_is_called_so() -> None:
+    found = match(["photo.jpg", "IMG.PNG", "b.png"], ["IMG.png", "b.png", "x/photo.png"])
+    assert pairs(found) == [(0, 2), (1, 0), (2, 1)]
+    assert found.renamed == (("photo.jpg", "x/photo.png"), ("IMG.PNG", "IMG.png"))
+    assert pairs(match(["x/1.jpg", "y/1.jpg"], ["y/1.png", "x/1.png"])) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("names", "paths", "matched"),
+    [
+        (["a.jpg"], ["a.png", "a.webp"], []),
+        (["a.jpg", "a.bmp"], ["a.png"], []),
+        (["a.jpg", "a.png"], ["a.png"], [(1, 0)]),
+        (["x/a.jpg", "z/a.jpg"], ["x/a.png", "y/a.png"], [(0, 0)]),
+        (["a.day"], ["a.png"], []),
+        (["/", ".", ".png"], ["a.png"], []),
+    ],
+)
+def test_an_extension_that_differs_is_no_match_where_others_are_called_so(
+    names: list[str], paths: list[str], matched: list[tuple[int, int]]
+) -> None:
+    assert pairs(match(names, paths)) == matched
 
 
 def test_names_in_another_unicode_form_match() -> None:

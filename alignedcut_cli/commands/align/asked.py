@@ -20,7 +20,9 @@ class Asked(options.Asked):
     brain: Annotated[
         Path,
         typer.Option(
-            "--brain", metavar="PATH", help="An Algonauts 2023 subject's folder, or a csv, npz or safetensors table."
+            "--brain",
+            metavar="PATH",
+            help="An Algonauts 2023 subject's folder, or a csv, tsv, npy, npz or safetensors table.",
         ),
     ]
     source: Annotated[

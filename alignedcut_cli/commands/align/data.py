@@ -57,6 +57,9 @@ def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output
         for names, lack in ((matching.unmatched_images, "no responses"), (matching.unmatched_rows, "no features")):
             if names:
                 output.note(f"features/{features.folder.name}: {len(names)} images have {lack}: {few(names, 3)}")
+        if renamed := [f"{name} is {path}" for name, path in matching.renamed]:
+            told = f"{len(renamed)} images are matched but for their extension: {few(renamed, 3)}"
+            output.note(f"features/{features.folder.name}: {told}")
     shared = found[0].rows
     for matching in found[1:]:
         shared = np.intersect1d(shared, matching.rows)
