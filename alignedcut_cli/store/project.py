@@ -147,6 +147,10 @@ class Project:
     def lock_path(self, kind: str, name: str) -> Path:
         return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
 
+    def kept_path(self, kind: str, name: str) -> Path:
+        """The file in which a long run keeps what it has, so that the same command can go on."""
+        return self.root / MACHINE / "kept" / f"{kind}-{name}.safetensors"
+
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
         """Be the one writer of an artifact for the block, once what a killed one left is swept. Raises LockedError."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALGORITHM", "Asked", "Plan", "demand_nodes", "demand_weight", "make_plan", "slot_key"]
 
-ALGORITHM = 2
+ALGORITHM = 3
 LARGEST_WEIGHT = 1e6
 
 

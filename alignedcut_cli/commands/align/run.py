@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.brain.words import few
-from alignedcut_cli.commands.align.data import FIT, HELDOUT
+from alignedcut_cli.commands.align.data import FIT, HELDOUT, TEST
 from alignedcut_cli.core.align.train import Alignment, fit_alignment
+from alignedcut_cli.core.align.units import LARGEST, SlotError, Units
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
@@ -21,6 +22,7 @@ from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.store.canonical import tensor_digest
 
 if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.keep import Keeper
     from alignedcut_cli.commands.align.plan import Plan
 
 __all__ = ["Fitted", "fit", "load_pooled"]
@@ -28,17 +30,23 @@ __all__ = ["Fitted", "fit", "load_pooled"]
 
 @dataclass(frozen=True)
 class Fitted:
-    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N)."""
+    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N).
+
+    The alignment's beta and eps are of these responses, which are in `units`, mean 0 and standard deviation 1.
+    """
 
     alignment: Alignment
     pooled: list[Tensor]
     responses: Tensor
+    units: Units
 
 
-def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
+def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitted:
     """Fit the planned alignment on `device`. Raises DataError if features or responses do not allow a fit."""
     pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
     responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
+    units = _units(plan, responses)
+    units.standardise(responses)
     tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
     if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
         frame.output.note(
@@ -59,14 +67,21 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
                 plan.settings,
                 advance,
                 tokens.places,
+                keeper,
+                keeper.read(),
             )
+        except SlotError as error:
+            named = few([plan.slots[number].name for number in error.slots])
+            raise DataError(
+                "cannot-align", f"{named}: {error}", "Leave these layers out with --layers, or extract them again"
+            ) from None
         except NumericsError as error:
             raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             raise DataError(
                 "cannot-align",
-                "features or responses are too large or too small for float32",
-                "Give both in units in which they vary by about 1",
+                "the features of the slots are too far apart in size, or too alike, for float32",
+                "Leave layers out with --layers, or check the features with alignedcut check --deep",
             ) from None
     parts = [*found.transforms, found.beta, found.eps, found.losses, found.heldout]
     if not all(bool(torch.isfinite(part).all()) for part in parts):
@@ -79,7 +94,21 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
         [matrix.cpu() for matrix in found.transforms], found.beta.cpu(), found.eps.cpu(),
         found.losses, found.heldout, found.best, found.start,
     )  # fmt: skip
-    return Fitted(on_cpu, pooled, responses)
+    return Fitted(on_cpu, pooled, responses, units)
+
+
+def _units(plan: Plan, responses: Tensor) -> Units:
+    """The units of the voxels, from training images. Raises DataError for those that float32 does not hold."""
+    units = Units.of(responses, torch.from_numpy(np.flatnonzero(plan.split != TEST)))
+    if len(beyond := units.beyond()):
+        columns = plan.responses.voxels[beyond.numpy()].tolist()
+        raise DataError(
+            "bad-units",
+            f"{len(columns)} columns of the responses vary by less than {1 / LARGEST:g} or more than {LARGEST:g}, such as "
+            f"column {columns[0]} by {float(units.scale[beyond[0]]):.2g}",
+            "Give them in units in which they vary by about 1",
+        )
+    return units
 
 
 def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray]) -> list[Tensor]:

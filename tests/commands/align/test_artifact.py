@@ -12,8 +12,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from alignedcut_cli.core.align.descent import LOGGED
 from alignedcut_cli.core.align.reduced_rank_ridge import ranks_up_to
-from alignedcut_cli.core.align.train import LOGGED
 from alignedcut_cli.main import main
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
@@ -70,6 +70,7 @@ def test_the_tensors_and_axes_of_two_sets_of_other_widths_and_grids(cli: Cli, wo
         "transform.002": (10, 7),
         "beta": (7, VOXELS),
         "eps": (VOXELS,),
+        "scale": (VOXELS,),
         "r2.train": (VOXELS,),
         "r2.test": (VOXELS,),
         "pearson.train": (VOXELS,),
