@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -14,7 +13,7 @@ from alignedcut_cli.core.align.descent import State
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import map_tensor, read_layout, write_tensors
-from alignedcut_cli.store.canonical import tensor_digest
+from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import remove
 from alignedcut_cli.store.header import KEY, Recipe
 
@@ -40,7 +39,7 @@ class Keeper:
         except (InputMissingError, DataError) as error:
             return self._left_out(error.message) if isinstance(error, DataError) else None
         arrays = {name: np.array(map_tensor(layout, name)) for name in layout.offsets}
-        if json.loads(layout.metadata.get(KEY, "{}")) != self._header(arrays):
+        if layout.metadata.get(KEY) != canonical_json(self._header(arrays)):
             return self._left_out("it is of other parameters, inputs, versions or devices, or damaged")
         self.epochs = len(arrays["curve"]) - 1
         name = f"{self._recipe.kind}/{self._recipe.name}"
