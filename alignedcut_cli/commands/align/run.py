@@ -121,12 +121,7 @@ def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[n
         whole = np.concatenate(slot.source.blocks(f"pooled.{slot.layer:02d}"))
         chosen = whole[places[number]].astype(np.float32, copy=False)
         if bad := np.flatnonzero(~np.isfinite(chosen).all(1)).tolist():
-            images = [slot.source.images[places[number][row]]["path"] for row in bad[:3]]
-            raise DataError(
-                "not-finite",
-                f"{slot.name}: the pooled features of {len(bad)} images hold NaN or infinity, such as {few(images)}",
-                "Extract again, with --dtype float32 where numbers are large",
-            )
+            raise _not_finite(slot, "pooled features", [int(places[number][row]) for row in bad])
         found.append(torch.from_numpy(chosen))
     return found
 
@@ -140,6 +135,7 @@ class Tokens:
     def __init__(
         self, slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray], device: torch.device
     ) -> None:
+        self._slots = slots
         self._blocks = [_token_blocks(slot) for slot in slots]
         self._set_of = list(set_of)
         self._places = places
@@ -154,29 +150,42 @@ class Tokens:
     def draw(self, rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
         """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): different (image, token)
         pairs, the same for all slots that keep as many tokens; where a feature set has fewer, all of its, and as many of
-        others."""
+        others. Raises DataError if some are not finite."""
         images = rows.cpu().numpy()
         count = min(count, *(len(images) * blocks[0].shape[1] for blocks in self._blocks))
         picks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         drawn = []
-        for number, blocks in zip(self._set_of, self._blocks, strict=True):
+        for slot, number, blocks in zip(self._slots, self._set_of, self._blocks, strict=True):
             each = blocks[0].shape[1]
             if each not in picks:
                 flat = torch.randperm(len(images) * each, generator=generator)[:count].numpy()
                 picks[each] = (images[flat // each], flat % each)
             image, token = picks[each]
-            drawn.append(self._gather(blocks, self._starts[number], self._places[number][image], token))
+            chosen = self._places[number][image]
+            found = self._gather(blocks, self._starts[number], chosen, token)
+            if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
+                raise _not_finite(slot, "tokens", sorted({int(chosen[row]) for row in bad}))
+            drawn.append(torch.from_numpy(found).to(self._device))
         return drawn
 
     def _gather(
         self, blocks: Sequence[np.ndarray], starts: Sequence[int], images: np.ndarray, tokens: np.ndarray
-    ) -> Tensor:
+    ) -> np.ndarray:
         shards = np.array([bisect_right(starts, int(image)) - 1 for image in images])
         rows = np.empty((len(images), blocks[0].shape[2]), np.float32)
         for shard in np.unique(shards):
             mine = shards == shard
             rows[mine] = blocks[shard][images[mine] - starts[shard], tokens[mine]]
-        return torch.from_numpy(rows).to(self._device)
+        return rows
+
+
+def _not_finite(slot: Slot, what: str, images: Sequence[int]) -> DataError:
+    names = [slot.source.images[image]["path"] for image in images]
+    return DataError(
+        "not-finite",
+        f"{slot.name}: the {what} of {len(names)} images hold NaN or infinity, such as {few(names, 3)}",
+        "Extract again, with --dtype float32 where numbers are large",
+    )
 
 
 def _has_sample(slot: Slot) -> bool:

@@ -45,6 +45,13 @@ def test_results_do_not_depend_on_the_units_of_channels(cli: Cli, world: Path, k
     for name, array in plain.items():
         wanted = (array * factors).astype(np.float32) if name in ("beta", "eps", "scale") else array
         np.testing.assert_array_equal(other[name], wanted, err_msg=name)
+    cuts = []
+    for name in ("plain", "other"):
+        cut = ("cut", "--from", "first", "--space", "brain", "--align", name, "-C", 3, "--name", f"{kind[0]}-{name}")
+        run = cli(*cut, "-p", world / "study", "-q")
+        assert run.status == 0, run.err
+        cuts.append(load_file(run.out.strip())["eigenvectors"])
+    np.testing.assert_array_equal(*cuts)
 
 
 def test_any_units_and_zeros_give_the_same_start(cli: Cli, world: Path) -> None:
