@@ -115,9 +115,9 @@ def command(
 
     Prediction: AvgPool(mean over slots of V W) beta + eps (paper, Eq. 2). Loss: L1 on responses, and on sampled tokens
     the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Each voxel counts in units of its standard
-    deviation. It starts from the closed-form reduced-rank
-    ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
-    is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
+    deviation. It starts from the closed-form reduced-rank ridge solution, in which slots agree on images and on places
+    as far as --agree asks. A tenth of the training images (of few, a fifth) is held out: it chooses penalty, rank, how
+    much each slot counts, and when to stop.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     demand_choice("--init", init, INITS)
