@@ -271,7 +271,7 @@ def test_sets_that_keep_fewer_tokens_than_a_step_asks_for(cli: Cli, world: Path)
 
 @pytest.mark.parametrize(
     ("options", "steps"),
-    [((), 3), (("--batch-size", "16"), 6), (("--batch-size", "7"), 15), (("--epochs", "0"), 0)],
+    [((), 3), (("--batch-size", "16"), 6), (("--batch-size", "6"), 15), (("--epochs", "0"), 0)],
 )
 def test_epochs_and_batches_are_steps(cli: Cli, world: Path, options: tuple[str, ...], steps: int) -> None:
     found = align(cli, world, *BOTH, *options, "--name", "w")

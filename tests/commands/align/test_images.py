@@ -254,7 +254,7 @@ def test_files_that_cannot_be(cli: Cli, world: Path) -> None:
     assert (
         "0 to test on" in refused(align(cli, world, "--test-split", chosen, "--json"), 65, "too-few-images")["message"]
     )
-    refused(align(cli, world, "--test-split", lines(chosen, image_names()[:30]), "--json"), 65, "too-few-images")
+    refused(align(cli, world, "--test-split", lines(chosen, image_names()[:31]), "--json"), 65, "too-few-images")
     assert (
         "0 to test on" in refused(align(cli, world, "--test-split", "given", "--json"), 65, "too-few-images")["message"]
     )
@@ -277,7 +277,7 @@ def test_responses_to_test_images_are_never_fitted(cli: Cli, world: Path, test: 
     parts = [set(np.flatnonzero(before["split"] == part).tolist()) for part in range(3)]
     assert parts[2] == test
     assert set.union(*parts) == set(range(IMAGES)) and sum(map(len, parts)) == IMAGES
-    assert len(parts[1]) == max(1, round((IMAGES - len(test)) / 10))
+    assert len(parts[1]) == (IMAGES - len(test)) // 5
 
 
 def test_features_of_test_images_are_never_fitted(cli: Cli, world: Path) -> None:

@@ -47,7 +47,19 @@ def test_results_do_not_depend_on_the_units_of_channels(cli: Cli, world: Path, k
         np.testing.assert_array_equal(other[name], wanted, err_msg=name)
     cuts = []
     for name in ("plain", "other"):
-        cut = ("cut", "--from", "first", "--space", "brain", "--align", name, "-C", 3, "--name", f"{kind[0]}-{name}")
+        cut = (
+            "cut",
+            "--from",
+            "first",
+            "--space",
+            "brain",
+            "--align",
+            name,
+            "-C",
+            3,
+            "--name",
+            f"{kind.replace(' ', '-')}-{name}",
+        )
         run = cli(*cut, "-p", world / "study", "-q")
         assert run.status == 0, run.err
         cuts.append(load_file(run.out.strip())["eigenvectors"])

@@ -148,7 +148,7 @@ def explicit(root: Path, space: str, names: Sequence[str], layers: Sequence[int]
                 if (slot["weights"], slot["layer"]) == (weights, layer)
             )
             rows = values @ tensors[f"transform.{number:03d}"]
-            nodes.append(rows @ (tensors["beta"] / tensors["scale"])[:, voxels] if space == "brain" else rows)
+            nodes.append(rows @ tensors["beta"][:, voxels] if space == "brain" else rows)
     return torch.from_numpy(np.concatenate(nodes))
 
 
