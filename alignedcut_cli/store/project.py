@@ -173,6 +173,15 @@ class Project:
     def lock_path(self, kind: str, name: str) -> Path:
         return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
 
+    def kept_path(self, kind: str, name: str) -> Path:
+        """The file in which a long run keeps what it has, so that the same command can go on."""
+        return self.root / MACHINE / "kept" / f"{kind}-{name}.safetensors"
+
+    def kept_names(self, kind: str) -> list[str]:
+        """The artifacts of a kind of which an interrupted run kept something, sorted."""
+        folder = self.kept_path(kind, "").parent
+        return sorted(path.stem.removeprefix(f"{kind}-") for path in folder.glob(f"{kind}-*.safetensors"))
+
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
         """Be the one writer of an artifact for the block, once what a killed one left is swept. Raises LockedError."""

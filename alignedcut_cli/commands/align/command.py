@@ -31,9 +31,10 @@ def command(frame: Frame, asked: Asked) -> None:
     """Learn one linear map per slot into channels that all slots share, by predicting responses to the same images.
 
     Prediction: AvgPool(mean over slots of V W) beta + eps (paper, Eq. 2). Loss: L1 on responses, and on sampled tokens
-    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). It starts from the closed-form reduced-rank
-    ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
-    is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
+    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Each voxel counts in units of its standard
+    deviation. It starts from the closed-form reduced-rank ridge solution, in which slots agree on images and on places
+    as far as --agree asks. A tenth of the training images (of few, a fifth) is held out: it chooses penalty, rank, how
+    much each slot counts, and when to stop.
     """
     demand_choice("--init", asked.init, INITS)
     if not 0 < asked.rate <= 1:

@@ -19,10 +19,12 @@ from alignedcut_cli.store.files import disk_errors
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_images"]
+__all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_images"]
 
 FIT, HELDOUT, TEST = 0, 1, 2
 FEWEST = {FIT: 8, HELDOUT: 2, TEST: 2}
+ENOUGH = 10
+"""Held-out images whose R^2 is worth a choice: as many are held out if they are at most a fifth."""
 _LAST = re.compile(r"last:(\d+(?:\.\d+)?)%")
 
 
@@ -75,7 +77,8 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     """How the test images were chosen (`auto` resolved), and int8 (B,): FIT, HELDOUT or TEST of each image.
 
     auto: the data's own test images where there are some, else last:10%. A tenth of the others, drawn by `seed`, is
-    held out of the fit. Raises UsageError, InputMissingError or DataError.
+    held out of the fit; where that is less than 10 images, a fifth and at most 10. Raises UsageError, InputMissingError
+    or DataError.
     """
     import numpy as np
 
@@ -88,7 +91,8 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     split = np.where(is_test, TEST, FIT).astype(np.int8)
     rest = np.flatnonzero(~is_test)
     draws = np.random.default_rng(stream(seed, "heldout"))
-    split[draws.permutation(rest)[: max(1, round(len(rest) / 10))]] = HELDOUT
+    heldout = max(round(len(rest) / 10), min(ENOUGH, len(rest) // 5))
+    split[draws.permutation(rest)[:heldout]] = HELDOUT
     for part, least in FEWEST.items():
         count = int((split == part).sum())
         if count < least:
