@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "alignedcut.toml"
-SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "json", "quiet", "verbose")
+SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "verify", "json", "quiet", "verbose")
 PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
@@ -84,7 +84,7 @@ def option_defaults(project: Path, command: str, options: Sequence[str], command
         return {}
     try:
         with disk_errors(path):
-            parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+            parsed = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config-unreadable", f"{path}: {error}", "Correct the file, or remove it") from None
     for table in parsed:

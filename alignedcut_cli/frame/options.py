@@ -22,6 +22,7 @@ __all__ = [
     "Quiet",
     "Seed",
     "Verbose",
+    "Verify",
 ]
 
 Project = Annotated[
@@ -38,6 +39,9 @@ Overwrite = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print inputs, outputs and the memory needed; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result, or on stderr the error, as one JSON object.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Hash every shard of the features, even those that have not changed.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More notes; with an error, the traceback.")]
 

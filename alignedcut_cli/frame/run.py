@@ -12,6 +12,7 @@ import typer
 from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
 from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.check import faults
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
@@ -48,14 +49,25 @@ class Frame:
     project: Project
     output: Output
     argv: tuple[str, ...]
+    verify: bool = False
 
     @staticmethod
     def open(
-        ctx: typer.Context, project: Path, *, json: bool = False, quiet: bool = False, verbose: bool = False
+        ctx: typer.Context,
+        project: Path,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        verify: bool = False,
     ) -> Frame:
         name = ctx.info_name or ""
         argv = tuple(ctx.obj) if ctx.obj else (name,)
-        return Frame(Project(project), Output(name, json, quiet, verbose), argv)
+        return Frame(Project(project), Output(name, json, quiet, verbose), argv, verify)
+
+    def features(self, name: str) -> FeatureSet:
+        """A feature set of the project; with --verify every shard is hashed before its tensors are read."""
+        return FeatureSet(self.project.path("features", name), verify=self.verify, say=self.output.note)
 
     @property
     def journal(self) -> Journal:

@@ -23,7 +23,6 @@ from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots, node_table
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.project import check_name
@@ -122,7 +121,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
     demand_same_images(names, parents)
     pictures = read_masks(masks, slots[0].source.images)
     for slot in slots:
-        slot.blocks()
+        slot.demand_tokens()
     classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})
     return Truth(slots, classes, tuple(classes.labels(mask) for mask in pictures))
 
@@ -130,7 +129,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
 def _aligned_slots(frame: Frame, plan: Plan, name: str) -> list[Slot]:
     """The slots of a feature set that the plan aligns."""
     aligned = {slot_key(slot) for slot in plan.slots}
-    there = find_slots(FeatureSet(frame.project.path("features", name)), "all")
+    there = find_slots(frame.features(name), "all")
     found = [slot for slot in there if slot_key(slot) in aligned]
     if not found:
         raise UsageError(

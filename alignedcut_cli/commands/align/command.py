@@ -107,6 +107,7 @@ def command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
+    verify: options.Verify = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -118,7 +119,7 @@ def command(
     ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
     is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose, verify=verify)
     demand_choice("--init", init, INITS)
     if not 0 < rate <= 1:
         raise UsageError("bad-rate", f"--rate {rate} is not in 0 to 1", "Give a small share such as 0.01")

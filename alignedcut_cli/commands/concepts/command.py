@@ -98,6 +98,7 @@ def command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
+    verify: options.Verify = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -111,7 +112,7 @@ def command(
     --pixel: the cosine of one patch with all patches of all images, and with --masks how well a threshold on it finds the
     patch's own side, figure or ground, whatever the class.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose, verify=verify)
     if space is not None:
         demand_choice("--space", space, SPACES)
     chosen_device, budget = resolve_device(device), memory_bytes(memory)

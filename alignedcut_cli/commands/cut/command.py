@@ -125,6 +125,7 @@ def command(
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
+    verify: options.Verify = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -136,7 +137,7 @@ def command(
     (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied to
     each tile as it is read, and nothing of it is stored.
     """
-    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose, verify=verify)
     demand_choice("--space", space, SPACES)
     demand_choice("--solver", solver, SOLVERS)
     demand_choice("--sampling", sampling or "means", ("means", "uniform", "fps"))

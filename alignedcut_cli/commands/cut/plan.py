@@ -14,7 +14,6 @@ from alignedcut_cli.nodes.rows import graph_rows
 from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import digest
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -63,7 +62,7 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     _demand_distinct(names)
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     inputs, parents = [given for given, _ in found], [header for _, header in found]
-    sets = [FeatureSet(project.path("features", one)) for one in names]
+    sets = [frame.features(one) for one in names]
     slots = [slot for features in sets for slot in find_slots(features, asked.layers)]
     demand_same_images(names, parents)
     space = Space("raw") if asked.space == "raw" else aligned_space(project, asked.space, asked.align, asked.roi)

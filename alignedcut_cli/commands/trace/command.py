@@ -170,7 +170,7 @@ def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> No
     from alignedcut_cli.commands.trace.tables import bifurcations, parting_layers
 
     path = frame.project.path("trace", header.name)
-    rows = bifurcations(header, _verdicts(path)) if "p" in header.raw["tensors"] else []
+    rows = bifurcations(header, load_tensors(path)[1]) if "p" in header.raw["tensors"] else []
     parts = parting_layers(rows)
     for model, row in parts.items():
         frame.output.note(f"{model}: {_sentence(row)}")
@@ -179,14 +179,6 @@ def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> No
     result["tables"] = [str(one) for one in paths if one.suffix == ".csv"]
     lines = [str(path), *([str(paths[0].parent)] if paths else [])]
     frame.output.result("\n".join(lines), result)
-
-
-def _verdicts(path: Path) -> dict[str, Any]:
-    from alignedcut_cli.store.artifact import map_tensor, read_layout
-
-    layout = read_layout(path)
-    names = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
-    return {name: map_tensor(layout, name) for name in names}
 
 
 def _sentence(row: dict[str, Any] | None) -> str:
