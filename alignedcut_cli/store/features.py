@@ -30,6 +30,7 @@ __all__ = [
     "FeatureWriter",
     "NodeRows",
     "finish_swap",
+    "is_settled",
     "partial_progress",
     "read_plan",
     "shard_ranges",
@@ -78,15 +79,21 @@ def read_plan(folder: Path) -> Mapping[str, Any] | None:
     return plan if isinstance(plan, dict) and plan.keys() >= {"recipe", "params", "external", "shards"} else None
 
 
+def is_settled(folder: Path) -> bool:
+    """Whether no commit was cut in two by a kill, or is on its way."""
+    return not old_folder(folder).exists() and not (folder / PLAN).exists()
+
+
 def finish_swap(folder: Path) -> bool:
     """Carry to its end a commit that a kill cut in two; True if there was something left to do."""
     old, partial = old_folder(folder), partial_folder(folder)
+    if is_settled(folder):
+        return False
     if old.exists() and not folder.exists():
         (partial if (partial / INDEX).is_file() else old).rename(folder)
-    leftovers = [path for path in (old, folder / PLAN) if path.exists()]
-    for path in leftovers:
+    for path in (old, folder / PLAN):
         remove(path)
-    return bool(leftovers)
+    return True
 
 
 class FeatureWriter:

@@ -27,7 +27,7 @@ from alignedcut_cli.main import COMMANDS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
 from tests.helpers.forks import ROOT
-from tests.helpers.stores import flip, make_cut, make_features, snapshot
+from tests.helpers.stores import flip, freeze, make_cut, make_features, snapshot
 
 GRAMMAR = re.compile(
     r"alignedcut(?P<name> \S+)?: (?P<what>.+)\. (?P<do>.+)\.   \[(?P<code>[a-z-]+), exit (?P<exit>\d+)\]\n"
@@ -298,7 +298,7 @@ def test_a_bug_is_called_one(cli: Cli, toy: Path, monkeypatch: pytest.MonkeyPatc
     [
         (MemoryError(), 71, "out-of-memory"),
         (PermissionError(13, "Permission denied", "/x"), 77, "permission-denied"),
-        (OSError(30, "Read-only file system", "/x"), 77, "permission-denied"),
+        (OSError(30, "Read-only file system", "/x"), 77, "read-only"),
         (OSError(28, "No space left on device", "/x"), 74, "disk-full"),
         (OSError(5, "Input/output error", "/x"), 74, "disk-failed"),
         (FileNotFoundError(2, "No such file or directory", "/x"), 66, "file-missing"),
@@ -485,6 +485,36 @@ def test_up_to_date_refused_and_overwritten(cli: Cli, study: Path, photos: Path,
         content = Project(study).header(kind, "tiny").content
         assert cli(*argv, *change, "--overwrite", "-q").status == 0
         assert Project(study).header(kind, "tiny").content != content
+
+
+def test_a_finished_project_on_a_read_only_disk_is_up_to_date(
+    cli: Cli, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a lock nor the hash cache, nor pictures that are there, need to be written; a new artifact does."""
+    color = ("color", "--nodes", "20", "--perplexity", "3", "-p", study)
+    lines = [("extract", *_typed(study)), ("cut", *FAST_CUT, "-p", study), color]
+    wanted = [cli(*line, "-q").out for line in lines]
+    for cached in (study / ".alignedcut").glob("*.json"):
+        cached.unlink()
+    before = snapshot(study)
+    freeze(monkeypatch, study)
+    for line, out in zip(lines, wanted, strict=True):
+        told = cli(*[word for word in line if word != "-q"])
+        assert (told.status, told.out) == (0, out), told.err
+        assert "is up to date" in told.err
+    for line in (("cut", *FAST_CUT, "--name", "new", "-p", study), (*color, "--overlay", "0.5")):
+        told = cli(*line, "-q")
+        match = demand_error(told.err, 77, "read-only", line[0])
+        assert match["what"].endswith("Read-only file system")
+        assert match["do"].startswith("Copy the project to a disk that can be written")
+    assert snapshot(study) == before
+
+
+def test_an_artifact_that_is_up_to_date_needs_no_lock(cli: Cli, study: Path) -> None:
+    assert cli("cut", *FAST_CUT, "-p", study, "-q").status == 0
+    with Project(study).writing("cut", "tiny"):
+        told = cli("cut", *FAST_CUT, "-p", study)
+    assert (told.status, "is up to date" in told.err) == (0, True)
 
 
 def test_what_check_says_mends_a_damaged_artifact(cli: Cli, study: Path) -> None:

@@ -78,7 +78,8 @@ def ablation(
     columns = ["eigen", *dict.fromkeys(key for row in rows for key in row if key != "eigen")]
     cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
     path = frame.project.pictures("align", check_name(f"{plan.recipe.name}-eigen")) / "table.csv"
-    writing_text(path, _as_csv(cells))
+    if not path.is_file() or path.read_text(encoding="utf-8") != _as_csv(cells):
+        writing_text(path, _as_csv(cells))
     text = "\n".join([table(list(map(list, zip(*cells, strict=True)))), "", str(path)])
     frame.output.result(
         text, {"schema": "alignedcut.ablation/1", "rows": rows, "artifacts": headers, "table": str(path)}

@@ -14,7 +14,7 @@ __all__ = ["draw_if_needed"]
 
 def draw_if_needed(frame: Frame, header: Header, folder: Path) -> None:
     """losses.png, rois.png and channels.png in `folder`, unless they show this very content."""
-    draw_once(folder, {"content": header.content}, lambda: _draw(frame, header, folder))
+    draw_once(frame.project, header, {"content": header.content}, lambda: _draw(frame, header, folder))
 
 
 def _draw(frame: Frame, header: Header, folder: Path) -> None:

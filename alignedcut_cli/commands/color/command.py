@@ -131,8 +131,7 @@ def command(
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
     if pictures:
-        with frame.project.writing("color", recipe.name):
-            _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
+        _draw_if_needed(frame, header, Drawing(upscale, overlay, images), folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)
@@ -252,7 +251,7 @@ def _draw_if_needed(frame: Frame, header: Header, drawing: Drawing, folder: Path
         "overlay": drawing.overlay,
         "images": str(drawing.images),
     }
-    draw_once(folder, wanted, lambda: _draw(frame, header, drawing, folder))
+    draw_once(frame.project, header, wanted, lambda: _draw(frame, header, drawing, folder))
 
 
 def _draw(frame: Frame, header: Header, drawing: Drawing, folder: Path) -> None:

@@ -161,8 +161,7 @@ def _numerics() -> dict[str, str]:
 def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> Sequence[Path]:
     from alignedcut_cli.commands.trace.pictures import draw_if_needed
 
-    with frame.project.writing("trace", header.name):
-        return draw_if_needed(frame, header, images, folder)
+    return draw_if_needed(frame, header, images, folder)
 
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
