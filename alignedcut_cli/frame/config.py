@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG_FILE",
     "available_memory",
+    "demand_folder",
     "memory_bytes",
     "option_defaults",
     "parse_layers",
@@ -71,6 +72,13 @@ def project_argument(args: Sequence[str]) -> Path:
         elif short := re.fullmatch(r"-[qv]*p(.*)", argument, re.DOTALL):
             given = short[1] or (args[number + 1] if number + 1 < len(args) else given)
     return Path(given)
+
+
+def demand_folder(option: str, folder: Path) -> None:
+    """Raise UsageError where a folder cannot be, because it, or what it should lie in, is a file."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if there and not there.is_dir():
+        raise UsageError("not-a-folder", f"{option} {folder}: {there} is a file", "Give a folder, new or of a project")
 
 
 def option_defaults(project: Path, command: str, options: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from alignedcut_cli.frame.config import PROJECT_VARIABLE, option_defaults, project_argument
+from alignedcut_cli.frame.config import PROJECT_VARIABLE, demand_folder, option_defaults, project_argument
 
 __all__ = [
     "ConfiguredCommand",
@@ -53,6 +53,7 @@ class ConfiguredCommand(TyperCommand):
         if "project" in self._option_names() and not _asks_for_help(args):
             commands = list(parent.command.commands) if parent else []
             folder = project_argument(args)
+            demand_folder("--project", folder)
             extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
         return super().make_context(info_name, args, parent, **extra)
 

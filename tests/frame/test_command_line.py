@@ -267,6 +267,17 @@ def test_no_project(cli: Cli, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["file", "file/below/it"])
+def test_a_project_that_is_a_file(cli: Cli, photos: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("text")
+    for argv in (("cut",), ("status",), ("extract", photos, "-m", TINY)):
+        told = cli(*argv, "-p", tmp_path / place)
+        match = demand_error(told.err, 2, "not-a-folder", str(argv[0]))
+        assert match["what"] == f"--project {tmp_path / place}: {tmp_path / 'file'} is a file"
+    assert demand_error(cli("demo", tmp_path / place).err, 2, "not-a-folder", "demo")["what"].startswith("DIR ")
+    assert (tmp_path / "file").read_text() == "text"
+
+
 def test_bad_images_are_named_before_anything_is_written(
     cli: Cli, photos: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -358,7 +369,7 @@ def test_a_wrong_alignedcut_toml(cli: Cli, toy: Path, content: bytes, code: str)
 
 def test_defaults_from_alignedcut_toml(cli: Cli, study: Path) -> None:
     toml = "[defaults]\nseed = 7\nquiet = true\n[cut]\neigenvectors = 4\nlayers = '5'\nper-slot = true\n"
-    (study / "alignedcut.toml").write_text(toml + "[color]\ndims = 2\n")
+    (study / "alignedcut.toml").write_text(toml + "[color]\ndims = 2\n", encoding="utf-8-sig")  # as Notepad saves it
     made = cli("cut", "-p", study)
     assert (made.status, made.err) == (0, "")
     params = cli("show", "cut/tiny-per-slot", "-p", study, "--json").object["params"]

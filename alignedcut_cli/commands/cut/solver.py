@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.output import format_seconds
+from alignedcut_cli.frame.pace import format_seconds
 
 if TYPE_CHECKING:
     import torch

@@ -295,8 +295,7 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             )
         images = len(plan.manifest.images)
         done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
-        with frame.output.progress(name, images, "images") as advance:
-            advance(done_before)
+        with frame.output.progress(name, images, "images", done_before) as advance:
             shards = extract_shards(
                 backbone,
                 plan.manifest.paths(),
