@@ -96,7 +96,7 @@ def quick_precisions(device: torch.device) -> list[str]:
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     with torch_threads(1):
         turns = [[_product_seconds(device, kind, clock) for kind in able] for _ in range(_TURNS)]
-    best = dict(zip(able, map(min, zip(*turns, strict=True)), strict=True))
+    best: dict[str, float] = dict(zip(able, map(min, zip(*turns, strict=True)), strict=True))
     found = ["float32"]
     for coarser in able[1:]:
         if best[found[-1]] > _WORTH_IT * best[coarser]:
