@@ -33,14 +33,14 @@ CATEGORY = "category"
 PATCH = "0:4:8"
 PICTURES = ("color/*/sheet-*.png", "align/*/*.png", "segment/*/*.png", "trace/*/*.png", "concepts/*/*.png")
 WORTH_OPENING = {
-    "color/{model}-per-slot/sheet-{model}-attn.png": "each row a scene, each column a layer: figures take colours of their own",
-    "color/joint/sheet-{model}-attn.png": "one colour means the same in all layers and models: the other sheets lie beside it",
+    "color/{model}-per-slot/sheet-{model}-attn.png": "rows are scenes, columns layers: figures take colours of their own",
+    "color/joint/sheet-{model}-attn.png": "one colour means the same in all layers and models, whose sheets lie beside",
     "align/world/rois.png": "how well the aligned channels predict each brain area, below its noise ceiling",
     "align/world/channels.png": "models whose own channels share nothing agree once they are aligned",
     "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",
     "segment/world/overlays-figure-ground.png": "figures found without a label, beside the true ones",
     "trace/joint/paths.png": "where patches go from layer to layer",
-    "concepts/joint/figure-ground.png": "which brain areas figures drive, and which the ground",
+    "concepts/joint/figure-ground.png": "which brain areas figures activate, and which their background",
 }
 """The pictures to open first, with what there is to see."""
 EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
@@ -89,7 +89,10 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
 def _summary(steps: Sequence[dict[str, Any]], pictures: Sequence[dict[str, str]], width: int) -> str:
     """What ran, in lines no longer than `width` (whole lines were said when they ran), and the pictures to open."""
     room = width - len("  seconds")
-    rows = [[textwrap.shorten(step["command"], room, placeholder=" …"), f"{step['seconds']:.1f}"] for step in steps]
+    rows = [
+        [textwrap.shorten(step["command"], room, placeholder=" …", break_on_hyphens=False), f"{step['seconds']:.1f}"]
+        for step in steps
+    ]
     total = format_seconds(sum(step["seconds"] for step in steps))
     opened = [line for one in pictures for line in (one["path"], f"    {one['shows']}")]
     return "\n".join([table([["command", "seconds"], *rows]), "", f"Done in {total}. Open first:", *opened])
