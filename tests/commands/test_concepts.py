@@ -29,7 +29,7 @@ from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 from tests.commands.cut.test_space import AREAS, GRID, write_align, write_features
 from tests.conftest import Cli, Run
-from tests.helpers.stores import snapshot
+from tests.helpers.stores import flip, snapshot
 
 FIGURE, OTHER, VOID = 1, 4, 255
 SLOTS = (("tiny", 4), ("tiny", 5), ("other", 4), ("other", 5))
@@ -451,3 +451,28 @@ def test_inputs_that_changed_since(cli: Cli, place: Path) -> None:
     )
     told = refused(concepts(cli, "--json"), 65, "input-changed")
     assert "cut/joint is no longer what color/joint was made of" in told["message"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cut", "--from", "tiny", "--layers", 4, "-C", 4, "--name", "new"),
+        ("cut", "--from", "tiny", "--from", "other", "--onto", "cut/joint"),
+        ("align", "--from", "tiny", "--brain", "responses.csv", "--no-pictures", "--epochs", 0, "--name", "new"),
+        ("concepts", "--no-pictures", "--name", "new"),
+    ],
+    ids=lambda words: words[0] + "-".join(word for word in words if word == "--onto"),
+)
+def test_one_flipped_bit_in_a_shard_is_found_by_every_command_that_reads_features(
+    cli: Cli, place: Path, brain_table: Path, command: tuple[object, ...]
+) -> None:
+    """The dry run, which reads headers only, passes; with the bit turned back the command runs, as with --verify."""
+    shutil.copy(brain_table, "responses.csv")
+    shard = max((place / "study" / "features" / "tiny").glob("*.safetensors"))
+    flip(shard)
+    assert cli(*command, "-p", "study", "-q", "--dry-run").status == 0
+    error = refused(cli(*command, "-p", "study", "-q", "--json"), 65, "artifact-corrupt")
+    assert f"{shard.name}: the tensors do not match the content id" in error["message"]
+    flip(shard)
+    done = cli(*command, "-p", "study", "-q", "--verify")
+    assert done.status == 0, done.err

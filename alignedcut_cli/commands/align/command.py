@@ -69,8 +69,7 @@ def command(frame: Frame, asked: Asked) -> None:
         from alignedcut_cli.commands.align.pictures import draw_if_needed
 
         folder = frame.project.pictures("align", header.name)
-        with frame.project.writing("align", header.name):
-            draw_if_needed(frame, header, folder)
+        draw_if_needed(frame, header, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)

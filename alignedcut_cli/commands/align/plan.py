@@ -81,7 +81,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         twice = next(one for one in names if names.count(one) > 1)
         raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
-    sets = [FeatureSet(project.path("features", one)) for one in names]
+    sets = [frame.features(one) for one in names]
     slots = [(number, slot) for number, features in enumerate(sets) for slot in find_slots(features, asked.layers)]
     _demand_tokens(sets)
     _demand_each_once([slot for _, slot in slots])

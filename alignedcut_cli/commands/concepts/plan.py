@@ -17,7 +17,6 @@ from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Input, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -115,7 +114,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     cut_given, cut = _behind(frame, f"color/{name}", color.inputs[0])
     sources = [one for one in cut.inputs if one.kind == "features"]
     behind = [_behind(frame, f"cut/{cut.name}", one) for one in sources]
-    sets = [FeatureSet(project.path("features", one.name)) for one in sources]
+    sets = [frame.features(one.name) for one in sources]
     everything = [
         slot
         for features, layers in zip(sets, cut.params["layers"], strict=True)
@@ -126,7 +125,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     aligned = aligned_space(project, "aligned", _align_name(frame, asked.align, cut), None)
     slots = comparable_slots(aligned, [everything[number] for number in chosen])
     for slot in slots:
-        slot.blocks()
+        slot.demand_tokens()
     space = _pixel_space(frame, asked, cut, aligned)
     images = color.axes["B"]["images"]
     pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixel)

@@ -17,7 +17,7 @@ from alignedcut_cli.errors import PermissionDeniedError, Stopped, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import parse_layers, resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, exists_error
-from alignedcut_cli.store.features import FeatureWriter, finish_swap, shard_ranges
+from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, shard_ranges
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -237,13 +237,14 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
 
     name = plan.recipe.name
     folder = frame.project.path("features", name)
+    if is_settled(folder) and (found := frame.existing(plan.recipe, overwrite)):
+        _remember_place(frame, plan)
+        return frame.up_to_date(found)
     with frame.project.writing("features", name):
         finish_swap(folder)
-        found = frame.existing(plan.recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
+        if found := frame.existing(plan.recipe, overwrite):
             _remember_place(frame, plan)
-            return found, False
+            return frame.up_to_date(found)
         writer = FeatureWriter(folder, plan.recipe, plan.ranges)
         begun = writer.recorded_plan()
         if begun is not None and begun["recipe"] != plan.recipe.identity and not overwrite:
@@ -260,8 +261,7 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             )
         images = len(plan.manifest.images)
         done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
-        with frame.output.progress(name, images, "images") as advance:
-            advance(done_before)
+        with frame.output.progress(name, images, "images", done_before) as advance:
             shards = extract_shards(
                 backbone,
                 plan.manifest.paths(),

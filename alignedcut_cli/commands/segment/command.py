@@ -128,8 +128,7 @@ def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, dr
     result["without_patch"] = lacking
     result["images"] = {"scored": len(plan.scored), "without_mask": len(plan.images) - len(plan.scored)}
     if drawing:
-        with frame.project.writing("segment", header.name):
-            draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)
+        draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join([result_table(header, rows, lacking), *lines]), result)
