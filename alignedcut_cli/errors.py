@@ -36,7 +36,7 @@ EXIT_STATUSES: dict[int, str] = {
     73: "the output exists, made by another recipe",
     74: "the disk is full or failed",
     75: "locked by another process",
-    77: "permission denied",
+    77: "permission denied, or a read-only file system",
     78: "alignedcut.toml is wrong",
     130: "stopped by Ctrl-C",
     141: "the reader of stdout went away",

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -28,6 +27,7 @@ from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.frame.options import ConfiguredCommand
+from alignedcut_cli.frame.quiet import quiet_libraries
 
 __all__ = ["app", "main"]
 
@@ -80,10 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and give its exit status; all failures are told on stderr in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # told as errors by datasets/images, or of no concern
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return _run(arguments)
+        with quiet_libraries():
+            return _run(arguments)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from alignedcut_cli.backbones.checkpoint import demand_fit, load_open_clip, read_state
+from alignedcut_cli.backbones.column import read_column
+from alignedcut_cli.backbones.open_clip_tags import agreed_expectation, list_tags, tell_expectation
 from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
-from alignedcut_cli.backbones.registry import ModelId
+from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
 from alignedcut_cli.backbones.taps import patch_tokens, read_taps
+from alignedcut_cli.core.numerics import is_out_of_memory
+from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
 
 __all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
@@ -26,6 +31,8 @@ class Backbone:
 
     `resolved` is its full name with the tag of its weights, `grid` the (rows, columns) of its patches, `prefix` the
     number of tokens before them, of which the class token (if it has one) is the first and registers are the rest.
+    Where the class token joins after the first blocks, `class_token` is false and `prefix` counts it.
+    `notes` say what was taken where the name leaves it open.
     """
 
     id: ModelId
@@ -40,6 +47,15 @@ class Backbone:
     classifier: tuple[str, ...]
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
     hub: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def activation(self) -> str:
+        """The nonlinearity of the first block's MLP, by its class: GELU, QuickGELU, SiLU, ...; else `unknown`."""
+        for name, part in self.blocks[0].named_modules():
+            if name.rpartition(".")[2] in ("act", "gelu", "mlp_act"):
+                return type(part).__name__ + ("Tanh" if getattr(part, "approximate", "none") == "tanh" else "")
+        return "unknown"
 
     @property
     def tokens(self) -> int:
@@ -48,22 +64,38 @@ class Backbone:
 
     def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
         """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
-        read = read_taps(self.forward, self.blocks, layers, tap, images)
-        return [patch_tokens(layer, self.class_token, self.prefix) for layer in read]
+        read = read_taps(self.forward, self.blocks, layers, tap, images, self.grid)
+        for layer, feature in zip(layers, read, strict=True):
+            self._demand_tokens(feature, layer, tap)
+        return [
+            patch_tokens(feature, self.class_token, feature.shape[1] - self.grid[0] * self.grid[1]) for feature in read
+        ]
+
+    def _demand_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
+        patches = self.grid[0] * self.grid[1]
+        known = {patches + self.prefix} | (set() if self.class_token else {patches})
+        if feature.ndim != 3 or feature.shape[1] not in known:
+            raise UnavailableError(
+                "tap-missing",
+                f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, "
+                f"not (images, {patches + self.prefix}, D)",
+                "Choose another --tap or --model",
+            )
 
     @torch.inference_mode()
     def widths(self, layers: Sequence[int], tap: str) -> list[int]:
-        """D of each layer's tap, found by one forward pass. Raises UnavailableError for a missing tap."""
+        """D of each layer's tap, found by one forward pass.
+
+        Raises UnavailableError for a missing tap, or if the model cannot see images of its size.
+        """
         size, device = self.preprocess.size, next(self.module.parameters()).device
-        found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
-        for layer, feature in zip(layers, found, strict=True):
-            if feature.shape[:2] != (1, self.tokens):
-                raise UnavailableError(
-                    "tap-missing",
-                    f"{self.id.label}: tap {tap!r} of layer {layer} gives {tuple(feature.shape)}, "
-                    f"not (1, {self.tokens}, D)",
-                    "Choose another --tap or --model",
-                )
+        try:
+            found = self.features(torch.zeros(1, 3, size, size, device=device), layers, tap)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            told = f"{self.id.label} fails on an image of {size} px ({first_line(error)})"
+            raise UnavailableError("model-fails", told, "Give another --image-size or --model") from None
         return [feature.shape[-1] for feature in found]
 
 
@@ -109,7 +141,17 @@ def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
     if any(backbone.preprocess.size % patches for patches in backbone.grid):
         told = f"its patches do not tile it ({backbone.grid[0]} x {backbone.grid[1]})"
         raise _bad_size(model.label, backbone.preprocess.size, told)
-    return backbone
+    return replace(backbone, notes=_notes(backbone))
+
+
+def _notes(backbone: Backbone) -> tuple[str, ...]:
+    """What was taken where a model's name leaves it open."""
+    model, resolved = backbone.id, backbone.resolved
+    if model.source == "open_clip" and "/" not in model.target:
+        return (tell_expectation(model.target, backbone.preprocess, backbone.activation),)
+    if model.source == "timm" and model.target.split(".")[0] != resolved.split(".")[0]:
+        return (f"{model.target} is timm's old name of {resolved}",)
+    return ()
 
 
 def _build_timm(model: ModelId, size: int | None) -> Backbone:
@@ -124,31 +166,29 @@ def _build_timm(model: ModelId, size: int | None) -> Backbone:
     except RuntimeError as error:
         if "pretrained tag" in str(error):
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
-        raise
-    except (AssertionError, TypeError, ValueError) as error:
-        raise _bad_size(model.label, size, str(error)) from None
-    return _from_timm(model, module, module, module)
+        if is_out_of_memory(error):
+            raise
+        raise _not_built(model.label, size, error) from None
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _not_built(model.label, size, error) from None
+    return _from_timm(model, module, module, module, size)
 
 
-def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module) -> Backbone:
-    if not all(hasattr(tower, part) for part in ("blocks", "patch_embed", "num_prefix_tokens", "forward_features")):
-        raise UnavailableError(
-            "not-a-vit", f"{model.label} ({type(tower).__name__}) is no vision transformer", "See alignedcut models"
-        )
+def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module, size: int | None) -> Backbone:
     config = tower.pretrained_cfg
+    column = read_column(model.label, tower, size, config)
     tag = f".{config['tag']}" if config.get("tag") and model.source == "timm" else ""
     classifier = config.get("classifier") or ()
-    has_class = getattr(tower, "cls_token", None) is not None
     return Backbone(
         id=model,
         resolved=f"{config.get('architecture', model.target)}{tag}" if model.source == "timm" else model.label,
         module=module,
         forward=tower.forward_features,
-        blocks=list(tower.blocks),
-        grid=tuple(tower.patch_embed.grid_size),
-        class_token=has_class,
-        prefix=tower.num_prefix_tokens,
-        preprocess=preprocess_from(int(tower.patch_embed.img_size[0]), config, model.label),
+        blocks=column.blocks,
+        grid=column.grid,
+        class_token=column.class_token,
+        prefix=column.prefix,
+        preprocess=preprocess_from(column.size, config, model.label),
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
         adapt=_timm_filter(loaded),
         hub=dict(config),
@@ -166,28 +206,33 @@ def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, T
 def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
     import open_clip
 
-    arch, _, tag = model.target.partition("/")
-    if open_clip.get_model_config(arch) is None:
+    arch, slash, tag = model.target.partition("/")
+    if arch not in open_clip.list_models():
         raise _unknown(model.label, [f"open_clip:{known}" for known in open_clip.list_models()])
-    hub = open_clip.get_pretrained_cfg(arch, tag) if tag else {}
-    if tag and not hub:
-        tags = open_clip.list_pretrained_tags_by_model(arch)
-        raise _unknown(model.label, [f"open_clip:{arch}/{known}" for known in tags])
+    hub = open_clip.get_pretrained_cfg(arch, tag) if slash else {}
+    if slash and not hub:
+        raise _unknown(model.label, [f"open_clip:{arch}/{known}" for known in list_tags(arch)])
+    architecture = open_clip.get_model_config(arch) or {}
+    expected = hub or agreed_expectation(arch, architecture)
     options: dict[str, Any] = {"force_image_size": size} if size else {}
-    if hub.get("quick_gelu"):
+    resolved = model.target
+    if expected.get("quick_gelu"):
         options["force_quick_gelu"] = True
+        if not slash and not architecture.get("quick_gelu"):
+            resolved += "-quickgelu"  # open_clip's own name of this network
     module = open_clip.create_model(arch, pretrained=None, load_weights=False, **options).eval()
     visual: Any = module.visual
-    config = {**visual.preprocess_cfg, **{key: hub[key] for key in ("mean", "std", "interpolation") if key in hub}}
+    stated = {key: expected[key] for key in ("mean", "std", "interpolation") if key in expected}
+    config = {**visual.preprocess_cfg, **stated}
     if hasattr(visual, "trunk"):
-        inner = _from_timm(model, module, visual.trunk, visual.trunk)
+        inner = _from_timm(model, module, visual.trunk, visual.trunk, size)
         size = inner.preprocess.size
         return Backbone(**{**vars(inner), "preprocess": preprocess_from(size, config, model.label), "hub": hub})
     if not hasattr(visual, "transformer") or not hasattr(visual.transformer, "resblocks"):
         raise UnavailableError("not-a-vit", f"{model.label} has no vision transformer", "See alignedcut models")
     return Backbone(
         id=model,
-        resolved=model.target,
+        resolved=resolved,
         module=module,
         forward=visual,
         blocks=list(visual.transformer.resblocks),
@@ -202,16 +247,25 @@ def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
 
 
 def _unknown(label: str, known: Sequence[str]) -> UsageError:
-    near = difflib.get_close_matches(label, known, 3, 0.4)
+    """The refusal of a name that nobody knows, with those near it: short and shipped ones first."""
+    own = difflib.get_close_matches(label.lower(), [*SHORT_NAMES, *sample_models()])
+    near = [*own, *difflib.get_close_matches(label, known)][:3]
     meant = f"Did you mean {', '.join(near)}? " if near else ""
     return UsageError("unknown-model", f"there is no model {label!r}", f"{meant}See alignedcut models --filter TEXT")
+
+
+def _not_built(label: str, size: int | None, error: Exception) -> UsageError | DataError:
+    reason = first_line(error)
+    if size is not None:
+        return _bad_size(label, size, reason)
+    return DataError("model-not-built", f"timm cannot build {label}: {reason}", "Check the model's config.json")
 
 
 def _bad_size(label: str, size: int | None, reason: str) -> UsageError:
     return UsageError("bad-image-size", f"{label} cannot take {size} px: {reason}", "Give another --image-size")
 
 
-def find_weights(backbone: Backbone, given: Path | None) -> WeightsFile:
+def find_weights(backbone: Backbone, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
     """The file that holds a model's weights: the user's, the one beside a local model, or the hub's, downloaded once.
 
     Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub cannot be reached.
@@ -223,7 +277,7 @@ def find_weights(backbone: Backbone, given: Path | None) -> WeightsFile:
     if backbone.id.source == "local":
         return WeightsFile(_local_weights(Path(backbone.id.target)))
     try:
-        path = Path(_download(backbone))
+        path = Path(_download(backbone, say))
     except Exception as error:
         reason = first_line(error)
         raise UnavailableError(
@@ -242,20 +296,32 @@ def _local_weights(folder: Path) -> Path:
     return path
 
 
-def _download(backbone: Backbone) -> str:
+def _download(backbone: Backbone, say: Callable[[str], None]) -> str:
     if backbone.id.source == "open_clip":
         import open_clip
 
         if not backbone.hub:
-            raise LookupError("no /TAG was given")
+            tags = ", ".join(list_tags(backbone.id.target)) or "open_clip publishes none"
+            raise LookupError(f"no /TAG was given: {tags}")
+        _say_download(backbone.resolved, "/".join(backbone.hub.get("hf_hub", "").split("/")[:2]), say)
         return str(open_clip.download_pretrained(dict(backbone.hub)))
     from huggingface_hub import hf_hub_download
 
     repository = backbone.hub.get("hf_hub_id")
     if not repository:
         raise LookupError("timm lists no weights for it on the hub")
+    _say_download(backbone.resolved, repository, say)
     name = backbone.hub.get("hf_hub_filename") or "model.safetensors"
     return hf_hub_download(repository, filename=name)
+
+
+def _say_download(model: str, repository: str, say: Callable[[str], None]) -> None:
+    """Say that the hub is asked, unless its files are in the cache: an answer may take a while, or several tries."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cached = Path(HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
+    if not any(cached.glob("*/*")):
+        say(f"downloading the weights of {model} from the hub ({repository})")
 
 
 def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device) -> Backbone:
@@ -266,76 +332,14 @@ def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device)
     A classifier head is not used and need not fit.
     """
     if backbone.id.source == "open_clip":
-        _load_open_clip(backbone.module, weights.path)
+        load_open_clip(backbone.module, weights.path)
     else:
         state = {
             key: value
-            for key, value in backbone.adapt(_read_state(weights.path)).items()
+            for key, value in backbone.adapt(read_state(weights.path)).items()
             if key.rpartition(".")[0] not in backbone.classifier
         }
-        _demand_fit(backbone.module.state_dict(), state, weights.path)
+        demand_fit(backbone.module.state_dict(), state, weights.path)
         backbone.module.load_state_dict(state, strict=True)
     backbone.module.float().eval().requires_grad_(False).to(device)
     return backbone
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: safetensors, or a .pth read with weights_only."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = first_line(error)
-        raise DataError(
-            "weights-unreadable",
-            f"{path} cannot be read as weights ({reason})",
-            "Give a safetensors file, or a .pth of plain tensors",
-        ) from None
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError("weights-unreadable", f"{path} holds no table of tensors", "Give a state dict")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
-
-
-def _demand_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    missing = sorted(set(wanted) - set(given))
-    unexpected = sorted(set(given) - set(wanted))
-    misshapen = [
-        f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
-        for key in sorted(set(wanted) & set(given))
-        if given[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        parts = [
-            f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
-            for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
-            if keys
-        ]
-        raise DataError(
-            "weights-mismatch",
-            f"{path} does not fit the model: {'; '.join(parts)}",
-            "Give the weights of this very model, or another --model",
-            missing=missing,
-            unexpected=unexpected,
-            misshapen=misshapen,
-        )
-
-
-def _load_open_clip(module: nn.Module, path: Path) -> None:
-    from open_clip.factory import load_checkpoint
-
-    try:
-        load_checkpoint(module, str(path), strict=True, weights_only=True)  # type: ignore[arg-type]
-    except RuntimeError as error:
-        told = " ".join(str(error).split())[:600]
-        raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
-    except Exception as error:
-        told = first_line(error)
-        raise DataError(
-            "weights-unreadable", f"{path} cannot be read as weights ({told})", "Give a safetensors file"
-        ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import InputMissingError, UsageError
 
-__all__ = ["SHORT_NAMES", "ModelId", "list_models", "parse_model"]
+__all__ = ["SHORT_NAMES", "TIMM_MODULES", "ModelId", "list_models", "parse_model"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ SHORT_NAMES: dict[str, tuple[ModelId, str]] = {
     "dinov1": (ModelId("dinov1", "timm", "vit_base_patch16_224.dino"), "DINO (2021) ViT-B/16"),
     "deit": (ModelId("deit", "timm", "deit_base_patch16_224.fb_in1k"), "DeiT-B/16, supervised on ImageNet-1k"),
 }
+
+
+TIMM_MODULES = (
+    "vision_transformer", "deit", "eva", "beit", "cait", "convit", "deepseek_vit", "gemma4_vit", "naflexvit",
+    "qwen3_vit", "tnt", "vision_transformer_hybrid", "vision_transformer_relpos", "vision_transformer_sam",
+    "vitamin", "xcit",
+)  # fmt: skip
+"""The modules of timm whose models are columns of attention blocks on one grid of patches."""
 
 
 def parse_model(text: str) -> ModelId:
@@ -73,12 +81,7 @@ def list_models(text: str = "") -> list[tuple[str, str]]:
 
     rows = [(name, description) for name, (_, description) in SHORT_NAMES.items()]
     rows += [(name, "shipped with alignedcut") for name in sample_models()]
-    rows += [
-        (name, "timm")
-        for module in ("vision_transformer", "deit", "eva")
-        for name in timm.list_models(module=module, pretrained=True)
-        if not re.match(r"vit_.*(r26|r50|resnet|r_)", name)
-    ]
+    rows += [(name, "timm") for module in TIMM_MODULES for name in timm.list_models(module=module, pretrained=True)]
     rows += [
         (f"open_clip:{arch}/{tag}", "open_clip")
         for arch, tag in open_clip.list_pretrained()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -12,49 +13,96 @@ from torch import Tensor, nn
 
 from alignedcut_cli.errors import UnavailableError
 
-__all__ = ["TAPS", "read_taps"]
+__all__ = ["TAPS", "has_attention", "read_taps"]
 
 Store = Callable[[Tensor], None]
+Handles = Sequence[Any]
+"""What takes a tap's hooks off again by `remove`."""
+
+_INSIDE_WINDOWS = ("attn", "q", "k", "v")
 
 
 class _Done(Exception):
     """Every wanted layer has been read: the rest of the forward pass is not needed."""
 
 
-def _hook_output(module: nn.Module, store: Store, pick: Callable[[Tensor], Tensor] | None = None) -> Any:
-    def read(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        store(pick(output) if pick else output)
-
-    return module.register_forward_hook(read)
+class _Untappable(Exception):
+    """Why a block has no such tap."""
 
 
-def _tap_attn(block: Any, store: Store) -> Any:
-    """The attention sub-layer's contribution to the residual stream: after LayerScale, before the addition."""
+def has_attention(block: nn.Module) -> bool:
+    """True if a block attends: under one of the names that timm's blocks give it."""
+    return any(hasattr(block, name) for name in ("attn", "attns", "attn_out", "in_proj"))
+
+
+def _hook_output(
+    module: nn.Module, store: Store, pick: Callable[[Any], Tensor] | None = None, call: int = 0
+) -> Handles:
+    """Stores what a module gives when it is called for the time `call` (from 0) in a forward pass."""
+    calls = count()
+
+    def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if next(calls) == call:
+            store(pick(output) if pick else output)
+
+    return [module.register_forward_hook(read)]
+
+
+def _hook_sum(modules: Iterable[nn.Module], store: Store) -> Handles:
+    """Stores the sum of what modules that lie side by side give."""
+    branches = list(modules)
+    given: list[Tensor] = []
+
+    def read(output: Tensor) -> None:
+        given.append(output)
+        if len(given) == len(branches):
+            store(torch.stack(given).sum(0))
+
+    return [handle for module in branches for handle in _hook_output(module, read)]
+
+
+def _tap_branch(part: int, block: Any, store: Store) -> Handles:
+    """The contribution of attention (`part` 0) or MLP (1) to the residual stream: after LayerScale, before the addition."""
     if hasattr(block, "ls_1"):
-        return _hook_output(block.ls_1, store)
-    return _hook_output(block.drop_path1, store)
+        return _hook_output((block.ls_1, block.ls_2)[part], store)
+    if hasattr(block, "attns"):
+        return _hook_sum((block.attns, block.ffns)[part], store)
+    if hasattr(block, "in_proj"):
+        return _tap_parallel(part, block, store)
+    if hasattr(block, "drop_path"):  # called after each branch in turn; TNT's inner transformer comes first
+        return _hook_output(block.drop_path, store, call=part + 2 * hasattr(block, "attn_in"))
+    return _hook_output((block.drop_path1, block.drop_path2)[part], store)
 
 
-def _tap_mlp(block: Any, store: Store) -> Any:
-    """The MLP's contribution to the residual stream: after LayerScale, before the addition."""
-    if hasattr(block, "ls_2"):
-        return _hook_output(block.ls_2, store)
-    return _hook_output(block.drop_path2, store)
+def _tap_parallel(part: int, block: Any, store: Store) -> Handles:
+    """A branch of a block whose attention and MLP read the same input and share a LayerScale."""
+    project = (getattr(block, "attn_out_proj", None), getattr(block, "mlp_out_proj", None))[part]
+    if project is None:
+        raise _Untappable("its attention and MLP share one output projection")
+    return _hook_output(project, store, lambda output: block.drop_path(block.ls(output)))
 
 
-def _tap_block(block: nn.Module, store: Store) -> Any:
-    """The residual stream after the block."""
-    return _hook_output(block, store)
+def _tap_block(block: nn.Module, store: Store) -> Handles:
+    """The residual stream after the block: in TNT the second of two streams, that of the patches."""
+    return _hook_output(block, store, lambda output: output[1] if isinstance(output, tuple) else output)
 
 
-def _tap_projection(part: int, block: Any, store: Store) -> Any:
+def _tap_projection(part: int, block: Any, store: Store) -> Handles:
     """q, k or v as the block's projection gives it, heads side by side, before any normalisation or rotation."""
-    attention = block.attn
+    if hasattr(block, "in_proj"):
+        return _hook_output(block.in_proj, store, lambda fused: fused.split(block.in_split, -1)[1 + part])
+    if hasattr(block, "attns"):
+        raise _Untappable(f"it has {len(block.attns)} attentions side by side, each with its own q, k and v")
+    attention = block.attn_out if hasattr(block, "attn_out") else block.attn
     if isinstance(attention, nn.MultiheadAttention):
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         return _hook_output(
             block.ln_1, store, lambda normed: nn.functional.linear(normed, weight, bias).chunk(3, -1)[part]
         )
+    if hasattr(attention, "qk"):
+        if part == 2:
+            return _hook_output(attention.v, store)
+        return _hook_output(attention.qk, store, lambda fused: fused.chunk(2, -1)[part])
     if getattr(attention, "qkv", None) is None:
         return _hook_output((attention.q_proj, attention.k_proj, attention.v_proj)[part], store)
     if getattr(attention, "q_bias", None) is None:
@@ -65,13 +113,13 @@ def _tap_projection(part: int, block: Any, store: Store) -> Any:
     def read(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         store(nn.functional.linear(inputs[0], weight, bias).chunk(3, -1)[part])
 
-    return attention.register_forward_pre_hook(read)
+    return [attention.register_forward_pre_hook(read)]
 
 
-TAPS: dict[str, Callable[[Any, Store], Any]] = {
-    "attn": _tap_attn,
+TAPS: dict[str, Callable[[Any, Store], Handles]] = {
+    "attn": partial(_tap_branch, 0),
     "block": _tap_block,
-    "mlp": _tap_mlp,
+    "mlp": partial(_tap_branch, 1),
     "q": partial(_tap_projection, 0),
     "k": partial(_tap_projection, 1),
     "v": partial(_tap_projection, 2),
@@ -79,7 +127,12 @@ TAPS: dict[str, Callable[[Any, Store], Any]] = {
 
 
 def read_taps(
-    forward: Callable[[Tensor], Any], blocks: Sequence[nn.Module], layers: Sequence[int], tap: str, images: Tensor
+    forward: Callable[[Tensor], Any],
+    blocks: Sequence[nn.Module],
+    layers: Sequence[int],
+    tap: str,
+    images: Tensor,
+    grid: tuple[int, int],
 ) -> list[Tensor]:
     """The tapped features of the wanted layers for a batch, in the order of `layers` (ascending): each (B, tokens, D).
 
@@ -88,11 +141,14 @@ def read_taps(
     found: dict[int, Tensor] = {}
     with ExitStack() as hooks:
         for layer in layers:
+            window = getattr(blocks[layer], "window_size", 0) if tap in _INSIDE_WINDOWS else 0
+            store = partial(_store_tokens, found, layer, grid, window)
             try:
-                hook = TAPS[tap](blocks[layer], partial(found.__setitem__, layer))
-            except AttributeError:
-                raise _no_tap(blocks[layer], tap, layer) from None
-            hooks.callback(hook.remove)
+                handles = TAPS[tap](blocks[layer], store)
+            except (AttributeError, _Untappable) as error:
+                raise _no_tap(blocks[layer], tap, layer, error) from None
+            for handle in handles:
+                hooks.callback(handle.remove)
         hooks.callback(blocks[layers[-1]].register_forward_hook(_stop_forward).remove)
         with suppress(_Done):
             forward(images)
@@ -102,14 +158,24 @@ def read_taps(
     return [found[layer] for layer in layers]
 
 
+def _store_tokens(found: dict[int, Tensor], layer: int, grid: tuple[int, int], window: int, output: Tensor) -> None:
+    """Keeps a layer's tap as (B, tokens, D): windows laid back onto the grid, rows and columns as one axis."""
+    if window:
+        from timm.models.vision_transformer_sam import window_unpartition
+
+        padded = (-(-grid[0] // window) * window, -(-grid[1] // window) * window)
+        output = window_unpartition(output.reshape(-1, window, window, output.shape[-1]), window, grid, padded)
+    found[layer] = output.flatten(1, 2) if output.ndim == 4 else output
+
+
 def _stop_forward(_module: nn.Module, _inputs: Any, _output: Tensor) -> None:
     raise _Done
 
 
-def _no_tap(block: nn.Module, tap: str, layer: int) -> UnavailableError:
-    return UnavailableError(
-        "tap-missing", f"layer {layer} ({type(block).__name__}) has no tap {tap!r}", "Choose another --tap or --model"
-    )
+def _no_tap(block: nn.Module, tap: str, layer: int, error: Exception | None = None) -> UnavailableError:
+    reason = f": {error}" if isinstance(error, _Untappable) else ""
+    told = f"layer {layer} ({type(block).__name__}) has no tap {tap!r}{reason}"
+    return UnavailableError("tap-missing", told, "Choose another --tap or --model")
 
 
 def patch_tokens(features: Tensor, class_token: bool, prefix: int) -> Tensor:

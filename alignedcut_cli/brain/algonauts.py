@@ -9,7 +9,8 @@ import numpy as np
 
 from alignedcut_cli.brain.arrays import map_npy
 from alignedcut_cli.brain.ceilings import as_share
-from alignedcut_cli.brain.responses import Recording, Responses, Split, assemble
+from alignedcut_cli.brain.recording import Recording, Split
+from alignedcut_cli.brain.responses import Responses, assemble
 from alignedcut_cli.brain.rois import read_rois
 from alignedcut_cli.brain.surface import read_vertices
 from alignedcut_cli.brain.words import few
@@ -98,7 +99,7 @@ def _read_split(folder: Path, kind: str, fmri: dict[str, np.ndarray], notes: lis
 
 def _find_pictures(folder: Path, kind: str, notes: list[str]) -> dict[int, Path]:
     """{row: image} from the names in a split's folder of images. Raises DataError if two have one row."""
-    pattern = re.compile(rf"{_PICTURES[kind]}-(\d+)_nsd-\d+\.png")
+    pattern = re.compile(rf"{_PICTURES[kind]}-(\d+)_nsd-\d+\.(?:png|PNG)")
     with disk_errors(folder):
         names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
     found: dict[int, Path] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,40 +13,57 @@ import numpy as np
 
 from alignedcut_cli.brain.responses import Responses
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.datasets.hdf5 import number_of
+from alignedcut_cli.datasets.images import SUFFIXES, UNREAD
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import file_digest
 from alignedcut_cli.store.files import disk_errors
 
 __all__ = ["Matching", "match_images"]
 
+_NUMBER = re.compile(r"(?:.*nsd[-_ ]?)?([0-9]{1,12})", re.IGNORECASE | re.DOTALL)
+_EXTENSIONS = SUFFIXES | UNREAD
+
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of a row of the responses and a place in the feature set, int64 both, in order of rows; and the rest."""
+    """Pairs of a row of the responses and a place in the feature set, int64 both, in order of rows; and the rest.
+
+    `renamed` are the (row's name, image's path) of the pairs whose names differ in their extension.
+    """
 
     rows: np.ndarray
     places: np.ndarray
     unmatched_rows: tuple[str, ...]
     unmatched_images: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> Matching:
-    """Match rows to images ({"path", "sha256", ...}): by file name, else by the sha256 of the row's image file.
+    """Match rows to images ({"path", "sha256", ...}): by file name, by the sha256 of the row's image file, or else
+    by the one image whose name differs in its extension alone (a.jpg and a.png).
 
-    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension.
+    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension, and
+    be in another Unicode form. An image in an HDF5 file also fits a row that is named by its number there: 13, 00013 or
+    train-0001_nsd-00013.png.
     Raises DataError if a row fits several images, or an image several rows.
     """
-    names = [PurePosixPath(name) for name in responses.images]
-    paths = [PurePosixPath(image["path"]) for image in images]
+    names = [PurePosixPath(same_form(name)) for name in responses.images]
+    paths = [PurePosixPath(same_form(image["path"])) for image in images]
     matched = _by_name(names, paths)
+    matched |= _by_number(names, paths, matched)
     matched |= _by_content(responses, images, matched)
+    renamed = _by_stem(names, paths, matched)
+    matched |= renamed
     taken = set(matched.values())
     pairs = sorted(matched.items())
     return Matching(
         np.array([row for row, _ in pairs], np.int64),
         np.array([place for _, place in pairs], np.int64),
         tuple(name for row, name in enumerate(responses.images) if row not in matched),
-        tuple(str(path) for place, path in enumerate(paths) if place not in taken),
+        tuple(image["path"] for place, image in enumerate(images) if place not in taken),
+        tuple((responses.images[row], images[place]["path"]) for row, place in sorted(renamed.items())),
     )
 
 
@@ -84,6 +102,28 @@ def _ambiguous(what: str) -> DataError:
     )
 
 
+def _by_number(
+    names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
+) -> dict[int, int]:
+    """{row: place} of the rows that match no name and end in the number of an image in an HDF5 file."""
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for place, path in enumerate(paths):
+        if (number := number_of(path)) is not None:
+            numbers[number].append(place)
+    owners = {place: row for row, place in matched.items()}
+    found: dict[int, int] = {}
+    for row, name in enumerate(names):
+        told = None if row in matched else _NUMBER.fullmatch(name.stem)
+        fits = numbers.get(int(told[1]), []) if told else []
+        if len(fits) > 1:
+            raise _ambiguous(f"{name} fits the images {few([str(paths[place]) for place in fits])}")
+        for place in fits:
+            if owners.setdefault(place, row) != row:
+                raise _ambiguous(f"the image {paths[place]} fits {names[owners[place]]} and {name}")
+            found[row] = place
+    return found
+
+
 def _by_content(
     responses: Responses, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]
 ) -> dict[int, int]:
@@ -107,3 +147,25 @@ def _digest(file: Path, sizes: set[int | None]) -> str | None:
     """The sha256 of a file, unless it has none of the sizes (None among them is any size)."""
     with disk_errors(file):
         return file_digest(file) if None in sizes or file.stat().st_size in sizes else None
+
+
+def _by_stem(
+    names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
+) -> dict[int, int]:
+    """{row: place} of the rows left whose name, with folders or else without, is one image's but for the extension.
+
+    No other row and no other image, matched or not, may be called so.
+    """
+    taken = set(matched.values())
+    found: dict[int, int] = {}
+    for key in (lambda path: path.with_suffix(""), lambda path: path.stem):
+        rows, places = Counter(key(name) for name in names if name.name), defaultdict(list)
+        for place, path in enumerate(paths):
+            places[key(path)].append(place)
+        for row, name in enumerate(names):
+            if row in matched or row in found or name.suffix.lower() not in _EXTENSIONS or rows[key(name)] > 1:
+                continue
+            if len(fits := places[key(name)]) == 1 and fits[0] not in taken:
+                found[row] = fits[0]
+                taken.add(fits[0])
+    return found

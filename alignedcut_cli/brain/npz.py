@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from alignedcut_cli.brain.arrays import NpyHeader, demand_loadable, read_npy_header
+from alignedcut_cli.brain.encoding import decoded
 from alignedcut_cli.errors import AlignedcutError, DataError, first_line
 from alignedcut_cli.store.files import disk_errors
 
@@ -37,16 +38,20 @@ class Npz:
         return self._read(name, "fiub")
 
     def text(self, name: str) -> list[str]:
-        """A list of names from a 1-D array of text of at most 1 GiB."""
+        """A list of names from a 1-D array of text, or of bytes that are text, of at most 1 GiB."""
         header, where = self.headers[name], f"{self.path}: {name}"
-        demand_loadable(header, where, "U")
+        demand_loadable(header, where, "US")
         if len(header.shape) != 1 or header.size > _LONGEST_TEXT:
             raise DataError(
                 "npz-names",
                 f"{where} must be one short name per row, and is {header.shape} {header.dtype}",
                 "Shorten it",
             )
-        return self._read(name, "U").tolist()
+        names = self._read(name, "US").tolist()
+        texts = decoded(names) if header.dtype.kind == "S" else names
+        if texts is None:
+            raise DataError("npz-names", f"{where} holds bytes that are no text", "Save them as text")
+        return texts
 
     def _read(self, name: str, kinds: str) -> np.ndarray:
         header, where = self.headers[name], f"{self.path}: {name}"

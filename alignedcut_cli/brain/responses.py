@@ -1,22 +1,22 @@
-"""Responses to images, whatever they were read from: usable voxels only, and what was wrong with the others."""
+"""Responses to images, whatever they were read from: usable rows and voxels only, and what was wrong with the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from alignedcut_cli.brain.arrays import LARGEST
+from alignedcut_cli.brain.lost import without_lost_rows
+from alignedcut_cli.brain.recording import Recording
 from alignedcut_cli.brain.rois import with_groups
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import digest, tensor_digest
 
-__all__ = ["Recording", "Responses", "Split", "assemble"]
-
-_BLOCK = 32 << 20
+__all__ = ["Responses", "assemble"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Responses:
     left       how many of the source's columns are of the left hemisphere; None where nobody knows
     vertices   int64 (N,), the vertex of its hemisphere of fsaverage where each voxel lies; None where nobody knows
     absent     ROIs that the source names and that have no usable voxel
+    lost       images whose rows were left out, because they lack more than half of their numbers
     """
 
     source: str
@@ -53,64 +54,33 @@ class Responses:
     left: int | None = None
     vertices: np.ndarray | None = None
     absent: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Split:
-    """The rows of one split: arrays side by side (hemispheres), (rows, columns) each, and which rows are used."""
-
-    arrays: tuple[np.ndarray, ...]
-    rows: np.ndarray
-    images: tuple[str, ...]
-    files: tuple[Path | None, ...]
-
-    @property
-    def columns(self) -> int:
-        return sum(array.shape[1] for array in self.arrays)
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """The used rows in order, as float32 (some rows, columns) of about 32 MiB."""
-        step = max(1, _BLOCK // (4 * max(1, self.columns)))
-        for start in range(0, len(self.rows), step):
-            rows = self.rows[start : start + step]
-            with np.errstate(over="ignore"):  # what overflows is infinite, and is dropped for that
-                parts = [array[rows].astype(np.float32, copy=False) for array in self.arrays]
-            yield np.concatenate(parts, axis=1)
-
-
-@dataclass(frozen=True)
-class Recording:
-    """All that a reader found, before unusable voxels are dropped. Masks, ceiling and vertices are over all columns."""
-
-    source: str
-    training: Split
-    test: Split | None
-    rois: Mapping[str, np.ndarray]
-    ceiling: np.ndarray | None
-    notes: Sequence[str]
-    left: int | None = None
-    vertices: np.ndarray | None = None
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        return (self.training, self.test) if self.test else (self.training,)
+    lost: tuple[str, ...] = ()
 
 
 def assemble(found: Recording, where: Path) -> Responses:
-    """The responses of the usable voxels. Raises DataError if no voxel is usable, or there are too many numbers."""
+    """The responses of the usable voxels in the rows that were not lost (`without_lost_rows`).
+
+    Raises DataError if no voxel is usable, or there are too many numbers.
+    """
+    found, lost, lost_notes = without_lost_rows(found)
     images = tuple(name for split in found.splits for name in split.images)
     finite, varied = _usable(found)
     kept = finite & varied
     if not kept.any():
         raise DataError(
             "no-voxel",
-            f"{where}: no voxel of {len(kept)} is usable: {_reasons(finite, varied)}",
+            f"{where}: no voxel of {len(kept)} is usable: {'; '.join([_reasons(finite, varied), *lost_notes])}",
             "Give responses to at least two images that differ",
         )
     masks = {name: mask[kept] for name, mask in with_groups(found.rois).items()}
     rois = {name: mask for name, mask in masks.items() if mask.any()}
     absent = tuple(name for name in masks if name not in rois)
-    notes = [*found.notes, *_dropped_note(finite, varied), *([f"no voxel in: {', '.join(absent)}"] if absent else [])]
+    notes = [
+        *found.notes,
+        *lost_notes,
+        *_dropped_note(finite, varied),
+        *([f"no voxel in: {', '.join(absent)}"] if absent else []),
+    ]
     values = _gather(found, kept, len(images), where)
     ceiling = None if found.ceiling is None else found.ceiling[kept]
     vertices = None if found.vertices is None else found.vertices[kept]
@@ -133,6 +103,7 @@ def assemble(found: Recording, where: Path) -> Responses:
         left=found.left,
         vertices=vertices,
         absent=absent,
+        lost=lost,
     )
 
 

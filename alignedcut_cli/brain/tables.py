@@ -1,24 +1,27 @@
-"""Tables of responses, one row an image: csv, npz and safetensors."""
+"""Tables of responses, one row an image: csv, tsv, npy, npz and safetensors."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from alignedcut_cli.brain.arrays import NpyHeader, demand_loadable
+from alignedcut_cli.brain.arrays import NpyHeader, demand_loadable, map_npy
 from alignedcut_cli.brain.ceilings import as_share
-from alignedcut_cli.brain.comma import read_comma_separated
+from alignedcut_cli.brain.channels import read_channels
+from alignedcut_cli.brain.delimited import image_columns
+from alignedcut_cli.brain.image_names import names_beside
 from alignedcut_cli.brain.npz import Npz, open_npz
-from alignedcut_cli.brain.responses import Recording, Responses, Split, assemble
+from alignedcut_cli.brain.recording import Recording, Split
+from alignedcut_cli.brain.responses import Responses, assemble
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.artifact import map_tensor, read_layout
-from alignedcut_cli.store.files import disk_errors
 
 __all__ = ["READERS", "read_table"]
 
@@ -34,10 +37,11 @@ class _Table:
     images: list[str] | None
     rois: Mapping[str, np.ndarray] = field(default_factory=dict)
     ceiling: np.ndarray | None = None
+    notes: Sequence[str] = ()
 
 
 def read_table(path: Path) -> Responses:
-    """The responses of a table. Image names come from the table, or from NAME.images.txt beside it, one a line.
+    """The responses of a table. Image names come from the table, or from a list beside it (`names_beside`).
 
     Raises DataError if the file cannot be read, names an image twice, or has masks or ceilings of another length.
     """
@@ -49,7 +53,8 @@ def read_table(path: Path) -> Responses:
             f"{path}: responses must be (images, channels), and have shape {values.shape}",
             "Give one row per image and one column per channel",
         )
-    names = _names(path, table.images, len(values))
+    given, notes = (table.images, []) if table.images is not None else names_beside(path)
+    names = _names(path, given, len(values))
     rois = {name: _mask(path, name, mask, values.shape[1:]) for name, mask in table.rois.items()}
     ceiling, note = None, None
     if table.ceiling is not None:
@@ -57,38 +62,22 @@ def read_table(path: Path) -> Responses:
         ceiling, note = as_share(table.ceiling, str(path))
     files = tuple(_file(path, name) for name in names)
     training = Split((values,), np.arange(len(values)), tuple(names), files)
-    return assemble(Recording("table", training, None, rois, ceiling, [note] if note else []), path)
+    notes = [*table.notes, *notes, *([note] if note else [])]
+    return assemble(Recording("table", training, None, rois, ceiling, notes), path)
 
 
-def _names(path: Path, given: list[str] | None, rows: int) -> list[str]:
+def _names(path: Path, given: Sequence[str], rows: int) -> list[str]:
     """The name of each row's image, checked: as many as rows, none empty, none twice."""
-    beside = path.with_suffix(".images.txt")
-    if given is None:
-        given = _listed(path, beside)
     names = [name.strip().replace("\\", "/") for name in given]
     if len(names) != rows:
         raise DataError("image-count", f"{path} has {rows} rows and {len(names)} image names", "Name each row's image")
     if empty := [row + 1 for row, name in enumerate(names) if not name]:
         raise DataError("image-nameless", f"{path}: no image is named in row {few(empty)}", "Name each row's image")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if twice := [name for name, count in Counter(map(same_form, names)).items() if count > 1]:
         raise DataError(
             "image-twice", f"{path} names twice: {few(twice)}", "Give one row per image: average repeated trials"
         )
     return names
-
-
-def _listed(path: Path, beside: Path) -> list[str]:
-    if not beside.is_file():
-        raise DataError(
-            "image-list-missing",
-            f"{path} does not say which image each row belongs to, and {beside.name} does not exist",
-            f"Add `images`, or write the names to {beside.name}, one a line",
-        )
-    try:
-        with disk_errors(beside):
-            return beside.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise DataError("image-list-unreadable", f"{beside} is no UTF-8 text", "Save it as UTF-8") from None
 
 
 def _file(path: Path, name: str) -> Path | None:
@@ -115,9 +104,13 @@ def _mask(path: Path, name: str, mask: np.ndarray, columns: tuple[int, ...]) -> 
     return np.array(mask, bool)
 
 
-def _read_csv(path: Path) -> _Table:
-    images, values = read_comma_separated(path)
-    return _Table(values, images)
+def _read_delimited(path: Path) -> _Table:
+    images, values, notes = read_channels(path)
+    return _Table(values, images, notes=notes)
+
+
+def _read_npy(path: Path) -> _Table:
+    return _Table(map_npy(path), None)
 
 
 def _read_npz(path: Path) -> _Table:
@@ -128,7 +121,9 @@ def _read_npz(path: Path) -> _Table:
         name = "responses" if "responses" in archive.headers else tables[0] if len(tables) == 1 else None
         if name is None:
             raise _no_responses(path, archive.headers)
-        images = archive.text("images") if "images" in archive.headers else None
+        texts = [key for key, header in archive.headers.items() if header.dtype.kind not in "fiub"]
+        named = ["images"] if "images" in archive.headers else [texts[place] for place in image_columns(texts)]
+        images = archive.text(named[0]) if named else None
         columns = archive.headers[name].shape[-1:]
         extra = {key: _read_extra(archive, key, columns) for key in archive.headers if key in _CEILINGS or _roi(key)}
         return _Table(archive.numbers(name), images, _rois(extra), _ceiling(extra))
@@ -190,7 +185,9 @@ def _no_responses(path: Path, found: Mapping[str, object]) -> DataError:
 
 
 READERS: dict[str, Callable[[Path], _Table]] = {
-    ".csv": _read_csv,
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".npy": _read_npy,
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
 }

@@ -29,7 +29,7 @@ _SOURCES = {"algonauts": "Algonauts 2023 subject", "table": "table"}
 
 def command(
     path: Annotated[
-        Path, typer.Argument(help="A subject's folder, or a csv, npz or safetensors table.", metavar="PATH")
+        Path, typer.Argument(help="A subject's folder, or a csv, tsv, npy, npz or safetensors table.", metavar="PATH")
     ],
     subject: Annotated[
         int | None, typer.Option("--subject", min=1, help="Which of PATH's subj01, subj02, ...", metavar="N")
@@ -62,6 +62,7 @@ def _summary(source: Path, found: Responses) -> dict[str, Any]:
         "path": str(source),
         "source": found.source,
         "images": {"training": len(found.images) - given, "test": given},
+        "left_out": list(found.lost),
         "voxels": {"kept": len(found.voxels), **_sides(found, found.voxels), "dropped": found.dropped.tolist()},
         "ceiling": _mean(found.ceiling),
         "surface": None if found.vertices is None else "fsaverage",
@@ -98,6 +99,7 @@ def _mean(ceiling: np.ndarray | None) -> float | None:
 def _text(summary: dict[str, Any], verbose: bool) -> str:
     images, voxels = summary["images"], summary["voxels"]
     held = f", {images['test']:,} test" if images["test"] else ""
+    held += f", {len(summary['left_out']):,} left out" if summary["left_out"] else ""
     sides = f" ({voxels['left']:,} left, {voxels['right']:,} right)" if voxels["left"] is not None else ""
     about = [
         ["source", f"{summary['path']} ({_SOURCES[summary['source']]})"],
@@ -112,6 +114,8 @@ def _text(summary: dict[str, Any], verbose: bool) -> str:
         parts.append(table([["ROI", "voxels", "left", "right", "ceiling"], *map(_row, summary["rois"])]))
     if verbose and voxels["dropped"]:
         parts.append("dropped columns:\n  " + ", ".join(map(str, voxels["dropped"])))
+    if verbose and summary["left_out"]:
+        parts.append("images left out:\n  " + ", ".join(summary["left_out"]))
     if summary["notes"]:
         parts.append("\n".join(["missing or odd:", *(f"  {note}" for note in summary["notes"])]))
     return "\n\n".join(parts)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,9 @@ import typer
 from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
 from alignedcut_cli.errors import AlignedcutError, UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.output import format_seconds, table
+from alignedcut_cli.frame.config import demand_folder
+from alignedcut_cli.frame.output import table
+from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
 from alignedcut_cli.store.project import KINDS, MACHINE
@@ -26,15 +30,20 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
-CATEGORY = "category"
+CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
-WORTH_OPENING = (
-    "color/*/sheet-*.png",
-    "align/*/*.png",
-    "segment/*/*.png",
-    "trace/*/*.png",
-    "concepts/*/*.png",
-)
+PICTURES = ("color/*/sheet-*.png", "align/*/*.png", "segment/*/*.png", "trace/*/*.png", "concepts/*/*.png")
+WORTH_OPENING = {
+    "color/{model}-per-slot/sheet-{model}-attn.png": "rows are scenes, columns layers: figures take colours of their own",
+    "color/joint/sheet-{model}-attn.png": "one colour means the same in all layers and models, whose sheets lie beside",
+    "align/world/rois.png": "how well the aligned channels predict each brain area, below its noise ceiling",
+    "align/world/channels.png": "models whose own channels share nothing agree once they are aligned",
+    "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",
+    "segment/world/overlays-figure-ground.png": "figures found without a label, beside the true ones",
+    "trace/joint/paths.png": "where patches go from layer to layer",
+    "concepts/joint/figure-ground.png": "which brain areas figures activate, and which their background",
+}
+"""The pictures to open first, with what there is to see."""
 EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
 
 
@@ -56,21 +65,38 @@ def command(
     frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
     _prepare(folder, fresh)
     _simulate(frame, folder / BRAIN)
-    rows, steps = [["command", "seconds"]], []
+    steps: list[dict[str, Any]] = []
     for argv in chain(folder, device):
         line = shlex.join(["alignedcut", *argv])
         frame.output.note(f"$ {line}")
         began = time.monotonic()
         _run(ctx, argv, quiet)
-        seconds = time.monotonic() - began
-        rows.append([line, f"{seconds:.1f}"])
-        steps.append({"command": line, "seconds": round(seconds, 1)})
-    pictures = sorted(str(path) for pattern in WORTH_OPENING for path in (folder / "pictures").glob(pattern))
-    total = format_seconds(sum(step["seconds"] for step in steps))
-    text = "\n".join(
-        [table(rows), "", f"Done in {total}. Open these pictures (sheets are images x layers):", *pictures]
+        steps.append({"command": line, "seconds": round(time.monotonic() - began, 1)})
+    pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
+    first = _worth_opening(folder / "pictures")
+    frame.output.result(
+        _summary(steps, first, shutil.get_terminal_size().columns),
+        {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures, "worth_opening": first},
     )
-    frame.output.result(text, {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures})
+
+
+def _worth_opening(folder: Path) -> list[dict[str, str]]:
+    """The few pictures that show most, each with what there is to see."""
+    model = next(iter(sample_models()))
+    found = {folder / name.format(model=model): shows for name, shows in WORTH_OPENING.items()}
+    return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
+
+
+def _summary(steps: Sequence[dict[str, Any]], pictures: Sequence[dict[str, str]], width: int) -> str:
+    """What ran, in lines no longer than `width` (whole lines were said when they ran), and the pictures to open."""
+    room = width - len("  seconds")
+    rows = [
+        [textwrap.shorten(step["command"], room, placeholder=" …", break_on_hyphens=False), f"{step['seconds']:.1f}"]
+        for step in steps
+    ]
+    total = format_seconds(sum(step["seconds"] for step in steps))
+    opened = [line for one in pictures for line in (one["path"], f"    {one['shows']}")]
+    return "\n".join([table([["command", "seconds"], *rows]), "", f"Done in {total}. Open first:", *opened])
 
 
 def chain(folder: Path, device: str) -> list[list[str]]:
@@ -108,6 +134,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
 
 def _prepare(folder: Path, fresh: bool) -> None:
     """The project's folder with the scenes and their masks; with `fresh`, without what an earlier demo made there."""
+    demand_folder("DIR", folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:
@@ -116,7 +143,11 @@ def _prepare(folder: Path, fresh: bool) -> None:
     make_folder(folder / MACHINE)
     there = sample_data() / SCENES
     _copy(sorted((there / "images").iterdir()), folder / SCENES)
-    _copy([*sorted((there / CATEGORY).iterdir()), there / "names.json"], folder / MASKS / CATEGORY)
+    masks = folder / MASKS / CATEGORY
+    _copy(sorted((there / CATEGORY).iterdir()), masks)
+    with disk_errors(masks):
+        names = json.loads((there / NAMES).read_bytes())[CATEGORY]
+        (masks / NAMES).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from alignedcut_cli.errors import DataError, UsageError
 
-__all__ = ["FIGURE_GROUND", "Classes", "figure_ground", "find_classes", "parse_ids"]
+__all__ = ["FIGURE_GROUND", "Classes", "figure_ground", "find_classes", "parse_ids", "void_alone"]
 
 FIGURE_GROUND = "figure-ground"
 
@@ -77,15 +77,33 @@ def find_classes(
     members = dict.fromkeys(ground, 0) | {one: len(first) + number for number, one in enumerate(figure)}
     ids = (*first, *figure)
     if len(ids) < 2:
-        raise DataError(
-            "one-class",
-            f"the masks hold {len(ids)} class(es) besides void: {', '.join(map(str, ids)) or 'none'}",
-            "Give masks that tell classes apart, or other --background and --ignore",
-        )
+        raise _one_class(ids, sorted(set(present) & set(ignore)))
     told = [names.get(one, str(one)) for one in ids]
     if ground:
         told[0] = names[ground[0]] if len(ground) == 1 and ground[0] in names else "background"
+    told = [f"{name} ({one})" if told.count(name) > 1 else name for one, name in zip(ids, told, strict=True)]
     return Classes("classes", ids, tuple(told), 0 if ground else None, tuple(sorted(members.items())))
+
+
+def _one_class(ids: Sequence[int], void: Sequence[int]) -> DataError:
+    """Too few classes; void that is one id may be meant as figure: masks of 0 and 255."""
+    told = f"the masks hold {len(ids)} class(es) besides void: {', '.join(map(str, ids)) or 'none'}"
+    if len(void) == 1:
+        told += f"; their only other id, {void[0]}, is void by --ignore"
+        return DataError("one-class", told, f"If {void[0]} is a class, such as figure, give --ignore none")
+    remedy = "Give masks that tell classes apart, or other --background and --ignore"
+    return DataError("one-class", told, remedy)
+
+
+def void_alone(masks: Sequence[np.ndarray], background: int, void: int) -> str | None:
+    """What to do about masks that hold no id but background and void, as those of 0 and 255 do; None for others."""
+    ids = {one for mask in masks for one in np.unique(mask).tolist()}
+    if void not in ids or ids - {background, void}:
+        return None
+    free = next(one for one in range(void + 3) if one not in {background, void})
+    return (
+        f"Their only other id, {void}, is void by --ignore: if it is figure, give another id, such as --ignore {free}"
+    )
 
 
 def figure_ground(classes: Classes) -> Classes:

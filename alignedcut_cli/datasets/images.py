@@ -1,25 +1,35 @@
-"""Photographs: found, checked and decoded the same way everywhere."""
+"""Photographs: checked and decoded the same way everywhere."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.errors import InputMissingError, UsageError, first_line
+from alignedcut_cli.datasets.hdf5 import MOST_PIXELS, file_of, read_pixels
+from alignedcut_cli.errors import DataError, first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 
-__all__ = ["BadImage", "ImageEntry", "Manifest", "decode", "find_images", "read_manifest"]
+__all__ = ["SUFFIXES", "UNREAD", "BadImage", "ImageEntry", "Manifest", "decode", "image_digest", "read_manifest"]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"})
-MOST_PIXELS = 1 << 27
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM")
+_AVIF = ("AVIF",) if find_spec("PIL._avif") else ()
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "PPM", *_AVIF)
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".j2k", ".jpx",
+    ".ppm", ".pgm", ".pbm", ".pnm", *(f".{kind.lower()}" for kind in _AVIF),
+})  # fmt: skip
+UNREAD = frozenset({
+    ".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".xcf", ".svg", ".eps", ".ico", ".tga", ".exr",
+    ".hdr", ".dds", ".qoi", ".pcx", ".fits", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".raw",
+}) - SUFFIXES  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,49 +70,6 @@ class Manifest:
         return [self.root / image.path for image in self.images]
 
 
-def find_images(arguments: Sequence[str], stdin: Iterable[str]) -> list[Path]:
-    """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
-
-    Raises InputMissingError for a path that is not there or a folder without images, UsageError for none, or for one
-    file given twice.
-    """
-    found: list[Path] = []
-    for argument in arguments:
-        if argument == "-":
-            found += [_existing(line.rstrip("\r\n")) for line in stdin if line.strip()]
-        elif (path := _existing(argument)).is_dir():
-            found += _images_below(path)
-        else:
-            found.append(path)
-    if not found:
-        raise UsageError("no-images", "no image was given", "Give files, folders, or - and a list on stdin")
-    seen: set[Path] = set()
-    for path in found:
-        if (whole := Path(os.path.abspath(path))) in seen:
-            raise UsageError("image-twice", f"{path} is given twice", "Give each image once")
-        seen.add(whole)
-    return found
-
-
-def _existing(text: str) -> Path:
-    path = Path(text)
-    if not path.exists():
-        raise InputMissingError("image-missing", f"{path} does not exist", "Check the path")
-    return path
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = sorted(
-        (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
-        key=lambda path: path.relative_to(folder).parts,
-    )
-    if not found:
-        raise InputMissingError(
-            "no-images", f"{folder} holds no image", f"Give a folder with files of: {' '.join(sorted(SUFFIXES))}"
-        )
-    return found
-
-
 def read_manifest(
     paths: Sequence[Path],
     known: Callable[[Path], ImageEntry | None],
@@ -130,13 +97,15 @@ def read_manifest(
 
 
 def _common_root(paths: Sequence[Path]) -> Path:
-    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    parents = [os.path.dirname(os.path.abspath(file_of(path))) for path in paths]
     return Path(os.path.commonpath(parents))
 
 
 def _inspect(path: Path) -> ImageEntry | BadImage:
+    if file_of(path) != path:
+        return _inspect_inside(path)
     if not path.is_file():
-        return BadImage(path, "is no regular file")
+        return BadImage(path, "is a link to nothing" if path.is_symlink() else "is no regular file")
     try:
         with _open(path) as image:
             size = image.size
@@ -145,8 +114,27 @@ def _inspect(path: Path) -> ImageEntry | BadImage:
             _to_rgb(image.crop((0, 0, 1, 1)))
             width, height = _upright_size(image, size)
         return ImageEntry("", file_digest(path), path.stat().st_size, width, height)
+    except UnidentifiedImageError:
+        kind = path.suffix.lower()
+        return BadImage(path, f"is of a kind that is not read ({kind})" if kind in UNREAD else "is no image")
     except Exception as error:
         return BadImage(path, _reason(error))
+
+
+def _inspect_inside(path: Path) -> ImageEntry | BadImage:
+    try:
+        pixels = read_pixels(path)
+    except DataError as error:
+        return BadImage(path, f"cannot be read: {error.message}")
+    height, width = pixels.shape[:2]
+    return ImageEntry("", hashlib.sha256(pixels.data).hexdigest(), pixels.nbytes, width, height)
+
+
+def image_digest(path: Path) -> str | None:
+    """The sha256 of an image as manifests hold it: of its file, or of its pixels in an HDF5 file; None if none is there."""
+    if file_of(path) != path:
+        return hashlib.sha256(read_pixels(path).data).hexdigest()
+    return file_digest(path) if path.is_file() else None
 
 
 def _upright_size(loaded: Image.Image, opened: tuple[int, int]) -> tuple[int, int]:
@@ -157,8 +145,6 @@ def _upright_size(loaded: Image.Image, opened: tuple[int, int]) -> tuple[int, in
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "is no image"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | _TooLargeError):
         return f"has more than {MOST_PIXELS} pixels (a decompression bomb?)"
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
@@ -185,6 +171,8 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
     by its high byte, float by its own range), and transparency is laid on white. With `near`, a JPEG may be decoded at
     a reduced scale whose sides are at least 2 * near pixels, which is faster and then resized the same way.
     """
+    if file_of(path) != path:
+        return Image.fromarray(read_pixels(path))
     with _open(path) as image:
         if near:
             image.draft("RGB", (2 * near, 2 * near))

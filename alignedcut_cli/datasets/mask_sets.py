@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alignedcut_cli.errors import DataError
+from alignedcut_cli.datasets.mask_matching import match_masks
+from alignedcut_cli.errors import DataError, InputMissingError
 
 __all__ = ["MaskSet", "named"]
 
@@ -24,43 +25,45 @@ def named(things: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class MaskSet:
-    """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64."""
+    """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
+
+    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own; `notes`
+    are what a user should know of how they were found.
+    """
 
     place: Path
     keys: tuple[str, ...]
     load: Callable[[str], np.ndarray] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)
-    key_of: Callable[[str], str] = field(default=lambda stem: stem, repr=False)
+    key_of: Callable[[str], str] = field(default=lambda path: path, repr=False)
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    notes: Sequence[str] = ()
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """The key of each image's mask, by its path without extension, or else its file name; None where there is none.
+        """The key of each image's mask, None where there is none. Raises DataError as match_masks."""
+        return match_masks(self.place, self.keys, [image["path"] for image in images], self.key_of)
 
-        Raises DataError if two images share a mask.
-        """
-        there = set(self.keys)
-        found = [self._key(PurePosixPath(image["path"]), there) for image in images]
-        owners: dict[str, str] = {}
-        for image, key in zip(images, found, strict=True):
-            if key is not None and owners.setdefault(key, image["path"]) != image["path"]:
-                raise DataError(
-                    "mask-shared",
-                    f"{owners[key]} and {image['path']} would share the mask {key} of {self.place}",
-                    "Put masks into folders like those of the images",
-                )
-        return found
-
-    def _key(self, path: PurePosixPath, there: set[str]) -> str | None:
-        candidates = (path.with_suffix("").as_posix(), self.key_of(path.stem))
-        return next((key for key in candidates if key in there), None)
+    def read_all(self, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """The mask (H, W) int64 of each image. Raises InputMissingError if one has none, DataError as `read` and `match`."""
+        keys = self.match(images)
+        lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
+        if lacking:
+            told = f"{self.place} has no mask for {len(lacking)} images, such as {lacking[0]}"
+            raise InputMissingError("masks-missing", told, "Add them as PNG")
+        return [self.read(str(key), image) for image, key in zip(images, keys, strict=True)]
 
     def read(self, key: str, image: Mapping[str, Any]) -> np.ndarray:
         """One mask (H, W) int64, of the size of its image. Raises DataError otherwise."""
         mask = self.load(key)
-        if mask.shape != (image["height"], image["width"]):
+        size = (image["width"], image["height"])
+        if mask.shape != size[::-1]:
+            where = self.files.get(key) or f"{self.place / key}{'.png' if self.place.is_dir() else ''}"
+            remedy = (
+                "One of the two was turned: give the mask upright, or with its photograph's orientation tag"
+                if mask.shape == size
+                else "Masks have the size of their images"
+            )
             raise DataError(
-                "bad-mask",
-                f"{self.place / key}{'.png' if self.place.is_dir() else ''} is {mask.shape[1]} x {mask.shape[0]}, "
-                f"its image {image['width']} x {image['height']}",
-                "Masks have the size of their images",
+                "bad-mask", f"{where} is {mask.shape[1]} x {mask.shape[0]}, its image {size[0]} x {size[1]}", remedy
             )
         return mask

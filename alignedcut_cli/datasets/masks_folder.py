@@ -2,98 +2,94 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alignedcut_cli.datasets.class_names import NAMES_FILES, read_names
+from alignedcut_cli.datasets.folders import walk
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.masks import read_mask
+from alignedcut_cli.datasets.masks_cityscapes import PHOTOGRAPH, cityscapes_names, cityscapes_suffix
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["names_in", "open_folder", "read_masks", "read_names"]
-
-NAMES_FILES = ("names.json", "names.txt")
+__all__ = ["open_folder", "read_masks"]
 
 
-def open_folder(folder: Path, names: Path | None = None) -> MaskSet:
+def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None = None) -> MaskSet:
     """The masks of a folder and of the folders below. Names of ids come from `names`, or names.json or names.txt in it.
 
-    Raises InputMissingError if the folder, or any mask in it, is missing, DataError for names that cannot be read.
+    With `mask_suffix`, the mask of a.jpg is a + mask_suffix + .png, and other files are none; Cityscapes' suffix is known
+    by the names of its files, and its photographs' ending left out. What is hidden is passed over; a link to nothing is
+    a mask that cannot be read. Raises InputMissingError if the folder, or any mask in it, is missing, UsageError for
+    Cityscapes' ids of two kinds, DataError for two masks of one name, or names that cannot be read.
     """
     with disk_errors(folder):
         if not folder.is_dir():
             raise InputMissingError("masks-missing", f"{folder} is no folder", "Give the folder with the PNG masks")
-        paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png") if path.is_file())
-    if not paths:
-        raise InputMissingError("masks-missing", f"{folder} holds no mask", "Give the folder with the PNG masks")
-    keys = tuple(path.with_suffix("").as_posix() for path in paths)
+        inside = [folder / name for name in NAMES_FILES if (folder / name).is_file()]
+    below = walk(folder, (".png",))
+    there = sorted([*below.files, *below.dangling])
+    suffix = (mask_suffix or "").removesuffix(".png") or cityscapes_suffix(folder, [one.stem for one in there]) or ""
+    files = _by_key(folder, there, suffix)
+    if not files:
+        told = f" whose name ends in {suffix}.png" if suffix else ""
+        raise InputMissingError("masks-missing", f"{folder} holds no mask{told}", "Give the folder with the PNG masks")
+    notes = below.notes("masks")
+    given = names or next(iter(inside), None)
+
+    def load(key: str) -> np.ndarray:
+        if files[key] in below.dangling:
+            raise DataError(
+                "bad-mask", f"{files[key]} is a link to nothing", "Fetch its file (datalad get), or remove it"
+            )
+        return read_mask(files[key])
+
+    def ids() -> set[int]:
+        return {one for key in files for one in np.unique(load(key)).tolist()}
+
     return MaskSet(
         folder,
-        keys,
-        lambda key: read_mask(folder / f"{key}.png"),
-        read_names(names, folder.absolute().name) if names else names_in(folder),
+        tuple(files),
+        load,
+        read_names(given, folder.absolute().name, ids, notes.append) if given else cityscapes_names(suffix),
+        (lambda path: path.removesuffix(PHOTOGRAPH)) if suffix else (lambda path: path),
+        files,
+        notes,
     )
 
 
-def read_masks(folder: Path, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def _by_key(folder: Path, files: Sequence[Path], suffix: str) -> dict[str, Path]:
+    """The files that end in the suffix, by their paths below a folder without it and without extension.
+
+    Raises DataError for two that differ in Unicode form or in the case of the extension alone.
+    """
+    chosen = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files if file.stem.endswith(suffix)}
+    owners: dict[str, Path] = {}
+    for file, key in chosen.items():
+        other = owners.setdefault(same_form(key), file)
+        if other != file:
+            raise DataError("mask-twice", f"{other} and {file} are masks of one name", "Keep one of them")
+    return {key.removesuffix(suffix): file for file, key in chosen.items()}
+
+
+def read_masks(
+    folder: Path,
+    images: Sequence[Mapping[str, Any]],
+    note: Callable[[str], None] = lambda _: None,
+    *,
+    mask_suffix: str | None = None,
+) -> list[np.ndarray]:
     """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
 
-    Raises InputMissingError if the folder or a mask is not there, DataError for a mask of colours or of another size.
+    `note` is told what was passed over. Raises InputMissingError if the folder or a mask is not there, DataError for a
+    mask of colours or of another size.
     """
-    masks = open_folder(folder)
-    keys = masks.match(images)
-    lacking = [image["path"] for image, key in zip(images, keys, strict=True) if key is None]
-    if lacking:
-        raise InputMissingError(
-            "masks-missing", f"{folder} has no mask for {len(lacking)} images, such as {lacking[0]}", "Add them as PNG"
-        )
-    return [masks.read(str(key), image) for image, key in zip(images, keys, strict=True)]
-
-
-def names_in(folder: Path) -> dict[int, str]:
-    """The names of class ids that a folder of masks brings along; {} if it brings none. Raises DataError as read_names."""
-    with disk_errors(folder):
-        inside = [folder / name for name in NAMES_FILES if (folder / name).is_file()]
-    return read_names(inside[0], folder.absolute().name) if inside else {}
-
-
-def read_names(path: Path, section: str = "") -> dict[int, str]:
-    """The name of each class id: {id: name}.
-
-    JSON: a list (its places are the ids), an object from id to a name or to an object with a `name`, or an object that
-    holds one of these under `section`. Text: a name a line, or lines of an id and a name. Raises DataError for others.
-    """
-    with disk_errors(path):
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    try:
-        return _from_json(json.loads(text), section) if path.suffix.lower() == ".json" else _from_lines(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise DataError(
-            "bad-names", f"{path} holds no names of class ids", 'Give lines such as "3 dog", or JSON {"3": "dog"}'
-        ) from None
-
-
-def _from_json(value: Any, section: str) -> dict[int, str]:
-    if isinstance(value, Mapping) and section in value and not section.isdecimal():
-        return _from_json(value[section], "")
-    pairs = enumerate(value) if isinstance(value, list) else value.items()
-    return {int(key): _name(one) for key, one in pairs}
-
-
-def _name(value: Any) -> str:
-    name = value["name"] if isinstance(value, Mapping) else value
-    if not isinstance(name, str):
-        raise TypeError
-    return name
-
-
-def _from_lines(text: str) -> dict[int, str]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    pairs = [line.partition("\t" if "\t" in line else " ") for line in lines]
-    if all(head.rstrip(":").isdecimal() and rest.strip() for head, _, rest in pairs):
-        return {int(head.rstrip(":")): rest.strip() for head, _, rest in pairs}
-    return dict(enumerate(lines))
+    masks = open_folder(folder, mask_suffix=mask_suffix)
+    for text in masks.notes:
+        note(text)
+    return masks.read_all(images)

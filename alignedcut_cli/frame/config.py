@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG_FILE",
     "available_memory",
+    "demand_folder",
     "memory_bytes",
     "option_defaults",
     "parse_layers",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 CONFIG_FILE = "alignedcut.toml"
-SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "json", "quiet", "verbose")
+SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "verify", "json", "quiet", "verbose")
 PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
@@ -73,6 +74,13 @@ def project_argument(args: Sequence[str]) -> Path:
     return Path(given)
 
 
+def demand_folder(option: str, folder: Path) -> None:
+    """Raise UsageError where a folder cannot be, because it, or what it should lie in, is a file."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if there and not there.is_dir():
+        raise UsageError("not-a-folder", f"{option} {folder}: {there} is a file", "Give a folder, new or of a project")
+
+
 def option_defaults(project: Path, command: str, options: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
     """The defaults that `alignedcut.toml` sets for a command's options: [defaults] for all commands, then [COMMAND].
 
@@ -84,7 +92,7 @@ def option_defaults(project: Path, command: str, options: Sequence[str], command
         return {}
     try:
         with disk_errors(path):
-            parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+            parsed = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("config-unreadable", f"{path}: {error}", "Correct the file, or remove it") from None
     for table in parsed:

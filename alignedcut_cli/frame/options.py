@@ -12,7 +12,13 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from alignedcut_cli.frame.config import PROJECT_VARIABLE, SHARED_OPTIONS, option_defaults, project_argument
+from alignedcut_cli.frame.config import (
+    PROJECT_VARIABLE,
+    SHARED_OPTIONS,
+    demand_folder,
+    option_defaults,
+    project_argument,
+)
 from alignedcut_cli.frame.run import Frame
 
 __all__ = [
@@ -21,12 +27,14 @@ __all__ = [
     "Device",
     "DryRun",
     "Json",
+    "MaskSuffix",
     "Memory",
     "Overwrite",
     "Project",
     "Quiet",
     "Seed",
     "Verbose",
+    "Verify",
     "taken_as",
 ]
 
@@ -38,12 +46,21 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N o
 Memory = Annotated[
     str, typer.Option("--memory", help="Main memory that tiles may take: 8GiB, or 50% of what is free.", metavar="SIZE")
 ]
+MaskSuffix = Annotated[
+    str | None,
+    typer.Option(
+        "--mask-suffix", metavar="TEXT", help="The mask of a.jpg is a + TEXT + .png, such as _gtFine_labelIds."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The number from which every random choice derives.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an artifact of this name that another recipe made.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print inputs, outputs and the memory needed; do nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result, or on stderr the error, as one JSON object.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Hash every shard of the features, even those that have not changed.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More notes; with an error, the traceback.")]
 
@@ -81,7 +98,14 @@ def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[.
         def command(ctx: typer.Context, **given: Any) -> None:
             tuples = {name: tuple(given[name] or ()) for name in repeated}
             asked = kind(**{**given, **tuples, "typed": _typed(ctx)})
-            frame = Frame.open(ctx, asked.project, json=asked.json, quiet=asked.quiet, verbose=asked.verbose)
+            frame = Frame.open(
+                ctx,
+                asked.project,
+                json=asked.json,
+                quiet=asked.quiet,
+                verbose=asked.verbose,
+                verify=getattr(asked, "verify", False),
+            )
             run(frame, asked)
 
         command.__doc__, command.__module__, command.__qualname__ = run.__doc__, run.__module__, run.__qualname__
@@ -116,6 +140,7 @@ class ConfiguredCommand(TyperCommand):
         if "project" in self._option_names() and not _asks_for_help(args):
             commands = list(parent.command.commands) if parent else []
             folder = project_argument(args)
+            demand_folder("--project", folder)
             extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
         return super().make_context(info_name, args, parent, **extra)
 

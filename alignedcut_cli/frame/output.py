@@ -6,16 +6,16 @@ import csv
 import io
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignedcut_cli.frame.pace import Pace
 from alignedcut_cli.store.files import disk_error
 
-__all__ = ["Output", "as_csv", "format_bytes", "format_seconds", "table"]
+__all__ = ["Output", "as_csv", "format_bytes", "table"]
 
 _QUIET_SECONDS = 5.0
 
@@ -36,14 +36,6 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration for people: 42 s, 3 min 5 s, 2 h 1 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -84,44 +76,43 @@ class Output:
             self.note(text)
 
     @contextmanager
-    def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """A function that counts work done: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere."""
+    def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """A function that counts work done: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere.
+
+        `done` of it was done before.
+        """
         if self.quiet:
             yield lambda _: None
         elif sys.stderr.isatty():
-            yield from self._bar(what, total, unit)
+            yield from self._bar(what, total, unit, done)
         else:
-            yield self._lines(what, total, unit)
+            yield self._lines(what, total, unit, done)
 
-    def _bar(self, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def _bar(self, what: str, total: int, unit: str, done: int) -> Iterator[Callable[[int], None]]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        rate = TextColumn("{task.fields[rate]}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        told = TextColumn("{task.fields[told]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), told)
+        pace = Pace(done)
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=total, rate="")
-            started = time.monotonic()
+            task = bar.add_task(what, total=total, completed=done, told="")
 
             def advance(count: int) -> None:
-                bar.advance(task, count)
-                speed = bar.tasks[0].completed / max(1e-9, time.monotonic() - started)
-                bar.update(task, rate=f"{speed:.3g} {unit}/s")
+                pace.count(count)
+                bar.update(task, completed=pace.done, told=pace.told(total, unit))
 
             yield advance
 
-    def _lines(self, what: str, total: int, unit: str) -> Callable[[int], None]:
-        started = spoken = time.monotonic()
-        done = 0
+    def _lines(self, what: str, total: int, unit: str, done: int) -> Callable[[int], None]:
+        pace = Pace(done)
+        spoken = pace.now
 
         def advance(count: int) -> None:
-            nonlocal done, spoken
-            done += count
-            now = time.monotonic()
-            if now - spoken >= _QUIET_SECONDS and done < total:
-                spoken = now
-                speed = done / (now - started)
-                left = format_seconds((total - done) / speed) if speed else "?"
-                self.note(f"{what}: {done}/{total} {unit}, {speed:.3g} {unit}/s, {left} left")
+            nonlocal spoken
+            pace.count(count)
+            if pace.now - spoken >= _QUIET_SECONDS and pace.done < total:
+                spoken = pace.now
+                self.note(", ".join(filter(None, [f"{what}: {pace.done}/{total} {unit}", pace.told(total, unit)])))
 
         return advance

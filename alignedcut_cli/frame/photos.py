@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Header
 
@@ -18,25 +19,36 @@ class Photos:
     """The photographs behind an artifact, small; None for those that are gone (which is said once)."""
 
     def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
-        manifests = [node["external"]["manifest"] for node in header.history if node["kind"] == "features"]
-        self._root = folder or frame.journal.image_root(manifests[0])
+        manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
+        self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
         self._frame = frame
         self._said = False
 
     def __call__(self, number: int) -> Image.Image | None:
         from alignedcut_cli.datasets.images import decode
-        from alignedcut_cli.store.canonical import file_digest
 
         entry = self._images[number]
-        path = self._root / entry["path"] if self._root else None
-        if path and path.is_file() and file_digest(path) == entry["sha256"]:
+        path = next((path for root in self._roots if (path := _unchanged(root / entry["path"], entry["sha256"]))), None)
+        if path:
             photo = decode(path, 256)
             photo.thumbnail((256, 256))
             return photo
         if not self._said:
-            self._frame.output.note(
-                f"{path or entry['path']} is gone or has changed: pictures go without; see --images"
-            )
+            place = self._roots[0] / entry["path"] if self._roots else entry["path"]
+            more = f" (looked for in {len(self._roots)} folders)" if self._roots[1:] else ""
+            self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without; see --images")
             self._said = True
+        return None
+
+
+def _unchanged(path: Path, sha256: str) -> Path | None:
+    """Where an image lies that still has this content; None if it is gone or has changed."""
+    from alignedcut_cli.datasets.images import image_digest
+    from alignedcut_cli.datasets.names import find_in_any_form
+
+    found = find_in_any_form(path) or path
+    try:
+        return found if image_digest(found) == sha256 else None
+    except DataError:
         return None

@@ -12,6 +12,7 @@ import typer
 from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
 from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.check import faults
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
@@ -48,14 +49,25 @@ class Frame:
     project: Project
     output: Output
     argv: tuple[str, ...]
+    verify: bool = False
 
     @staticmethod
     def open(
-        ctx: typer.Context, project: Path, *, json: bool = False, quiet: bool = False, verbose: bool = False
+        ctx: typer.Context,
+        project: Path,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        verify: bool = False,
     ) -> Frame:
         name = ctx.info_name or ""
         argv = tuple(ctx.obj) if ctx.obj else (name,)
-        return Frame(Project(project), Output(name, json, quiet, verbose), argv)
+        return Frame(Project(project), Output(name, json, quiet, verbose), argv, verify)
+
+    def features(self, name: str) -> FeatureSet:
+        """A feature set of the project; with --verify every shard is hashed before its tensors are read."""
+        return FeatureSet(self.project.path("features", name), verify=self.verify, say=self.output.note)
 
     @property
     def journal(self) -> Journal:
@@ -89,20 +101,23 @@ class Frame:
     def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
         """The header of an artifact, and whether `make` wrote it now; one that is there already is said to be.
 
-        Under the artifact's lock, and noted in the journal. Raises as `existing` does.
+        Made under the artifact's lock, and noted in the journal; what is up to date needs no lock, for artifacts appear
+        whole or not at all, nor a disk that can be written. Raises as `existing` does.
         """
+        if found := self.existing(recipe, overwrite):
+            return self.up_to_date(found)
         with self.project.writing(recipe.kind, recipe.name):
-            found = self.existing(recipe, overwrite)
-            if found:
-                self.say_up_to_date(found)
-                return found, False
+            if found := self.existing(recipe, overwrite):  # made by another process in the meantime
+                return self.up_to_date(found)
             self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
             header = make()
             self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
             return header, True
 
-    def say_up_to_date(self, header: Header) -> None:
+    def up_to_date(self, header: Header) -> tuple[Header, bool]:
+        """What a command gives that has nothing to make, which is said."""
         self.output.note(f"{header.kind}/{header.name} is up to date")
+        return header, False
 
     def artifact_object(self, header: Header, *, made: bool) -> dict[str, Any]:
         """An artifact as the result of a command with --json."""

@@ -40,8 +40,17 @@ class Slot:
     def nodes(self) -> int:
         return len(self.source.images) * self.tokens
 
+    @property
+    def tensor(self) -> str:
+        """The tensor that holds all its tokens."""
+        return f"tokens.{self.layer:02d}"
+
+    def demand_tokens(self) -> None:
+        """Raise DataError unless all tokens are stored: from headers alone."""
+        self.source.demand(self.tensor)
+
     def blocks(self) -> list[np.ndarray]:
-        return self.source.blocks(f"tokens.{self.layer:02d}")
+        return self.source.blocks(self.tensor)
 
 
 def find_slots(features: FeatureSet, layers: str) -> list[Slot]:

@@ -200,6 +200,7 @@ def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
 
 
 def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
+    """L of `brain_factor` with each voxel in units of its standard deviation, so that no voxel's unit rules the cosines."""
     import numpy as np
     import torch
 
@@ -210,8 +211,11 @@ def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
     if alignment.rois:
         membership = torch.from_numpy(np.array(tensors["rois"]))
         voxels = roi_voxels(membership, _area_rows(alignment.header, alignment.rois))
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    if "scale" in tensors:  # artifacts of earlier versions have none
+        beta /= torch.from_numpy(np.array(tensors["scale"]))
     try:
-        return brain_factor(torch.from_numpy(np.array(tensors["beta"])), voxels)
+        return brain_factor(beta, voxels)
     except NumericsError as error:
         raise DataError(
             "no-direction", f"align/{alignment.header.name}: {error}", "Choose other areas, or align again"

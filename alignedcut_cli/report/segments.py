@@ -57,7 +57,8 @@ def curve_figure(rows: Sequence[Mapping[str, Any]], method: str) -> Figure:
     wide = int(figure.get_figwidth() * 72 / (50 + 5 * max(map(len, lines))))
     columns = max(1, min(3, wide))
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
-    figure.suptitle(f"{method} segmentation of each layer; band: 95 % over images; ring: best layer", fontsize=10)
+    band = "; band: 95 % over images" if any(row["interval"] for row in rows) else ""
+    figure.suptitle(f"{method} segmentation of each layer{band}; ring: best layer", fontsize=10)
     return figure
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["canonical_json", "digest", "file_digest", "short", "tensor_digest"]
+__all__ = ["canonical_json", "digest", "file_digest", "short", "stored_digest", "tensor_digest"]
 
 _CHUNK = 1 << 20
 
@@ -44,10 +45,28 @@ def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.nda
 
     state = hashlib.blake2b(digest_size=32)
     for name, array in sorted(dict(tensors).items()):
-        state.update(canonical_json([name, array.dtype.str, list(array.shape)]).encode("ascii"))
+        state.update(_label(name, array.dtype.str, array.shape))
         if array.size:
             state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return state.hexdigest()
+
+
+def stored_digest(path: Path, places: Mapping[str, tuple[str, tuple[int, ...], int]]) -> str:
+    """The `tensor_digest` of the arrays that a file holds at {name: (dtype, shape, offset)}, read in pieces of 1 MiB."""
+    state = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as stream:
+        for name, (dtype, shape, offset) in sorted(places.items()):
+            state.update(_label(name, dtype, shape))
+            stream.seek(offset)
+            left = math.prod(shape) * int(dtype[2:])
+            while chunk := stream.read(min(_CHUNK, left)):
+                state.update(chunk)
+                left -= len(chunk)
+    return state.hexdigest()
+
+
+def _label(name: str, dtype: str, shape: Sequence[int]) -> bytes:
+    return canonical_json([name, dtype, list(shape)]).encode("ascii")
 
 
 def short(identity: str) -> str:

@@ -7,7 +7,7 @@ moves to `features/.NAME.old` until then.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,11 @@ from alignedcut_cli.errors import AlignedcutError, DataError
 from alignedcut_cli.store.artifact import Layout, describe, map_tensor, read_header, read_layout, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, digest, tensor_digest
 from alignedcut_cli.store.files import disk_errors, fsync_folder, remove, writing_text
+from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.header import Header, Recipe, header_from, header_object
 from alignedcut_cli.store.index import INDEX, read_index, read_json
+from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.verify import demand_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +30,7 @@ __all__ = [
     "FeatureWriter",
     "NodeRows",
     "finish_swap",
+    "is_settled",
     "partial_progress",
     "read_plan",
     "shard_ranges",
@@ -40,6 +44,11 @@ def shard_ranges(images: int, bytes_per_image: int) -> list[tuple[int, int]]:
     """The fixed plan of shards: ranges [start, stop) of images, of about 32 MiB and at least 8 images each."""
     step = max(8, SHARD_BYTES // max(1, bytes_per_image))
     return [(start, min(start + step, images)) for start in range(0, images, step)]
+
+
+def project_of(folder: Path) -> Project:
+    """The project that a feature set's folder lies in."""
+    return Project(folder.parent.parent)
 
 
 def partial_folder(folder: Path) -> Path:
@@ -70,15 +79,21 @@ def read_plan(folder: Path) -> Mapping[str, Any] | None:
     return plan if isinstance(plan, dict) and plan.keys() >= {"recipe", "params", "external", "shards"} else None
 
 
+def is_settled(folder: Path) -> bool:
+    """Whether no commit was cut in two by a kill, or is on its way."""
+    return not old_folder(folder).exists() and not (folder / PLAN).exists()
+
+
 def finish_swap(folder: Path) -> bool:
     """Carry to its end a commit that a kill cut in two; True if there was something left to do."""
     old, partial = old_folder(folder), partial_folder(folder)
+    if is_settled(folder):
+        return False
     if old.exists() and not folder.exists():
         (partial if (partial / INDEX).is_file() else old).rename(folder)
-    leftovers = [path for path in (old, folder / PLAN) if path.exists()]
-    for path in leftovers:
+    for path in (old, folder / PLAN):
         remove(path)
-    return bool(leftovers)
+    return True
 
 
 class FeatureWriter:
@@ -89,6 +104,7 @@ class FeatureWriter:
         self.recipe = recipe
         self.ranges = list(ranges)
         self.partial = partial_folder(folder)
+        self._written: dict[str, tuple[str, list[int]]] = {}
 
     def shard_name(self, number: int) -> str:
         return f"{number:05d}-of-{len(self.ranges):05d}.safetensors"
@@ -129,16 +145,19 @@ class FeatureWriter:
     ) -> None:
         """Write one shard, whole or not at all."""
         start, stop = self.ranges[number]
+        content = tensor_digest(tensors)
         header = header_object(
             self.recipe,
-            tensor_digest(tensors),
+            content,
             tensors=describe(tensors, meanings),
             shard=number,
             start=start,
             stop=stop,
             **fields,
         )
-        write_tensors(self.partial / self.shard_name(number), tensors, header)
+        name = self.shard_name(number)
+        write_tensors(self.partial / name, tensors, header)
+        self._written[name] = content, stamp(self.partial / name)
 
     def commit(self, **fields: Any) -> Header:
         """Write the index, and make the set visible under its name in one rename."""
@@ -152,6 +171,7 @@ class FeatureWriter:
         made = header_object(self.recipe, digest(shards), tensors=tensors, shards=shards, **fields)
         writing_text(self.partial / INDEX, canonical_json(made))
         self._swap()
+        self._remember()
         return header_from(made, str(self.folder))
 
     def _swap(self) -> None:
@@ -162,13 +182,25 @@ class FeatureWriter:
             fsync_folder(self.folder.parent)
         finish_swap(self.folder)
 
+    def _remember(self) -> None:
+        """What this run has written counts as verified; shards of a run before it do not."""
+        cache = HashCache(project_of(self.folder), SHARDS)
+        for name, (content, when) in self._written.items():
+            cache.put(self.folder / name, {"content": content}, when)
+        cache.save()
+
 
 class FeatureSet:
-    """A finished feature set, read by mapping its shards."""
+    """A finished feature set, read by mapping its shards, which are verified before the first is.
 
-    def __init__(self, folder: Path) -> None:
+    With `verify` they are hashed even where nothing about the files has changed; `say` is told of what takes a while.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
         self.folder = folder
         self.header = read_index(folder)
+        self._verify = verify
+        self._say = say
 
     @cached_property
     def layouts(self) -> list[Layout]:
@@ -191,8 +223,8 @@ class FeatureSet:
     def slots(self) -> Sequence[Mapping[str, Any]]:
         return self.header.axes["S"]["slots"]
 
-    def blocks(self, tensor: str) -> list[np.ndarray]:
-        """One tensor as mapped arrays, shard by shard along the image axis."""
+    def demand(self, tensor: str) -> None:
+        """Raise DataError unless the set has a tensor and every shard is there: from headers alone."""
         if tensor not in self.header.raw["tensors"]:
             raise DataError(
                 "tokens-missing",
@@ -200,7 +232,19 @@ class FeatureSet:
                 f"{self.header.params['tokens']})",
                 "Extract again with --tokens all",
             )
+        _ = self.layouts
+
+    def blocks(self, tensor: str) -> list[np.ndarray]:
+        """One tensor as mapped arrays, shard by shard along the image axis. Raises DataError for a damaged shard."""
+        self.demand(tensor)
+        _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts]
+
+    @cached_property
+    def _whole(self) -> None:
+        contents = [shard["content"] for shard in self.header.raw["shards"]]
+        shards = list(zip(self.layouts, contents, strict=True))
+        demand_whole(project_of(self.folder), shards, always=self._verify, say=self._say)
 
     def tensors(self) -> Iterator[tuple[Path, Layout, str]]:
         """Every tensor of every shard: (file, layout, name)."""

@@ -24,12 +24,18 @@ __all__ = [
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 
 
 def disk_error(error: OSError, path: Path) -> AlignedcutError:
     """The failure that an OSError on a path means to the user."""
     reason = error.strerror or str(error)
+    if error.errno == errno.EROFS:
+        return PermissionDeniedError(
+            "read-only",
+            f"{path}: {reason}",
+            "Copy the project to a disk that can be written, or mount this one writable",
+        )
     if error.errno in _DENIED:
         return PermissionDeniedError("permission-denied", f"{path}: {reason}", "Check the folder's owner and mode")
     if error.errno in _FULL:

@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.project import MACHINE, Project
 
-__all__ = ["HashCache"]
+__all__ = ["SHARDS", "HashCache", "stamp"]
+
+SHARDS = "shards.json"
+"""The cache of what shards of features held: apart from that of images, which is large where they are many."""
 
 
 class HashCache:
-    """Facts about files in `.alignedcut/hashes.json`, each good while path, size and times of change stay."""
+    """Facts about files in `.alignedcut/hashes.json`, each good while path, size, inode and times of change stay."""
 
-    def __init__(self, project: Project) -> None:
-        self._path = project.root / MACHINE / "hashes.json"
+    def __init__(self, project: Project, file: str = "hashes.json") -> None:
+        self._path = project.root / MACHINE / file
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             self._facts = {}
         self._changed = False
 
     def get(self, path: Path) -> dict[str, Any] | None:
         """The facts stored about a file, or None if there are none or it has changed."""
         entry = self._facts.get(str(path.absolute()))
-        if not isinstance(entry, dict) or entry.get("stamp") != _stamp(path):
+        if not isinstance(entry, dict) or not entry.get("stamp") or entry["stamp"] != stamp(path):
             return None
         return entry["facts"] if isinstance(entry.get("facts"), dict) else None
 
-    def put(self, path: Path, facts: dict[str, Any]) -> None:
-        self._facts[str(path.absolute())] = {"stamp": _stamp(path), "facts": facts}
+    def put(self, path: Path, facts: dict[str, Any], when: list[int] | None = None) -> None:
+        """Store facts about a file as it was when it had the stamp `when` (None: as it is now)."""
+        self._facts[str(path.absolute())] = {"stamp": when or stamp(path), "facts": facts}
         self._changed = True
 
     def save(self) -> None:
-        """Write the cache, if there is anything new in it."""
+        """Write the cache, if there is anything new in it; where that cannot be, files are read again next time."""
         if self._changed:
-            writing_text(self._path, json.dumps(self._facts))
+            with contextlib.suppress(AlignedcutError):
+                writing_text(self._path, json.dumps(self._facts))
             self._changed = False
 
 
-def _stamp(path: Path) -> list[int]:
-    found = path.stat()
+def stamp(path: Path) -> list[int]:
+    """What changes with a file's content, and costs no reading: size, times of change, inode.
+
+    Of a path inside a file (HDF5) that file's; nothing where there is no file.
+    """
+    try:
+        found = path.stat()
+    except NotADirectoryError:
+        return stamp(path.parent)
+    except FileNotFoundError:
+        return []
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]

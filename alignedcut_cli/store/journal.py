@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +70,10 @@ class Journal:
         matching = [r for r in self.records() if r.get("kind") == kind and r.get("name") == name]
         return matching[-1] if matching else None
 
-    def image_root(self, manifest: str) -> Path | None:
-        """The folder from which the images of a manifest were last read."""
-        roots = [r["image_root"] for r in self.records() if r.get("manifest") == manifest and "image_root" in r]
-        return Path(roots[-1]) if roots else None
+    def image_roots(self, manifests: Collection[str]) -> list[Path]:
+        """The folders from which the images of any of these manifests were read, each once, the newest first."""
+        told = (r["image_root"] for r in self.records() if r.get("manifest") in manifests and "image_root" in r)
+        return [Path(root) for root in dict.fromkeys(reversed(list(told)))]
 
     def command(self, kind: str, name: str, *, overwrite: bool) -> str:
         """The shell command that makes an artifact (again)."""

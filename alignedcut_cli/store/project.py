@@ -15,10 +15,12 @@ from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.index import INDEX, read_index
 from alignedcut_cli.store.locks import hold, is_held
 
-__all__ = ["KINDS", "MACHINE", "Project", "check_name"]
+__all__ = ["KINDS", "MACHINE", "PICTURES", "Project", "check_name", "is_project_folder"]
 
 KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts")
 MACHINE = ".alignedcut"
+PICTURES = "pictures"
+_REPORTS = "reports"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 
@@ -31,6 +33,30 @@ def check_name(name: str) -> str:
             "Use letters, digits, '.', '_', '+' and '-', beginning with a letter or a digit",
         )
     return name
+
+
+def is_project_folder(folder: Path) -> bool:
+    """Whether a folder is one that some project makes in itself (KIND/ of artifacts, reports/), or lies in pictures/KIND/.
+
+    What else lies in pictures/ is the user's.
+    """
+    real = folder.resolve()
+    made = (real.parent,) if real.name in (*KINDS, _REPORTS) else ()
+    drawn = (
+        part.parent.parent for part in (real, *real.parents) if part.name in KINDS and _holds_pictures(part.parent)
+    )
+    return any(_is_project(root) for root in (*made, *drawn))
+
+
+def _is_project(folder: Path) -> bool:
+    """Whether a folder is a project, or a copy of one that lost its hidden folder."""
+    artifacts = (there for kind in KINDS for there in (f"{kind}/*.safetensors", f"{kind}/*/{INDEX}"))
+    return (folder / MACHINE).is_dir() or any(next(folder.glob(there), None) for there in artifacts)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder has the name of the pictures' one, in any case, as a Mac's file system has it."""
+    return folder.name.lower() == PICTURES
 
 
 @dataclass(frozen=True)
@@ -53,7 +79,7 @@ class Project:
         return self.path(kind, name) / INDEX if kind == "features" else self.path(kind, name)
 
     def pictures(self, kind: str, name: str) -> Path:
-        return self.root / "pictures" / kind / name
+        return self.root / PICTURES / kind / name
 
     def reference(self, kind: str, name: str) -> str:
         """An artifact as users write it."""
@@ -146,6 +172,15 @@ class Project:
 
     def lock_path(self, kind: str, name: str) -> Path:
         return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
+
+    def kept_path(self, kind: str, name: str) -> Path:
+        """The file in which a long run keeps what it has, so that the same command can go on."""
+        return self.root / MACHINE / "kept" / f"{kind}-{name}.safetensors"
+
+    def kept_names(self, kind: str) -> list[str]:
+        """The artifacts of a kind of which an interrupted run kept something, sorted."""
+        folder = self.kept_path(kind, "").parent
+        return sorted(path.stem.removeprefix(f"{kind}-") for path in folder.glob(f"{kind}-*.safetensors"))
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:

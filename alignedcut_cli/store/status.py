@@ -68,9 +68,12 @@ def _state_alone(
 
 def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactState]:
     folder = project.root / kind
-    if kind != "features" or not folder.is_dir():
-        return []
     found = []
+    for name in project.kept_names(kind):
+        reason = "interrupted, its last epoch is kept"
+        found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
+    if kind != "features":
+        return found
     for path in sorted(folder.glob(".*.partial")):
         name = path.name[1:].removesuffix(".partial")
         progress = partial_progress(folder / name)

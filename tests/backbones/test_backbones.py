@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,8 @@ from alignedcut_cli.backbones.taps import TAPS
 from alignedcut_cli.datasets.images import decode, read_manifest
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
 from alignedcut_cli.frame.config import parse_layers
+from tests.helpers.open_clips import open_clip_model
+from tests.helpers.vits import local_model, pictures, randomised
 
 CPU = torch.device("cpu")
 TIMM = {
@@ -45,29 +46,6 @@ TIMM = {
     "distilled": {"architecture": "deit_tiny_distilled_patch16_224"},
     "eva": {"architecture": "eva02_tiny_patch14_224"},
 }
-SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2}
-
-
-def local_model(folder: Path, architecture: str, **arguments: object) -> ModelId:
-    """A model in timm's own folder format, with small sizes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "architecture": architecture,
-        "num_classes": 0,
-        "model_args": {**SMALL, **arguments},
-        "pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "interpolation": "bilinear"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    return ModelId(folder.name, "local", str(folder))
-
-
-def randomised(backbone: Backbone) -> Backbone:
-    """The backbone with every parameter random, so that no term of a block vanishes."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in backbone.module.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return backbone
 
 
 @pytest.fixture(params=[*TIMM, "open_clip", "open_clip-layerscale"])
@@ -79,26 +57,6 @@ def backbone(request: pytest.FixtureRequest, tmp_path: Path) -> Backbone:
     return randomised(
         build_backbone(open_clip_model(tmp_path, **({"ls_init_value": 0.2} if "scale" in name else {})), None)
     )
-
-
-def open_clip_model(folder: Path, **vision: object) -> ModelId:
-    """A small architecture made known to open_clip."""
-    import open_clip
-
-    name = f"tiny-{'-'.join(vision) or 'plain'}"
-    config = {
-        "embed_dim": 16,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, **vision},
-        "text_cfg": {"context_length": 8, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
-    }
-    (folder / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / f"{name}.json")
-    return ModelId(f"open_clip:{name}", "open_clip", name)
-
-
-def pictures(count: int, size: int) -> torch.Tensor:
-    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 @torch.inference_mode()

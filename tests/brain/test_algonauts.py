@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alignedcut_cli.brain import GROUPS, open_responses
-from alignedcut_cli.brain import responses as module
+from alignedcut_cli.brain import recording as module
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UsageError
 from sample_data.make.responses import AREAS
 from tests.helpers.brains import (
@@ -141,6 +141,28 @@ def test_voxels_with_nan_or_infinity_or_a_constant_are_dropped_and_listed(subjec
     np.testing.assert_allclose(found.ceiling, [0.1, 0.3, 0.4, 0.5, 0.7, 0.9], rtol=1e-6)
 
 
+def test_a_trial_lost_in_one_hemisphere_is_left_out_of_both(subject: Path) -> None:
+    left, right, test = values("training", "lh"), values("training", "rh"), values("test", "lh")
+    left[2, 1:] = np.nan  # all but one of 5
+    right[4] = np.nan
+    test[0] = np.inf
+    save(fmri(subject, "lh"), left)
+    save(fmri(subject, "rh"), right)
+    save(fmri(subject, "lh", "test"), test)
+    found = open_responses(subject)
+    assert found.lost == tuple(picture(subject, *one).name for one in ((2,), (4,), (0, "test")))
+    assert found.dropped.tolist() == [] and found.given.tolist() == [False] * 4 + [True]
+    np.testing.assert_array_equal(found.values[:4], whole()[[0, 1, 3, 5]])
+    assert "3 of 8 rows left out, which lack more than half of their numbers: " + ", ".join(found.lost) in found.notes
+
+
+def test_a_hemisphere_that_nobody_measured_loses_its_columns_and_no_row(subject: Path) -> None:
+    for kind in ("training", "test"):
+        save(fmri(subject, "rh", kind), np.full_like(values(kind, "rh"), np.nan))
+    found = open_responses(subject)
+    assert found.lost == () and found.dropped.tolist() == list(range(LEFT, LEFT + RIGHT))
+
+
 def test_a_voxel_that_varies_only_in_the_test_rows_is_constant(subject: Path) -> None:
     left = values("training", "lh")
     left[:, 2] = left[0, 2]
@@ -174,6 +196,15 @@ def test_one_hemisphere_is_enough(subject: Path, gone: str, left: int) -> None:
     assert found.left == left and found.given.sum() == TEST
     assert f"training_split/training_fmri/{gone}_training_fmri.npy is missing: one hemisphere only" in found.notes
     assert where(found.rois["V1v"]) == ([0, 1] if there == "lh" else [1])
+
+
+def test_pictures_may_end_in_capitals(subject: Path) -> None:
+    before = open_responses(subject)
+    for path in (subject / "training_split" / "training_images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    found = open_responses(subject)
+    assert found.images[0] == "train-0001_nsd-00013.PNG"
+    np.testing.assert_array_equal(found.values, before.values)
 
 
 def test_rows_without_an_image_are_left_out_and_named(subject: Path) -> None:
@@ -377,6 +408,30 @@ def test_the_only_subject_needs_no_choice(subjects: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["sub-03", "Subj03", "SUBJ03", "subject_3", "subj03/subj03", "subj03/data", "zip/subj03"]
+)
+def test_subjects_are_found_however_they_are_called_and_unpacked(tmp_path: Path, name: str) -> None:
+    """An archive's outer folder may have its name twice, and macOS adds a folder of its own."""
+    outer = tmp_path / "algonauts"
+    make_subject(outer / name)
+    (outer / "__MACOSX").mkdir()
+    (outer / ".cache").mkdir()
+    expected = open_responses(outer / name).identity
+    for path in (outer, outer.parent, outer / name):
+        assert open_responses(path).identity == expected
+    assert open_responses(outer, subject=3).identity == expected
+    with pytest.raises(InputMissingError, match="has no subj01"):
+        open_responses(outer, subject=1)
+
+
+def test_two_folders_of_one_subject_are_refused(subjects: Path) -> None:
+    shutil.copytree(subjects / "subj03", subjects / "sub-3")
+    with pytest.raises(UsageError, match="sub-3 and subj03 are both subject 3"):
+        open_responses(subjects, subject=3)
+    assert open_responses(subjects, subject=1).images
+
+
+@pytest.mark.parametrize(
     ("path", "number", "kind", "words", "remedy"),
     [
         ("", None, UsageError, "holds the subjects 1, 3", "Give one as --subject"),
@@ -391,6 +446,7 @@ def test_the_only_subject_needs_no_choice(subjects: Path) -> None:
 def test_a_wrong_folder_is_told_with_what_to_do(
     subjects: Path, path: str, number: int | None, kind: type[AlignedcutError], words: str, remedy: str
 ) -> None:
+    (subjects.parent / "more than one folder").mkdir()
     with pytest.raises(kind, match=words) as caught:
         open_responses(subjects / path, subject=number)
     assert remedy in caught.value.remedy

@@ -74,6 +74,69 @@ def test_a_table_has_no_hemispheres(cli: Cli, brain_table: Path) -> None:
     assert (found["ceiling"], found["rois"], found["notes"]) == (None, [], [])
 
 
+VALUES = ["0.5,2,-1,7", "1.25,3,0,1", "2,5,1e-3,4", "-3.5,0,2,2"]
+
+
+def lines(header: str, row: str) -> str:
+    """A table: `row` with the number, the number from 1 and the values of each line in the place of {0}, {1} and {2}."""
+    return "\n".join([header, *(row.format(number, number + 1, line) for number, line in enumerate(VALUES))])
+
+
+PLAIN = lines("image,a,b,c,d", "s{0}.png,{2}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding", "told"),
+    [
+        (
+            "semicolon.csv",
+            PLAIN.replace(",", ";").replace(".", ",").replace(",png", ".png"),
+            "utf-8-sig",
+            "read as UTF-8 with a byte-order mark, semicolons between cells, decimal commas",
+        ),
+        ("tab.tsv", PLAIN.replace(",", "\t"), "utf-8", "read as UTF-8, tabs between cells, decimal points"),
+        (
+            "index.csv",
+            lines(",image,a,b,c,d", "{0},s{0}.png,{2}"),
+            "utf-8",
+            "column 1 has no name and holds row numbers: left out",
+        ),
+        (
+            "r.csv",
+            lines('"","image","a","b","c","d"', '"{1}","s{0}.png",{2}'),
+            "utf-8",
+            "column 1 has no name and holds row numbers: left out",
+        ),
+        (
+            "lost.csv",
+            PLAIN + "\ns5.png,,,,",
+            "utf-8",
+            "1 of 5 rows left out, which lack more than half of their numbers: s5.png",
+        ),
+        (
+            "lost_but_one.csv",
+            PLAIN + "\ns5.png,NA,,#N/A,.1",
+            "utf-8",
+            "1 of 5 rows left out, which lack more than half of their numbers: s5.png",
+        ),
+    ],
+)
+def test_tables_as_people_have_them_are_one_table_with_a_note(
+    cli: Cli, tmp_path: Path, name: str, text: str, encoding: str, told: str
+) -> None:
+    plain = tmp_path / "plain.csv"
+    plain.write_text(PLAIN)
+    expected = cli("brain", plain, "--json").object
+    (tmp_path / name).write_text(text, encoding=encoding)
+    found = cli("brain", tmp_path / name, "--json").object
+    assert found["notes"] == [told] and found["left_out"] == (["s5.png"] if "lost" in name else [])
+    for key in ("images", "voxels", "identity"):
+        assert found[key] == expected[key]
+    run = cli("brain", tmp_path / name, "-v")
+    assert f"missing or odd:\n  {told}\n" in run.out
+    assert ("4 training, 1 left out\n" in run.out) == ("images left out:\n  s5.png\n" in run.out) == ("lost" in name)
+
+
 @pytest.mark.filterwarnings("error")
 def test_ceilings_that_nobody_knows_are_dashes(cli: Cli, subject: Path) -> None:
     (subject / "noise_ceiling/lh_noise_ceiling.npy").unlink()

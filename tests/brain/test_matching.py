@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,61 @@ def test_where_names_repeat_folders_decide() -> None:
 
 def test_names_with_dots_may_lack_the_extension() -> None:
     assert pairs(match(["n01.25"], ["n01.jpg", "n01.25.JPEG"])) == [(0, 1)]
-    assert pairs(match(["photo.jpg"], ["photo.png"])) == []
+    assert pairs(match(["n01.25"], ["n01.png"])) == []
+
+
+def test_names_may_differ_in_their_extension_where_nothing_else_is_called_so() -> None:
+    found = match(["photo.jpg", "IMG.PNG", "b.png"], ["IMG.png", "b.png", "x/photo.png"])
+    assert pairs(found) == [(0, 2), (1, 0), (2, 1)]
+    assert found.renamed == (("photo.jpg", "x/photo.png"), ("IMG.PNG", "IMG.png"))
+    assert pairs(match(["x/1.jpg", "y/1.jpg"], ["y/1.png", "x/1.png"])) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("names", "paths", "matched"),
+    [
+        (["a.jpg"], ["a.png", "a.webp"], []),
+        (["a.jpg", "a.bmp"], ["a.png"], []),
+        (["a.jpg", "a.png"], ["a.png"], [(1, 0)]),
+        (["x/a.jpg", "z/a.jpg"], ["x/a.png", "y/a.png"], [(0, 0)]),
+        (["a.day"], ["a.png"], []),
+        (["/", ".", ".png"], ["a.png"], []),
+    ],
+)
+def test_an_extension_that_differs_is_no_match_where_others_are_called_so(
+    names: list[str], paths: list[str], matched: list[tuple[int, int]]
+) -> None:
+    assert pairs(match(names, paths)) == matched
+
+
+def test_names_in_another_unicode_form_match() -> None:
+    """macOS writes decomposed names (u and two dots), Linux and most tables composed ones (ü)."""
+    composed, decomposed = (unicodedata.normalize(form, "Brücke") for form in ("NFC", "NFD"))
+    found = match([f"{composed}.png", f"a/{decomposed} 2"], [f"a/{composed} 2.png", f"{decomposed}.png"])
+    assert pairs(found) == [(0, 1), (1, 0)]
+    assert match(["a.png"], [f"{decomposed}.png"]).unmatched_images == (f"{decomposed}.png",)
+
+
+def test_images_in_an_hdf5_file_match_by_their_number() -> None:
+    paths = [f"nsd_stimuli.hdf5/imgBrick/{number:05d}" for number in (13, 7, 40, 2, 9, 11, 70000)]
+    names = ["00013", "7", "train-0001_nsd-00040.png", "NSD2", "image-9", "11.png", "nsd_stimuli.hdf5/imgBrick/70000"]
+    found = match(names, paths)
+    assert pairs(found) == [(0, 0), (1, 1), (2, 2), (3, 3), (5, 5), (6, 6)]
+    assert (found.unmatched_rows, found.unmatched_images) == (("image-9",), (paths[4],))
+    assert pairs(match(["13", "14"], ["photos/00013.png", "00014.png"])) == []
+    assert pairs(match(["b/00013"], ["a.h5/imgBrick/00013"])) == [(0, 0)]
 
 
 @pytest.mark.parametrize(
     ("names", "paths", "words"),
     [
+        (
+            ["13"],
+            ["a.h5/imgBrick/00013", "b.h5/imgBrick/00013"],
+            "13 fits the images a.h5/imgBrick/00013, b.h5/imgBrick/00013",
+        ),
+        (["13", "nsd-013"], ["a.h5/imgBrick/00013"], "the image a.h5/imgBrick/00013 fits 13 and nsd-013"),
+        (["00013", "13"], ["a.h5/imgBrick/00013"], "the image a.h5/imgBrick/00013 fits 00013 and 13"),
         (["1.png"], ["a/1.png", "b/1.png"], "1.png fits the images a/1.png, b/1.png"),
         (["1"], ["1.png", "1.jpg"], "1 fits the images 1.png, 1.jpg"),
         (["a/1.png", "b/1.png"], ["1.png"], "the image 1.png fits a/1.png and b/1.png"),

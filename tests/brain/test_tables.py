@@ -1,9 +1,10 @@
-"""Tables of responses: csv, npz and safetensors give the same, and none can do harm."""
+"""Tables of responses: csv, tsv, npy, npz and safetensors give the same, and none can do harm."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -51,8 +52,24 @@ def write_safetensors(folder: Path, values: np.ndarray = VALUES, names: list[str
     return path
 
 
+def write_tsv(folder: Path, values: np.ndarray = VALUES, names: list[str] | None = NAMES, **_: Any) -> Path:
+    path = write_csv(folder, values, names).rename(folder / "table.tsv")
+    path.write_text(path.read_text().replace(",", "\t"), encoding="utf-16")
+    return path
+
+
+def write_npy(folder: Path, values: np.ndarray = VALUES, names: list[str] | None = NAMES, **_: Any) -> Path:
+    """Names beside the table, as it holds none."""
+    path = folder / "table.npy"
+    np.save(path, values)
+    (folder / BESIDE).write_text("\n".join(names or []))
+    if not names:
+        (folder / BESIDE).unlink()
+    return path
+
+
 Writer = Callable[..., Path]
-WRITERS = [write_csv, write_npz, write_safetensors]
+WRITERS = [write_csv, write_tsv, write_npy, write_npz, write_safetensors]
 FULL = [write_npz, write_safetensors]
 
 
@@ -72,7 +89,8 @@ def test_every_kind_gives_the_same(tmp_path: Path, write: Writer) -> None:
     assert (found.source, found.images, found.files) == ("table", tuple(NAMES), (None,) * 4)
     np.testing.assert_array_equal(found.values, VALUES)
     assert found.values.dtype == np.float32 and not found.given.any() and found.voxels.tolist() == [0, 1, 2]
-    assert (found.ceiling, dict(found.rois), found.notes, found.left) == (None, {}, (), None)
+    assert (found.ceiling, dict(found.rois), found.notes, found.left) == (None, {}, found.notes, None)
+    assert found.notes == (("read as UTF-16, tabs between cells, decimal points",) if write is write_tsv else ())
     assert found.identity == open_responses(write_csv(tmp_path)).identity
 
 
@@ -156,9 +174,70 @@ def test_any_number_type_is_read(tmp_path: Path, write: Writer) -> None:
 
 def test_files_of_other_kinds_and_a_subject_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("")
-    assert refusal(tmp_path / "x.txt").code == "brain-unknown"
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("x.txt", "pipe.csv"):
+        assert refusal(tmp_path / name).code == "brain-unknown"
     with pytest.raises(UsageError, match="is a table"):
         open_responses(write_csv(tmp_path), subject=1)
+
+
+# lists of names beside a table
+
+
+@pytest.mark.parametrize(
+    ("beside", "text"),
+    [
+        ("table.txt", "\n".join(NAMES)),
+        ("table_names.txt", "\n".join(NAMES) + "\n\n \n"),
+        ("table_images.txt", "\r\n".join(NAMES)),
+        ("table_names.csv", "image\n" + "\n".join(NAMES)),
+        ("table_images.csv", "\n".join(NAMES)),
+        ("images.txt", "\n".join(NAMES)),
+        ("names.txt", "\n".join(NAMES)),
+        ("images.csv", "nr;Image_File\n" + "\n".join(f"{nr};{name}" for nr, name in enumerate(NAMES))),
+        ("names.csv", "\n".join([",image", *(f"{nr},{name}" for nr, name in enumerate(NAMES))])),
+    ],
+)
+def test_the_plain_names_of_lists_are_found(tmp_path: Path, beside: str, text: str) -> None:
+    expected = open_responses(write_npy(tmp_path)).identity
+    (tmp_path / BESIDE).unlink()
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / beside).write_text(text, encoding=encoding)
+        found = open_responses(tmp_path / "table.npy")
+        told = ", read as UTF-16" if encoding == "utf-16" else ""
+        assert (found.identity, found.notes) == (expected, (f"image names are those of {beside}{told}",))
+
+
+def test_the_nearest_list_counts_and_two_that_differ_are_refused(tmp_path: Path) -> None:
+    path = write_npy(tmp_path, names=None)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES[::-1]))
+    assert open_responses(path).images == tuple(NAMES[::-1])
+    (tmp_path / "images.txt").write_text("\n".join(NAMES[::-1]))
+    assert open_responses(path).notes == ("image names are those of images.txt",)
+    (tmp_path / "images.csv").write_text("\n".join(NAMES))
+    refused = refusal(path)
+    assert refused.code == "image-list-unclear" and "images.txt and images.csv beside it differ" in refused.message
+    (tmp_path / "table.txt").write_text("\n".join(NAMES))
+    assert open_responses(path).images == tuple(NAMES)
+    (tmp_path / "table_names.csv").write_text("a,b\n1,2\n")
+    assert refusal(path).code == "image-list-unreadable"
+    (tmp_path / BESIDE).write_text("\n".join(NAMES))
+    assert open_responses(path).notes == ()
+    (tmp_path / BESIDE).write_bytes(b"a\x00\xff")
+    assert refusal(path).code == "image-list-unreadable"
+
+
+def test_names_in_two_unicode_forms_are_one_name(tmp_path: Path) -> None:
+    names = ["Br\u00fccke.png", "Bru\u0308cke.png", "c.png", "d.png"]
+    assert refusal(write_csv(tmp_path, names=names)).code == "image-twice"
+
+
+def test_npy_of_python_objects_is_never_loaded(tmp_path: Path) -> None:
+    path = write_npy(tmp_path)
+    np.save(path, np.array([{}, None], object), allow_pickle=True)
+    assert refusal(path).code == "npy-objects"
+    path.write_bytes(npy(f"({LARGEST}, 3)"))
+    assert refusal(path).code == "too-large"
 
 
 # csv
@@ -184,11 +263,12 @@ def test_the_image_column_may_stand_anywhere_and_cells_may_be_empty(tmp_path: Pa
         ("image,x\na,1_0\n", "csv-cell", "'1_0' is no number"),
         ("picture,x\na,1\n", "csv-cell", "column 'picture'"),
         ("image,x\na,1\nb,1,2\n", "csv-ragged", "line 3 has 3 cells, the header 2"),
-        ("image;x\na;1\n", "csv-cell", "no number"),
+        ("image|x\na|1\n", "csv-cell", "no number"),
         ("", "csv-empty", "no rows"),
         ("image,x\n", "csv-empty", "no rows"),
         ("image\na\nb\n", "table-shape", "(2, 0)"),
-        (b"image,x\n\xff\xfe,1\n", "csv-unreadable", "no UTF-8 text"),
+        (b"image,x\n\xff\x00\xfe,1\n", "csv-unreadable", "neither UTF-8, UTF-16 nor Windows-1252"),
+        (b"\xff\xfei\x00m", "csv-unreadable", "is no text"),
         ('image,x\n"a,1\n', "csv-unreadable", "line"),
         ("image,x\n" + "a" * 200_000 + ",1\n", "csv-unreadable", "field larger"),
     ],
@@ -209,6 +289,16 @@ def test_the_only_table_of_floats_needs_no_name(tmp_path: Path) -> None:
     assert list(found.rois) == ["A"]
     np.savez(path, eeg=VALUES, meg=VALUES, images=np.array(NAMES))
     assert refusal(path).code == "responses-missing"
+
+
+def test_names_may_be_bytes_and_called_as_columns_are(tmp_path: Path) -> None:
+    path, names = tmp_path / "table.npz", ["a.png", "Br\u00fccke.png", "c.png", "d.png"]
+    for encoding in ("utf-8", "latin-1"):
+        for key in ("images", "stimulus_id", "Image_Name"):
+            np.savez(path, responses=VALUES, **{key: np.array([name.encode(encoding) for name in names])})  # type: ignore[arg-type]
+            assert open_responses(path).images == tuple(names)
+    np.savez(path, responses=VALUES, images=np.array([b"\x81"] * 4))
+    assert refusal(path).code == "npz-names"
 
 
 @pytest.mark.parametrize("key", ["responses", "images", "roi.V1", "ceiling"])

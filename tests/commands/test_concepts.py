@@ -17,7 +17,7 @@ from sklearn.metrics import jaccard_score, roc_auc_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from alignedcut_cli.commands.concepts import data as concepts_data
-from alignedcut_cli.commands.concepts.result import read
+from alignedcut_cli.commands.concepts.result import read, rows_of
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.datasets.masks_folder import read_masks
 from alignedcut_cli.main import main
@@ -29,7 +29,7 @@ from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 from tests.commands.cut.test_space import AREAS, GRID, write_align, write_features
 from tests.conftest import Cli, Run
-from tests.helpers.stores import snapshot
+from tests.helpers.stores import flip, snapshot
 
 FIGURE, OTHER, VOID = 1, 4, 255
 SLOTS = (("tiny", 4), ("tiny", 5), ("other", 4), ("other", 5))
@@ -161,6 +161,9 @@ def test_classes_have_the_names_that_the_masks_bring_along(cli: Cli, place: Path
     header, _ = made(cli, "--masks", "masks", "--layers", 4, "--name", "named")
     assert header.axes["G"]["labels"] == ["foreground", "background", "class 1", "dog"]
     assert header.recipe != unnamed.recipe
+    (place / "masks/names.json").write_text('[{"id": 1, "name": "face"}, {"id": 4, "name": "dog"}]')
+    header, arrays = made(cli, "--masks", "masks", "--layers", 4, "--name", "coco")
+    assert {row["group"] for row in rows_of("groups", header, arrays)} == {"foreground", "background", "face", "dog"}
     (place / "masks/names.json").write_text("{")
     refused(concepts(cli, "--masks", "masks", "--layers", 4, "--name", "bad", "--json"), 65, "bad-names")
 
@@ -370,6 +373,15 @@ def test_a_dry_run_writes_nothing(cli: Cli, place: Path) -> None:
     assert 0.5 < planned / (place / "study/concepts/joint.safetensors").stat().st_size < 1.5
 
 
+def test_masks_by_their_suffix(cli: Cli, place: Path) -> None:
+    (place / "masks/names.json").write_text('{"4": "dog"}')
+    plain, _ = made(cli, "--masks", "masks", "--layers", 4)
+    for mask in (place / "masks").glob("*.png"):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    refused(concepts(cli, "--masks", "masks", "--layers", 4, "--json"), 66, "masks-missing")
+    assert made(cli, "--masks", "masks", "--mask-suffix", "_mask", "--layers", 4)[0] == plain
+
+
 def test_other_masks_are_another_recipe(cli: Cli, place: Path) -> None:
     assert concepts(cli, "--masks", "masks", "--no-pictures").status == 0
     with Image.open("masks/photo-00.png") as mask:
@@ -388,6 +400,7 @@ WRONG: list[tuple[Sequence[object], int, str]] = [
     (("--layers", "6"), 2, "bad-layers"),
     (("--background", "1"), 2, "option-unused"),
     (("--ignore", "1"), 2, "option-unused"),
+    (("--mask-suffix", "_mask"), 2, "option-unused"),
     (("--space", "raw"), 2, "option-unused"),
     (("--space", "odd", "--pixel", "0:0:0"), 2, "bad-choice"),
     (("--masks", "masks", "--background", "255"), 2, "bad-background"),
@@ -418,6 +431,14 @@ def test_what_is_refused(cli: Cli, place: Path, options: Sequence[object], statu
     assert not (place / "study/concepts").exists()
 
 
+def test_masks_of_0_and_255_say_that_255_is_void(cli: Cli, place: Path) -> None:
+    for path in (place / "masks").iterdir():
+        Image.fromarray(np.where(np.asarray(Image.open(path)) == 0, 0, 255).astype(np.uint8)).save(path)
+    error = refused(concepts(cli, "--masks", "masks", "--json"), 65, "one-sided")
+    assert error["remedy"].startswith("Their only other id, 255, is void by --ignore")
+    assert concepts(cli, "--masks", "masks", "--ignore", 1, "--dry-run").status == 0
+
+
 def test_inputs_that_changed_since(cli: Cli, place: Path) -> None:
     project = Project(place / "study")
     write_align(project, seed=1)
@@ -430,3 +451,28 @@ def test_inputs_that_changed_since(cli: Cli, place: Path) -> None:
     )
     told = refused(concepts(cli, "--json"), 65, "input-changed")
     assert "cut/joint is no longer what color/joint was made of" in told["message"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cut", "--from", "tiny", "--layers", 4, "-C", 4, "--name", "new"),
+        ("cut", "--from", "tiny", "--from", "other", "--onto", "cut/joint"),
+        ("align", "--from", "tiny", "--brain", "responses.csv", "--no-pictures", "--epochs", 0, "--name", "new"),
+        ("concepts", "--no-pictures", "--name", "new"),
+    ],
+    ids=lambda words: words[0] + "-".join(word for word in words if word == "--onto"),
+)
+def test_one_flipped_bit_in_a_shard_is_found_by_every_command_that_reads_features(
+    cli: Cli, place: Path, brain_table: Path, command: tuple[object, ...]
+) -> None:
+    """The dry run, which reads headers only, passes; with the bit turned back the command runs, as with --verify."""
+    shutil.copy(brain_table, "responses.csv")
+    shard = max((place / "study" / "features" / "tiny").glob("*.safetensors"))
+    flip(shard)
+    assert cli(*command, "-p", "study", "-q", "--dry-run").status == 0
+    error = refused(cli(*command, "-p", "study", "-q", "--json"), 65, "artifact-corrupt")
+    assert f"{shard.name}: the tensors do not match the content id" in error["message"]
+    flip(shard)
+    done = cli(*command, "-p", "study", "-q", "--verify")
+    assert done.status == 0, done.err

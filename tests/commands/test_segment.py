@@ -274,6 +274,16 @@ def test_the_stored_predictions_are_those_of_the_patches(cli: Cli, world: Path) 
     assert (made["classes.predicted"][made["nodes"][:, 2] < 0] == -1).all()
 
 
+def test_masks_by_their_suffix(cli: Cli, world: Path) -> None:
+    plain = segment(cli, world, "--no-pictures").object
+    for mask in (world / "masks").glob("*.png"):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    refused(segment(cli, world, "--no-pictures"), 65, "no-mask")
+    again = segment(cli, world, "--no-pictures", "--mask-suffix", "_mask").object
+    assert (again["recipe"], again["made"]) == (plain["recipe"], False)
+    refused(segment(cli, world, "--dataset", "voc", "--mask-suffix", "_mask"), 2, "option-unused")
+
+
 def test_a_dry_run_names_what_would_be_written(cli: Cli, world: Path) -> None:
     before = snapshot(world)
     planned = segment(cli, world, "--dry-run").object
@@ -351,7 +361,7 @@ def test_a_mask_without_its_image_is_named_or_left_aside(cli: Cli, world: Path) 
 
 def test_masks_that_cannot_be(cli: Cli, world: Path) -> None:
     path = world / "masks/picture-3.png"
-    Image.fromarray(mask_of(3)).convert("RGB").save(path)
+    Image.new("RGB", (12, 8), "red").save(path)
     assert "picture-3.png has mode RGB" in refused(segment(cli, world), 65, "bad-mask")["message"]
     Image.fromarray(mask_of(3)[:, :5]).save(path)
     assert "picture-3.png is 5 x 8, its image 12 x 8" in refused(segment(cli, world), 65, "bad-mask")["message"]

@@ -327,6 +327,16 @@ def test_a_dry_run_reads_masks_and_writes_nothing(cli: Cli, world: Path) -> None
     assert snapshot(world) == before
 
 
+def test_masks_by_their_suffix(cli: Cli, world: Path) -> None:
+    plain = trace(cli, world, "--dry-run", "--json").object
+    for mask in (world / "masks").iterdir():
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    refused(trace(cli, world, "--dry-run", "--json"), 66, "masks-missing")
+    assert trace(cli, world, "--dry-run", "--json", "--mask-suffix", "_mask").object == plain
+    unused = trace(cli, world, "--json", "--mask-suffix", "_mask", masks=False)
+    assert "--mask-suffix serves --masks alone" in refused(unused, 2, "option-unused")["message"]
+
+
 # refusals, before anything is placed
 
 WRONG: list[tuple[tuple[Any, ...], int, str, str]] = [

@@ -1,4 +1,4 @@
-"""Photographs: found in a fixed order, refused by name, and decoded to the same pixels whatever their file says."""
+"""Photographs: refused by name, and decoded to the same pixels whatever their file says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from alignedcut_cli.datasets.images import BadImage, ImageEntry, Manifest, decode, find_images, read_manifest
-from alignedcut_cli.errors import InputMissingError, UsageError
+from alignedcut_cli.datasets.images import BadImage, ImageEntry, Manifest, decode, read_manifest
 from tests.conftest import photograph
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -154,6 +153,18 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     assert len(read(path)[0].images) == 1
 
 
+def test_avif(tmp_path: Path) -> None:
+    """Beside the same picture as PNG, and turned as its tag says."""
+    image = photograph(1, 48, 32)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path / "a.avif", image, quality=90, exif=exif)
+    found = pixels(path).astype(float)
+    assert found.shape == (48, 32, 3)
+    assert np.abs(found - np.asarray(image.rotate(-90, expand=True))).mean() < 8
+    assert (read(path)[0].images[0].width, read(path)[0].images[0].height) == (32, 48)
+
+
 def test_a_jpeg_decoded_near_a_size_is_no_smaller(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", photograph(3, 640, 480), quality=95)
     for near in (16, 60, 120, 240):
@@ -212,6 +223,13 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, make: Callable[[], 
     assert "\n" not in told
 
 
+def test_a_link_to_nothing_and_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(".git/annex/objects/xx/K.png")
+    (tmp_path / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert reason(tmp_path / "a.png") == "is a link to nothing"
+    assert reason(tmp_path / "b.HEIC") == "is of a kind that is not read (.heic)"
+
+
 def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     """A named pipe would be waited for, for ever."""
     os.mkfifo(tmp_path / "pipe.png")
@@ -244,79 +262,6 @@ def test_good_and_bad_keep_their_order(tmp_path: Path) -> None:
     assert [entry.path for entry in manifest.images] == ["0.png", "2.png", "3.png", "5.png"]
     assert [one.path for one in bad] == [paths[1], paths[4]]
     assert seen == [1] * 6
-
-
-# finding
-
-
-def test_folders_are_read_in_a_sorted_order(tmp_path: Path) -> None:
-    names = ["b.png", "a/z.JPG", "a/b/c.webp", "A.PNG", "a-b.png", "a.png", "10.png", "9.png"]
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "folder.png").mkdir()
-    (tmp_path / "broken.png").symlink_to(tmp_path / "nothing")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images([str(tmp_path)], [])]
-    assert found == ["10.png", "9.png", "A.PNG", "a/b/c.webp", "a/z.JPG", "a-b.png", "a.png", "b.png"]
-
-
-def test_links_to_folders_make_no_loop(tmp_path: Path) -> None:
-    saved(tmp_path / "in" / "a.png", photograph(0, 8, 8))
-    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)
-    (tmp_path / "in" / "self.png").symlink_to(tmp_path / "in" / "self.png")
-    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "in" / "a.png")
-    found = find_images([str(tmp_path / "in")], [])
-    assert [path.name for path in found] == ["a.png", "link.png"]
-
-
-def test_files_stay_in_the_order_in_which_they_are_given(tmp_path: Path) -> None:
-    paths = [saved(tmp_path / name, photograph(0, 8, 8), format="PNG") for name in ("b.png", "a.png", "odd-name")]
-    assert find_images([str(path) for path in paths], []) == paths
-    lines = [f"{path}\n" for path in reversed(paths)]
-    assert find_images(["-"], lines) == paths[::-1]
-    assert find_images(["-"], [f"{paths[0]}\r\n", "\n", "  \n", str(paths[1])]) == paths[:2]
-    assert find_images([str(paths[2]), "-"], lines[1:]) == [paths[2], paths[1], paths[0]]
-
-
-def test_what_cannot_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = saved(tmp_path / "a.png", photograph(0, 8, 8))
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path)
-    for arguments in (["nothing.png"], ["empty"], ["a.png/b.png"], ["a\0b"]):
-        with pytest.raises(InputMissingError):
-            find_images(arguments, [])
-    with pytest.raises(UsageError, match="no image was given"):
-        find_images(["-"], ["\n"])
-    for arguments in (["a.png", "a.png"], ["a.png", "./empty/../a.png"], [".", "a.png"], [".", str(path)]):
-        with pytest.raises(UsageError, match="is given twice"):
-            find_images(arguments, [])
-
-
-ODD_NAMES = [
-    b"new\nline.png",
-    "ünï-日本.png".encode(),
-    b"-leading.png",
-    b"raw-\xff\xfe.png",
-    b" spaces .png ",
-    b"'\"$;.png",
-]
-
-
-@pytest.mark.parametrize("raw", ODD_NAMES, ids=range(len(ODD_NAMES)))
-def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
-    name = os.fsdecode(raw)
-    with (tmp_path / name).open("wb") as stream:
-        photograph(0, 8, 8).save(stream, "PNG")
-    monkeypatch.chdir(tmp_path)
-    assert find_images([name], []) == [Path(name)]
-    manifest, bad = read(Path(name))
-    assert bad == []
-    assert [entry.path for entry in manifest.images] == [name]
-    assert manifest.identity == read(tmp_path / name)[0].identity
-    assert manifest.paths() == [tmp_path / name]
-    if b"\n" not in raw:
-        assert find_images(["-"], [name + "\n"]) == [Path(name)]
 
 
 # the manifest

@@ -15,14 +15,15 @@ from PIL import Image
 
 from alignedcut_cli.commands.segment.command import DATASETS
 from alignedcut_cli.core.groups.grid_labels import grid_labels
-from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids
+from alignedcut_cli.datasets.class_names import read_names
+from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids, void_alone
 from alignedcut_cli.datasets.masks import node_labels
-from alignedcut_cli.datasets.masks_folder import read_names
 from alignedcut_cli.datasets.masks_voc import VOC_CLASSES, open_voc
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
 from alignedcut_cli.nodes.slots import node_table
 from tests.conftest import Cli
+from tests.helpers.coco import write_instances, write_panoptic
 
 HEIGHT, WIDTH = 6, 9
 NAMES = ("2007_000033", "2007_000042", "2008_000123")
@@ -101,8 +102,27 @@ def picture(number: int) -> np.ndarray:
     return np.random.default_rng(100 + number).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
 
 
+def make_panoptic(root: Path) -> tuple[Path, list[str], list[np.ndarray]]:
+    masks = [mask(number) for number in range(3)]
+    write_panoptic(root / "panoptic_val2017.json", NAMES, masks, dict(enumerate(VOC_CLASSES)))
+    return root, [f"{name}.jpg" for name in NAMES], masks
+
+
+def make_instances(root: Path) -> tuple[Path, list[str], list[np.ndarray]]:
+    masks = [mask(number) for number in range(3)]
+    file = root / "annotations/instances_val2017.json"
+    write_instances(file, NAMES, masks, dict(enumerate(VOC_CLASSES)))
+    return root, [f"{name}.jpg" for name in NAMES], masks
+
+
 Maker = Callable[[Path], tuple[Path, list[str], list[np.ndarray]]]
-MAKERS: dict[str, Maker] = {"folder": make_folder, "voc": make_voc, "imagenet-seg": make_imagenet}
+MAKERS: dict[str, Maker] = {
+    "folder": make_folder,
+    "voc": make_voc,
+    "imagenet-seg": make_imagenet,
+    "coco-panoptic": make_panoptic,
+    "coco-instances": make_instances,
+}
 
 
 def entries(names: list[str], width: int = WIDTH) -> list[dict[str, Any]]:
@@ -162,7 +182,8 @@ def test_options_of_other_readers_are_refused(dataset: str, tmp_path: Path) -> N
     path, _, _ = MAKERS[dataset](tmp_path / "data")
     reader = MASK_READERS[dataset]
     (tmp_path / "names.txt").write_text("background\nthing\n")
-    for used, arguments in ((reader.split, ("val", None)), (reader.names, (None, tmp_path / "names.txt"))):
+    split, names, suffix = ("val", None), (None, tmp_path / "names.txt"), (None, None, "")
+    for used, arguments in ((reader.split, split), (reader.names, names), (reader.mask_suffix, suffix)):
         if used:
             open_masks(dataset, path, *arguments)
         else:
@@ -322,6 +343,21 @@ def test_classes_and_their_labels() -> None:
     assert (stuff.ids, stuff.labels(ids).tolist()) == ((9, 4), [[-1, 1, 0], [-1, 0, 1]])
     bare = find_classes([4, 9], {})
     assert (bare.ids, bare.background) == ((4, 9), None)
+
+
+def test_masks_of_two_ids_of_which_one_is_void() -> None:
+    with pytest.raises(DataError, match="their only other id, 255, is void by --ignore") as caught:
+        find_classes([0, 255], {})
+    assert caught.value.remedy == "If 255 is a class, such as figure, give --ignore none"
+    with pytest.raises(DataError) as caught:
+        find_classes([0], {})
+    assert "--ignore none" not in caught.value.remedy
+    masks = [np.array([[0, 255]]), np.array([[0, 0]])]
+    assert void_alone(masks, 0, 255) == (
+        "Their only other id, 255, is void by --ignore: if it is figure, give another id, such as --ignore 1"
+    )
+    assert void_alone(masks, 0, 7) is None
+    assert void_alone([*masks, np.array([[3]])], 0, 255) is None
 
 
 # nodes

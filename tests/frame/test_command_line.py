@@ -27,7 +27,7 @@ from alignedcut_cli.main import COMMANDS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
 from tests.helpers.forks import ROOT
-from tests.helpers.stores import flip, make_cut, make_features, snapshot
+from tests.helpers.stores import flip, freeze, make_cut, make_features, snapshot
 
 GRAMMAR = re.compile(
     r"alignedcut(?P<name> \S+)?: (?P<what>.+)\. (?P<do>.+)\.   \[(?P<code>[a-z-]+), exit (?P<exit>\d+)\]\n"
@@ -267,6 +267,17 @@ def test_no_project(cli: Cli, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["file", "file/below/it"])
+def test_a_project_that_is_a_file(cli: Cli, photos: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("text")
+    for argv in (("cut",), ("status",), ("extract", photos, "-m", TINY)):
+        told = cli(*argv, "-p", tmp_path / place)
+        match = demand_error(told.err, 2, "not-a-folder", str(argv[0]))
+        assert match["what"] == f"--project {tmp_path / place}: {tmp_path / 'file'} is a file"
+    assert demand_error(cli("demo", tmp_path / place).err, 2, "not-a-folder", "demo")["what"].startswith("DIR ")
+    assert (tmp_path / "file").read_text() == "text"
+
+
 def test_bad_images_are_named_before_anything_is_written(
     cli: Cli, photos: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -275,7 +286,7 @@ def test_bad_images_are_named_before_anything_is_written(
     argv = ("extract", folder, "-m", TINY, "--weights", tiny_weights, "-p", tmp_path / "new", "-q")
     told = cli(*argv)
     match = demand_error(told.err, 65, "bad-image", "extract")
-    assert match["what"].endswith(f"1 of 21 images cannot be used: {folder / 'text.jpg'} is no image")
+    assert match["what"].endswith(f"1 of 21 images cannot be used: '{folder / 'text.jpg'}' is no image")
     assert not (tmp_path / "new").exists()
     assert cli(*argv, "--on-bad-image", "skip").status == 0
     shown = cli("show", "features/test_vit", "-p", tmp_path / "new", "--json").object
@@ -298,7 +309,7 @@ def test_a_bug_is_called_one(cli: Cli, toy: Path, monkeypatch: pytest.MonkeyPatc
     [
         (MemoryError(), 71, "out-of-memory"),
         (PermissionError(13, "Permission denied", "/x"), 77, "permission-denied"),
-        (OSError(30, "Read-only file system", "/x"), 77, "permission-denied"),
+        (OSError(30, "Read-only file system", "/x"), 77, "read-only"),
         (OSError(28, "No space left on device", "/x"), 74, "disk-full"),
         (OSError(5, "Input/output error", "/x"), 74, "disk-failed"),
         (FileNotFoundError(2, "No such file or directory", "/x"), 66, "file-missing"),
@@ -358,7 +369,7 @@ def test_a_wrong_alignedcut_toml(cli: Cli, toy: Path, content: bytes, code: str)
 
 def test_defaults_from_alignedcut_toml(cli: Cli, study: Path) -> None:
     toml = "[defaults]\nseed = 7\nquiet = true\n[cut]\neigenvectors = 4\nlayers = '5'\nper-slot = true\n"
-    (study / "alignedcut.toml").write_text(toml + "[color]\ndims = 2\n")
+    (study / "alignedcut.toml").write_text(toml + "[color]\ndims = 2\n", encoding="utf-8-sig")  # as Notepad saves it
     made = cli("cut", "-p", study)
     assert (made.status, made.err) == (0, "")
     params = cli("show", "cut/tiny-per-slot", "-p", study, "--json").object["params"]
@@ -485,6 +496,36 @@ def test_up_to_date_refused_and_overwritten(cli: Cli, study: Path, photos: Path,
         content = Project(study).header(kind, "tiny").content
         assert cli(*argv, *change, "--overwrite", "-q").status == 0
         assert Project(study).header(kind, "tiny").content != content
+
+
+def test_a_finished_project_on_a_read_only_disk_is_up_to_date(
+    cli: Cli, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a lock nor the hash cache, nor pictures that are there, need to be written; a new artifact does."""
+    color = ("color", "--nodes", "20", "--perplexity", "3", "-p", study)
+    lines = [("extract", *_typed(study)), ("cut", *FAST_CUT, "-p", study), color]
+    wanted = [cli(*line, "-q").out for line in lines]
+    for cached in (study / ".alignedcut").glob("*.json"):
+        cached.unlink()
+    before = snapshot(study)
+    freeze(monkeypatch, study)
+    for line, out in zip(lines, wanted, strict=True):
+        told = cli(*[word for word in line if word != "-q"])
+        assert (told.status, told.out) == (0, out), told.err
+        assert "is up to date" in told.err
+    for line in (("cut", *FAST_CUT, "--name", "new", "-p", study), (*color, "--overlay", "0.5")):
+        told = cli(*line, "-q")
+        match = demand_error(told.err, 77, "read-only", line[0])
+        assert match["what"].endswith("Read-only file system")
+        assert match["do"].startswith("Copy the project to a disk that can be written")
+    assert snapshot(study) == before
+
+
+def test_an_artifact_that_is_up_to_date_needs_no_lock(cli: Cli, study: Path) -> None:
+    assert cli("cut", *FAST_CUT, "-p", study, "-q").status == 0
+    with Project(study).writing("cut", "tiny"):
+        told = cli("cut", *FAST_CUT, "-p", study)
+    assert (told.status, "is up to date" in told.err) == (0, True)
 
 
 def test_what_check_says_mends_a_damaged_artifact(cli: Cli, study: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import typer
 
 from alignedcut_cli.commands import demo
+from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
 from alignedcut_cli.main import COMMANDS, app, main
@@ -131,16 +133,32 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
         (tmp_path / "alignedcut-demo" / name).mkdir(parents=True)
     earlier = tmp_path / "alignedcut-demo" / "cut" / "earlier.safetensors"
     earlier.write_bytes(b"of an earlier demo")
+    monkeypatch.setenv("COLUMNS", "90")
     first = cli("demo", "--fresh")
     assert first.status == 0, first.err
     assert not earlier.exists()
+    copied = Path(shutil.copytree("alignedcut-demo/masks/category", tmp_path / "mymasks"))
+    names = json.loads((sample_data() / "scenes/names.json").read_text())["category"]
+    assert open_folder(copied).names == dict(enumerate(names))
     for argv in demo.chain(Path("alignedcut-demo"), "auto"):
         assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
-    assert first.out.count("sheet-") == 2 * len(sample_models())
+    listing, pictures = (part.splitlines() for part in first.out.split("Open first:\n"))
+    assert len(listing) == len(demo.chain(Path(), "auto")) + 3
+    assert max(map(len, listing)) <= 90
+    assert len(pictures) == 2 * len(demo.WORTH_OPENING) <= 16
+    assert all(
+        Path(path).is_file() and shows.startswith("    ")
+        for path, shows in zip(pictures[::2], pictures[1::2], strict=True)
+    )
     second = cli("demo", "--json")
     assert second.status == 0
     assert second.err.count("is up to date") == 4 * len(sample_models()) + 6
     assert all(Path(path).is_file() for path in second.object["pictures"])
+    assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models())
+    assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]
+    assert {one["command"] for one in second.object["steps"]} == {
+        shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")
+    }
 
 
 def test_the_demo_touches_no_folder_that_is_not_its_own(cli: Cli, tmp_path: Path) -> None:

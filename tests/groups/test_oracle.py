@@ -13,6 +13,7 @@ from torch import Tensor
 
 from alignedcut_cli.core.groups.iou import class_ious, mean_iou, threshold_counts
 from alignedcut_cli.core.groups.oracle import ABSENT, class_centres, class_similarities, oracle_thresholds
+from alignedcut_cli.core.groups.slot_scores import OracleReading, SlotGrid
 
 VOID = -1
 
@@ -144,3 +145,18 @@ def test_half_precision_of_vectors_is_enough() -> None:
 def test_thresholds_are_even() -> None:
     assert oracle_thresholds(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert oracle_thresholds(1).tolist() == [0]
+
+
+@pytest.mark.parametrize("background", [0, None])
+def test_a_similarity_that_equals_the_threshold_keeps_its_class(background: int | None) -> None:
+    """C.4: a pixel is background below the threshold. Similarities and thresholds are exact in binary."""
+    best = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+    chosen, truth, levels = torch.ones(5, dtype=torch.long), torch.tensor([1, 1, 1, 0, 1]), oracle_thresholds(5)
+    counts = threshold_counts(best, chosen, truth, 2, levels, background)
+    for number, level in enumerate(levels.tolist()):
+        kept = [value >= level for value in best.tolist()]
+        right = sum(keep and true == 1 for keep, true in zip(kept, truth.tolist(), strict=True))
+        assert counts[number, :, 1].tolist() == [right, sum(kept), 4]
+        reading = OracleReading(SlotGrid(np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1))), best, level, background)
+        outside = -1 if background is None else background
+        assert reading.classes_of(best, chosen).tolist() == [1 if keep else outside for keep in kept]

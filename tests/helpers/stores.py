@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.features import FeatureWriter
@@ -99,3 +104,23 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def freeze(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let a folder lie on a file system mounted read-only, as far as Python's calls of the system go."""
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+    def guarded(real: Callable[..., Any], harms: Callable[..., bool]) -> Callable[..., Any]:
+        def call(path: Any, *given: Any, **named: Any) -> Any:
+            inside = isinstance(path, str | os.PathLike) and Path(path).absolute().is_relative_to(folder.absolute())
+            if inside and harms(path, *given, **named):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return real(path, *given, **named)
+
+        return call
+
+    monkeypatch.setattr(os, "open", guarded(os.open, lambda path, flags, *_, **__: bool(flags & writes)))
+    monkeypatch.setattr(io, "open", guarded(io.open, lambda path, mode="r", *_, **__: bool(set(mode) & set("wax+"))))
+    monkeypatch.setattr(os, "mkdir", guarded(os.mkdir, lambda path, *_: not Path(path).exists()))
+    for name in ("rename", "replace", "unlink", "remove", "rmdir", "chmod"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name), lambda path, *_, **__: True))

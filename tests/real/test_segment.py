@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alignedcut_cli.datasets.class_names import read_names
 from alignedcut_cli.datasets.masks import read_mask
-from alignedcut_cli.datasets.masks_folder import read_names
 from alignedcut_cli.main import main
 from tests.conftest import REAL, Cli
 

@@ -245,8 +245,11 @@ def test_the_journal_knows_where_images_were(project: Project) -> None:
     journal = Journal(project)
     journal.note("done", "features", "x", [], manifest="m", image_root="/one")
     journal.note("done", "features", "y", [], manifest="m", image_root="/two")
-    assert journal.image_root("m") == Path("/two")
-    assert journal.image_root("other") is None
+    journal.note("done", "features", "z", [], manifest="other", image_root="/three")
+    journal.note("done", "features", "x", [], manifest="m", image_root="/one")
+    assert journal.image_roots(["m"]) == [Path("/one"), Path("/two")]
+    assert journal.image_roots(["m", "other"]) == [Path("/one"), Path("/three"), Path("/two")]
+    assert journal.image_roots(["none"]) == []
 
 
 def test_the_hash_cache_forgets_what_changed(project: Project, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots, node_table
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.project import check_name
@@ -51,6 +50,7 @@ def ablation(
     plan: Plan,
     values: Sequence[float],
     masks: Path | None,
+    mask_suffix: str | None,
     segment: Sequence[str],
     device: torch.device,
     overwrite: bool,
@@ -62,10 +62,11 @@ def ablation(
     names = [check_name(f"{plan.recipe.name}-eigen-{value:g}") for value in values]
     if len(set(names)) < len(names):
         raise UsageError("bad-ablate", f"--ablate: {', '.join(names)} are not all different", "Give other weights")
-    if segment and not masks:
-        raise UsageError("option-unused", "--segment serves --masks alone", "Give --masks, or leave --segment out")
+    if (segment or mask_suffix) and not masks:
+        unused = "--segment" if segment else "--mask-suffix"
+        raise UsageError("option-unused", f"{unused} serves --masks alone", f"Give --masks, or leave {unused} out")
     plans = [_with_eigen(plan, name, value) for name, value in zip(names, values, strict=True)]
-    truth = _truth(frame, plan, masks, segment) if masks else None
+    truth = _truth(frame, plan, masks, mask_suffix, segment) if masks else None
     rows, headers = [], []
     if truth:
         rows.append({"eigen": "raw", **_segment_scores(frame, Space("raw"), truth, plan.settings.seed, device)})
@@ -79,7 +80,8 @@ def ablation(
     columns = ["eigen", *dict.fromkeys(key for row in rows for key in row if key != "eigen")]
     cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
     path = frame.project.pictures("align", check_name(f"{plan.recipe.name}-eigen")) / "table.csv"
-    writing_text(path, _as_csv(cells))
+    if not path.is_file() or path.read_text(encoding="utf-8") != _as_csv(cells):
+        writing_text(path, _as_csv(cells))
     text = "\n".join([table(list(map(list, zip(*cells, strict=True)))), "", str(path)])
     frame.output.result(
         text, {"schema": "alignedcut.ablation/1", "rows": rows, "artifacts": headers, "table": str(path)}
@@ -111,7 +113,7 @@ def _brain_scores(header: Header) -> dict[str, Any]:
     return {f"R2 {row['roi']}": row["r2.test"] for row in roi_rows(header)}
 
 
-def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Truth:
+def _truth(frame: Frame, plan: Plan, masks: Path, mask_suffix: str | None, segment: Sequence[str]) -> Truth:
     """The slots of the feature sets to be segmented (--from's where none are named), with labels on their grids."""
     if segment:
         names = [frame.project.parse(text, "features")[1] for text in segment]
@@ -120,9 +122,9 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
     else:
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
     demand_same_images(names, parents)
-    pictures = read_masks(masks, slots[0].source.images)
+    pictures = read_masks(masks, slots[0].source.images, frame.output.note, mask_suffix=mask_suffix)
     for slot in slots:
-        slot.blocks()
+        slot.demand_tokens()
     classes = find_classes({one for mask in pictures for one in np.unique(mask).tolist()}, {})
     return Truth(slots, classes, tuple(classes.labels(mask) for mask in pictures))
 
@@ -130,7 +132,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, segment: Sequence[str]) -> Tru
 def _aligned_slots(frame: Frame, plan: Plan, name: str) -> list[Slot]:
     """The slots of a feature set that the plan aligns."""
     aligned = {slot_key(slot) for slot in plan.slots}
-    there = find_slots(FeatureSet(frame.project.path("features", name)), "all")
+    there = find_slots(frame.features(name), "all")
     found = [slot for slot in there if slot_key(slot) in aligned]
     if not found:
         raise UsageError(

@@ -20,7 +20,9 @@ class Asked(options.Asked):
     brain: Annotated[
         Path,
         typer.Option(
-            "--brain", metavar="PATH", help="An Algonauts 2023 subject's folder, or a csv, npz or safetensors table."
+            "--brain",
+            metavar="PATH",
+            help="An Algonauts 2023 subject's folder, or a csv, tsv, npy, npz or safetensors table.",
         ),
     ]
     source: Annotated[
@@ -79,6 +81,7 @@ class Asked(options.Asked):
         Path | None,
         typer.Option("--masks", metavar="DIR", help="ablate: PNG masks of class ids, for segmentation quality."),
     ] = None
+    mask_suffix: options.MaskSuffix = None
     segment: Annotated[
         tuple[str, ...],
         typer.Option(
@@ -92,3 +95,4 @@ class Asked(options.Asked):
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0
+    verify: options.Verify = False

@@ -31,9 +31,10 @@ def command(frame: Frame, asked: Asked) -> None:
     """Learn one linear map per slot into channels that all slots share, by predicting responses to the same images.
 
     Prediction: AvgPool(mean over slots of V W) beta + eps (paper, Eq. 2). Loss: L1 on responses, and on sampled tokens
-    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). It starts from the closed-form reduced-rank
-    ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
-    is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
+    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Each voxel counts in units of its standard
+    deviation. It starts from the closed-form reduced-rank ridge solution, in which slots agree on images and on places
+    as far as --agree asks. A tenth of the training images (of few, a fifth) is held out: it chooses penalty, rank, how
+    much each slot counts, and when to stop.
     """
     demand_choice("--init", asked.init, INITS)
     if not 0 < asked.rate <= 1:
@@ -41,7 +42,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
     from alignedcut_cli.commands.align.plan import make_plan
 
-    values = _ablated(asked.ablate, asked.masks, asked.segment)
+    values = _ablated(asked.ablate, asked.masks, asked.mask_suffix, asked.segment)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
@@ -56,7 +57,7 @@ def command(frame: Frame, asked: Asked) -> None:
     if values:
         from alignedcut_cli.commands.align.ablate import ablation
 
-        ablation(frame, plan, values, asked.masks, asked.segment, device, asked.overwrite)
+        ablation(frame, plan, values, asked.masks, asked.mask_suffix, asked.segment, device, asked.overwrite)
         return
     from alignedcut_cli.commands.align.make import make
     from alignedcut_cli.commands.align.result import roi_rows
@@ -68,18 +69,19 @@ def command(frame: Frame, asked: Asked) -> None:
         from alignedcut_cli.commands.align.pictures import draw_if_needed
 
         folder = frame.project.pictures("align", header.name)
-        with frame.project.writing("align", header.name):
-            draw_if_needed(frame, header, folder)
+        draw_if_needed(frame, header, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)
 
 
-def _ablated(text: str | None, masks: Path | None, segment: Sequence[str]) -> list[float]:
+def _ablated(text: str | None, masks: Path | None, mask_suffix: str | None, segment: Sequence[str]) -> list[float]:
     """The values of --ablate eigen=…; none without it."""
     if text is None:
-        if masks or segment:
-            raise UsageError("option-unused", "--masks and --segment serve --ablate alone", "Leave them out")
+        if masks or mask_suffix or segment:
+            raise UsageError(
+                "option-unused", "--masks, --mask-suffix and --segment serve --ablate alone", "Leave them out"
+            )
         return []
     key, _, values = text.partition("=")
     try:

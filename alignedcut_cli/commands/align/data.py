@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from alignedcut_cli.brain import Responses, match_images
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.store.features import FeatureSet
@@ -18,10 +19,12 @@ from alignedcut_cli.store.files import disk_errors
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_images"]
+__all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_images"]
 
 FIT, HELDOUT, TEST = 0, 1, 2
 FEWEST = {FIT: 8, HELDOUT: 2, TEST: 2}
+ENOUGH = 10
+"""Held-out images whose R^2 is worth a choice: as many are held out if they are at most a fifth."""
 _LAST = re.compile(r"last:(\d+(?:\.\d+)?)%")
 
 
@@ -56,6 +59,9 @@ def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output
         for names, lack in ((matching.unmatched_images, "no responses"), (matching.unmatched_rows, "no features")):
             if names:
                 output.note(f"features/{features.folder.name}: {len(names)} images have {lack}: {few(names, 3)}")
+        if renamed := [f"{name} is {path}" for name, path in matching.renamed]:
+            told = f"{len(renamed)} images are matched but for their extension: {few(renamed, 3)}"
+            output.note(f"features/{features.folder.name}: {told}")
     shared = found[0].rows
     for matching in found[1:]:
         shared = np.intersect1d(shared, matching.rows)
@@ -71,7 +77,8 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     """How the test images were chosen (`auto` resolved), and int8 (B,): FIT, HELDOUT or TEST of each image.
 
     auto: the data's own test images where there are some, else last:10%. A tenth of the others, drawn by `seed`, is
-    held out of the fit. Raises UsageError, InputMissingError or DataError.
+    held out of the fit; where that is less than 10 images, a fifth and at most 10. Raises UsageError, InputMissingError
+    or DataError.
     """
     import numpy as np
 
@@ -84,7 +91,8 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     split = np.where(is_test, TEST, FIT).astype(np.int8)
     rest = np.flatnonzero(~is_test)
     draws = np.random.default_rng(stream(seed, "heldout"))
-    split[draws.permutation(rest)[: max(1, round(len(rest) / 10))]] = HELDOUT
+    heldout = max(round(len(rest) / 10), min(ENOUGH, len(rest) // 5))
+    split[draws.permutation(rest)[:heldout]] = HELDOUT
     for part, least in FEWEST.items():
         count = int((split == part).sum())
         if count < least:
@@ -131,9 +139,11 @@ def _listed(path: Path, names: Sequence[str]) -> np.ndarray:
                 "Give auto, given, even-odd, last:10%, or a file of image names",
             )
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            text = same_form(path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             raise DataError("bad-split", f"--test-split {path} is no text file", "Give one image name a line") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    names = [same_form(name) for name in names]
     keys: dict[str, set[int]] = {}
     for number, name in enumerate(names):
         for key in {PurePosixPath(name).name, PurePosixPath(name).stem}:

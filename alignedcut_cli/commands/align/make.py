@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from alignedcut_cli.commands.align.keep import Keeper
 from alignedcut_cli.commands.align.result import axes, roi_table, tensors
 from alignedcut_cli.commands.align.run import fit
 from alignedcut_cli.core.align.train import Alignment
+from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -25,10 +27,15 @@ def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tup
 
 
 def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
-    fitted = fit(frame, plan, device)
+    keeper = Keeper(frame, plan.recipe, device)
+    try:
+        fitted = fit(frame, plan, device, keeper)
+    except Stopped as stopped:
+        stopped.remedy = keeper.remedy() or stopped.remedy
+        raise
     _tell(frame, fitted.alignment)
     arrays, meanings = tensors(plan, fitted)
-    return write_artifact(
+    header = write_artifact(
         frame.project.path("align", plan.recipe.name),
         plan.recipe,
         arrays,
@@ -38,6 +45,8 @@ def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
         parents=plan.parents,
         rois=roi_table(plan, fitted, arrays),
     )
+    keeper.drop()
+    return header
 
 
 def _tell(frame: Frame, alignment: Alignment) -> None:

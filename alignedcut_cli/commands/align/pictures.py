@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alignedcut_cli.frame.pictures import draw_once
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
 
 __all__ = ["draw_if_needed"]
@@ -14,14 +14,13 @@ __all__ = ["draw_if_needed"]
 
 def draw_if_needed(frame: Frame, header: Header, folder: Path) -> None:
     """losses.png, rois.png and channels.png in `folder`, unless they show this very content."""
-    draw_once(folder, {"content": header.content}, lambda: _draw(frame, header, folder))
+    draw_once(frame.project, header, {"content": header.content}, lambda: _draw(frame, header, folder))
 
 
 def _draw(frame: Frame, header: Header, folder: Path) -> None:
     from alignedcut_cli.report.figures import loss_figure, roi_figure, save_figure, similarity_figure
 
-    layout = read_layout(frame.project.path("align", header.name))
-    arrays = {name: map_tensor(layout, name) for name in ("losses", "heldout", "similarity.before", "similarity.after")}
+    _, arrays = load_tensors(frame.project.path("align", header.name))
     best = int(arrays["heldout"].argmax())
     labels = header.axes["L"]["labels"]
     save_figure(loss_figure(arrays["losses"], labels, arrays["heldout"], best), folder / "losses.png")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.commands.align.data import FIT, HELDOUT, TEST
+from alignedcut_cli.core.align.descent import LOGGED
 from alignedcut_cli.core.align.loss import align_pooled
 from alignedcut_cli.core.align.scores import permutation_p, scores
-from alignedcut_cli.core.align.train import LOGGED
 from alignedcut_cli.core.numerics import stream
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ SHUFFLES = 1000
 
 
 def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The arrays of the artifact, and their shape axes and meanings."""
+    """The arrays of the artifact, and their shape axes and meanings. Scores are the same in all units of responses."""
     found, responses = fitted.alignment, plan.responses
+    beta, eps = fitted.units.read_out(found.beta, found.eps)
     aligned = align_pooled(fitted.pooled, found.transforms)
     trained = torch.from_numpy(np.flatnonzero(plan.split != TEST))
     tested = torch.from_numpy(np.flatnonzero(plan.split == TEST))
@@ -38,8 +39,9 @@ def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str
     voxels = len(responses.voxels)
     arrays = {f"transform.{number:03d}": matrix.numpy() for number, matrix in enumerate(found.transforms)}
     arrays |= {
-        "beta": found.beta.numpy(),
-        "eps": found.eps.numpy(),
+        "beta": beta.numpy(),
+        "eps": eps.numpy(),
+        "scale": fitted.units.scale.float().numpy(),
         "r2.train": train[0].float().numpy(),
         "r2.test": test[0].float().numpy(),
         "pearson.train": train[1].float().numpy(),
@@ -59,6 +61,7 @@ def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str
     meanings |= {
         "beta": ("E N", "read-out: responses = aligned beta + eps"),
         "eps": ("N", "read-out's bias"),
+        "scale": ("N", "standard deviation over training images: the unit in which a voxel was fitted"),
         "r2.train": ("N", "share of variance explained, on training images (held-out ones among them)"),
         "r2.test": ("N", "share of variance explained, on test images"),
         "pearson.train": ("N", "Pearson r on training images"),
@@ -66,7 +69,7 @@ def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str
         "voxels": ("N", "column of each voxel in the brain data"),
         "dropped": ("n", "columns that were not finite or constant"),
         "rois": ("R N", "1 where a voxel belongs to an ROI"),
-        "losses": ("T L", "the loss and its terms, step by step"),
+        "losses": ("T L", "the loss and its terms, step by step, responses in units of `scale`"),
         "heldout": ("H", "mean held-out R^2: of the start, then after each epoch"),
         "split": ("I", "0 fitted, 1 held out, 2 test"),
         "similarity.before": ("S S", "channel similarity of slots on the same images, own channels"),

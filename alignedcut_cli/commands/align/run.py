@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.brain.words import few
-from alignedcut_cli.commands.align.data import FIT, HELDOUT
+from alignedcut_cli.commands.align.data import FIT, HELDOUT, TEST
 from alignedcut_cli.core.align.train import Alignment, fit_alignment
+from alignedcut_cli.core.align.units import LARGEST, SlotError, Units
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
@@ -21,6 +22,7 @@ from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.store.canonical import tensor_digest
 
 if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.keep import Keeper
     from alignedcut_cli.commands.align.plan import Plan
 
 __all__ = ["Fitted", "fit", "load_pooled"]
@@ -28,17 +30,23 @@ __all__ = ["Fitted", "fit", "load_pooled"]
 
 @dataclass(frozen=True)
 class Fitted:
-    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N)."""
+    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N).
+
+    The alignment's beta and eps are of these responses, which are in `units`, mean 0 and standard deviation 1.
+    """
 
     alignment: Alignment
     pooled: list[Tensor]
     responses: Tensor
+    units: Units
 
 
-def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
+def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitted:
     """Fit the planned alignment on `device`. Raises DataError if features or responses do not allow a fit."""
     pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
     responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
+    units = _units(plan, responses)
+    units.standardise(responses)
     tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
     if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
         frame.output.note(
@@ -59,14 +67,21 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
                 plan.settings,
                 advance,
                 tokens.places,
+                keeper,
+                keeper.read(),
             )
+        except SlotError as error:
+            named = few([plan.slots[number].name for number in error.slots])
+            raise DataError(
+                "cannot-align", f"{named}: {error}", "Leave these layers out with --layers, or extract them again"
+            ) from None
         except NumericsError as error:
             raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             raise DataError(
                 "cannot-align",
-                "features or responses are too large or too small for float32",
-                "Give both in units in which they vary by about 1",
+                "the features of the slots are too far apart in size, or too alike, for float32",
+                "Leave layers out with --layers, or check the features with alignedcut check --deep",
             ) from None
     parts = [*found.transforms, found.beta, found.eps, found.losses, found.heldout]
     if not all(bool(torch.isfinite(part).all()) for part in parts):
@@ -79,7 +94,21 @@ def fit(frame: Frame, plan: Plan, device: torch.device) -> Fitted:
         [matrix.cpu() for matrix in found.transforms], found.beta.cpu(), found.eps.cpu(),
         found.losses, found.heldout, found.best, found.start,
     )  # fmt: skip
-    return Fitted(on_cpu, pooled, responses)
+    return Fitted(on_cpu, pooled, responses, units)
+
+
+def _units(plan: Plan, responses: Tensor) -> Units:
+    """The units of the voxels, from training images. Raises DataError for those that float32 does not hold."""
+    units = Units.of(responses, torch.from_numpy(np.flatnonzero(plan.split != TEST)))
+    if len(beyond := units.beyond()):
+        columns = plan.responses.voxels[beyond.numpy()].tolist()
+        raise DataError(
+            "bad-units",
+            f"{len(columns)} columns of the responses vary by less than {1 / LARGEST:g} or more than {LARGEST:g}, such as "
+            f"column {columns[0]} by {float(units.scale[beyond[0]]):.2g}",
+            "Give them in units in which they vary by about 1",
+        )
+    return units
 
 
 def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray]) -> list[Tensor]:
@@ -92,12 +121,7 @@ def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[n
         whole = np.concatenate(slot.source.blocks(f"pooled.{slot.layer:02d}"))
         chosen = whole[places[number]].astype(np.float32, copy=False)
         if bad := np.flatnonzero(~np.isfinite(chosen).all(1)).tolist():
-            images = [slot.source.images[places[number][row]]["path"] for row in bad[:3]]
-            raise DataError(
-                "not-finite",
-                f"{slot.name}: the pooled features of {len(bad)} images hold NaN or infinity, such as {few(images)}",
-                "Extract again, with --dtype float32 where numbers are large",
-            )
+            raise _not_finite(slot, "pooled features", [int(places[number][row]) for row in bad])
         found.append(torch.from_numpy(chosen))
     return found
 
@@ -111,6 +135,7 @@ class Tokens:
     def __init__(
         self, slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray], device: torch.device
     ) -> None:
+        self._slots = slots
         self._blocks = [_token_blocks(slot) for slot in slots]
         self._set_of = list(set_of)
         self._places = places
@@ -125,29 +150,42 @@ class Tokens:
     def draw(self, rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
         """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): different (image, token)
         pairs, the same for all slots that keep as many tokens; where a feature set has fewer, all of its, and as many of
-        others."""
+        others. Raises DataError if some are not finite."""
         images = rows.cpu().numpy()
         count = min(count, *(len(images) * blocks[0].shape[1] for blocks in self._blocks))
         picks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         drawn = []
-        for number, blocks in zip(self._set_of, self._blocks, strict=True):
+        for slot, number, blocks in zip(self._slots, self._set_of, self._blocks, strict=True):
             each = blocks[0].shape[1]
             if each not in picks:
                 flat = torch.randperm(len(images) * each, generator=generator)[:count].numpy()
                 picks[each] = (images[flat // each], flat % each)
             image, token = picks[each]
-            drawn.append(self._gather(blocks, self._starts[number], self._places[number][image], token))
+            chosen = self._places[number][image]
+            found = self._gather(blocks, self._starts[number], chosen, token)
+            if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
+                raise _not_finite(slot, "tokens", sorted({int(chosen[row]) for row in bad}))
+            drawn.append(torch.from_numpy(found).to(self._device))
         return drawn
 
     def _gather(
         self, blocks: Sequence[np.ndarray], starts: Sequence[int], images: np.ndarray, tokens: np.ndarray
-    ) -> Tensor:
+    ) -> np.ndarray:
         shards = np.array([bisect_right(starts, int(image)) - 1 for image in images])
         rows = np.empty((len(images), blocks[0].shape[2]), np.float32)
         for shard in np.unique(shards):
             mine = shards == shard
             rows[mine] = blocks[shard][images[mine] - starts[shard], tokens[mine]]
-        return torch.from_numpy(rows).to(self._device)
+        return rows
+
+
+def _not_finite(slot: Slot, what: str, images: Sequence[int]) -> DataError:
+    names = [slot.source.images[image]["path"] for image in images]
+    return DataError(
+        "not-finite",
+        f"{slot.name}: the {what} of {len(names)} images hold NaN or infinity, such as {few(names, 3)}",
+        "Extract again, with --dtype float32 where numbers are large",
+    )
 
 
 def _has_sample(slot: Slot) -> bool:

@@ -78,8 +78,7 @@ def command(frame: Frame, asked: Asked) -> None:
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
     if asked.pictures:
-        with frame.project.writing("color", recipe.name):
-            _draw_if_needed(frame, header, asked, folder)
+        _draw_if_needed(frame, header, asked, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)
@@ -198,7 +197,7 @@ def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) ->
         "overlay": asked.overlay,
         "images": str(asked.images),
     }
-    draw_once(folder, wanted, lambda: _draw(frame, header, asked, folder))
+    draw_once(frame.project, header, wanted, lambda: _draw(frame, header, asked, folder))
 
 
 def _draw(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:

@@ -37,6 +37,7 @@ class Asked(options.Asked):
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="DIR", help="PNG masks of class ids, for figure and ground.")
     ] = None
+    mask_suffix: options.MaskSuffix = None
     background: Annotated[
         int, typer.Option("--background", min=0, help="masks: the class id of the ground; all others are figure.")
     ] = 0
@@ -75,3 +76,4 @@ class Asked(options.Asked):
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0
+    verify: options.Verify = False

@@ -143,8 +143,7 @@ def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path |
         from alignedcut_cli.commands.concepts.pictures import draw_if_needed
 
         folder = frame.project.pictures("concepts", header.name)
-        with frame.project.writing("concepts", header.name):
-            draw_if_needed(frame, header, arrays, folder, *drawing)
+        draw_if_needed(frame, header, arrays, folder, *drawing)
         lines.append(str(folder))
         result["pictures"] = str(folder)
     frame.output.result("\n".join(lines), result)

@@ -34,7 +34,7 @@ def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, s
     if "vertices" in arrays and not on_surface:
         frame.output.note("no flat maps of the cortex without the package nilearn: pip install 'alignedcut[brain]'")
     wanted = {"content": header.content, "shown": shown, "images": str(images), "flat": on_surface}
-    draw_once(folder, wanted, lambda: draw(frame, header, arrays, folder, shown, images, on_surface))
+    draw_once(frame.project, header, wanted, lambda: draw(frame, header, arrays, folder, shown, images, on_surface))
 
 
 def draw(

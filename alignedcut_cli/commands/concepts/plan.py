@@ -10,13 +10,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.concepts.asked import Asked
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Input, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -107,13 +107,14 @@ class Plan:
 def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a run; masks are read and every option is checked. Raises UsageError, DataError or InputMissingError."""
     _demand_used(asked)
+    radius = _radius(asked.radius)
     project = frame.project
     name = _color_name(frame, asked.source)
     given, color = project.input("color", "color", name)
     cut_given, cut = _behind(frame, f"color/{name}", color.inputs[0])
     sources = [one for one in cut.inputs if one.kind == "features"]
     behind = [_behind(frame, f"cut/{cut.name}", one) for one in sources]
-    sets = [FeatureSet(project.path("features", one.name)) for one in sources]
+    sets = [frame.features(one.name) for one in sources]
     everything = [
         slot
         for features, layers in zip(sets, cut.params["layers"], strict=True)
@@ -124,18 +125,18 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     aligned = aligned_space(project, "aligned", _align_name(frame, asked.align, cut), None)
     slots = comparable_slots(aligned, [everything[number] for number in chosen])
     for slot in slots:
-        slot.blocks()
+        slot.demand_tokens()
     space = _pixel_space(frame, asked, cut, aligned)
     images = color.axes["B"]["images"]
     pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixel)
-    masks = _masks(asked, images)
+    masks, names = _masks(frame, asked, images)
     if masks:
         _demand_not_void(asked, pixels, masks, slots[0])
     assert aligned.alignment is not None
     inputs = [given, cut_given, *(one for one, _ in behind), aligned.alignment.given]
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
     external = {"masks": tensor_digest({str(number): mask for number, mask in enumerate(masks)})} if masks else {}
-    params = _params(asked, slots, pixels, space)
+    params = {**_params(asked, slots, pixels, space, names), "radius": radius}
     recipe = Recipe("concepts", check_name(asked.name or name), ALGORITHM, params, tuple(inputs), external)
     return Plan(
         recipe,
@@ -153,7 +154,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 def _demand_used(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that serve another one that was not."""
-    unused = [] if asked.masks else [one for one in ("--background", "--ignore") if one in asked.typed]
+    unused = [] if asked.masks else sorted(asked.typed & {"--background", "--ignore", "--mask-suffix"})
     if unused:
         raise UsageError("option-unused", f"{', '.join(unused)} serves --masks alone", "Give --masks, or leave it out")
     if asked.space and not asked.pixel:
@@ -245,8 +246,9 @@ def _pixel(text: str, images: Sequence[Mapping[str, Any]], slot: Slot) -> Pixel:
 
 
 def _image(text: str, asked: str, images: Sequence[Mapping[str, Any]]) -> int:
-    paths = [PurePosixPath(image["path"]) for image in images]
-    found = [number for number, path in enumerate(paths) if asked in (str(path), path.name, path.stem)]
+    paths = [PurePosixPath(same_form(image["path"])) for image in images]
+    name = same_form(asked)
+    found = [number for number, path in enumerate(paths) if name in (str(path), path.name, path.stem)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -260,21 +262,29 @@ def _image(text: str, asked: str, images: Sequence[Mapping[str, Any]]) -> int:
     )
 
 
-def _masks(asked: Asked, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+def _masks(
+    frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]
+) -> tuple[list[np.ndarray], Mapping[int, str]]:
+    """The mask of each image, and the names of their class ids; none without --masks."""
     if asked.masks is None:
-        return []
-    from alignedcut_cli.datasets.masks_folder import read_masks
+        return [], {}
+    from alignedcut_cli.datasets.classes import void_alone
+    from alignedcut_cli.datasets.masks_folder import open_folder
 
-    masks = read_masks(asked.masks, images)
+    truth = open_folder(asked.masks, mask_suffix=asked.mask_suffix)
+    for text in truth.notes:
+        frame.output.note(text)
+    masks = truth.read_all(images)
     for side, there in (("foreground", _holds(masks, asked, False)), ("background", _holds(masks, asked, True))):
         if not there:
             raise DataError(
                 "one-sided",
                 f"no mask in {asked.masks} has a pixel of {side} (--background {asked.background}, "
                 f"--ignore {asked.ignore})",
-                "Check --background, or give the masks of these images",
+                void_alone(masks, asked.background, asked.ignore)
+                or "Check --background, or give the masks of these images",
             )
-    return masks
+    return masks, truth.names
 
 
 def _holds(masks: Sequence[np.ndarray], asked: Asked, ground: bool) -> bool:
@@ -292,20 +302,19 @@ def _demand_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.n
             )
 
 
-def _params(asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space) -> dict[str, Any]:
-    names = dict.fromkeys(slot.source.folder.name for slot in slots)
+def _params(
+    asked: Asked, slots: Sequence[Slot], pixels: Sequence[Pixel], space: Space, names: Mapping[int, str]
+) -> dict[str, Any]:
+    sources = dict.fromkeys(slot.source.folder.name for slot in slots)
     params: dict[str, Any] = {
-        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in names],
+        "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in sources],
         "concepts": asked.concepts,
-        "radius": _radius(asked.radius),
         "examples": asked.examples,
         "seed": asked.seed,
     }
     if asked.masks:
-        from alignedcut_cli.datasets.masks_folder import names_in
-
-        names = {str(number): name for number, name in names_in(asked.masks).items()}
-        params |= {"background": asked.background, "ignore": asked.ignore, "names": names}
+        named = {str(number): name for number, name in names.items()}
+        params |= {"background": asked.background, "ignore": asked.ignore, "names": named}
     if pixels:
         params |= {"pixels": [[one.image, one.row, one.column] for one in pixels], **space.params}
     return params

@@ -98,3 +98,4 @@ class Asked(options.Asked):
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0
+    verify: options.Verify = False

@@ -14,7 +14,6 @@ from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import Project, check_name
 
@@ -56,7 +55,7 @@ class OntoPlan:
 
 def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
     """Plan, then embed, or print what would be done. Raises UsageError, DataError or InputMissingError."""
-    plan = plan_onto(frame.project, asked, onto)
+    plan = plan_onto(frame, asked, onto)
     path = frame.project.path("cut", plan.recipe.name)
     if asked.dry_run:
         count, nodes = plan.recipe.params["eigenvectors"], sum(slot.nodes for slot in plan.slots)
@@ -70,11 +69,12 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
     frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
 
 
-def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
+def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; all else is the base's."""
     if asked.typed & OF_THE_BASE:
         told = ", ".join(sorted(asked.typed & OF_THE_BASE))
         raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
+    project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
     if "landmarks.000" not in base.raw["tensors"]:
@@ -85,7 +85,7 @@ def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
         )
     names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     inputs = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
-    groups, space, align = _matched(project, base, names, [header for _, header in inputs])
+    groups, space, align = _matched(frame, base, names, [header for _, header in inputs])
     name = check_name(asked.name or f"{'+'.join(names)}-onto-{found}")
     params = {**base.params, "onto": True}
     everything = [*inputs, *align, (given, base)]
@@ -93,7 +93,7 @@ def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
     return OntoPlan(recipe, tuple(header for _, header in everything), base, project.path("cut", found), space, groups)
 
 
-def _matched(project: Project, base: Header, names: list[str], headers: list[Header]) -> tuple[Any, Space, list[Any]]:
+def _matched(frame: Frame, base: Header, names: list[str], headers: list[Header]) -> tuple[Any, Space, list[Any]]:
     """(slots graph by graph, space, align input) of the base cut's kind. Raises DataError where they differ."""
     wanted = [given for given in base.inputs if given.kind == "features"]
     if len(names) != len(wanted):
@@ -104,7 +104,7 @@ def _matched(project: Project, base: Header, names: list[str], headers: list[Hea
         )
     demand_same_images(names, headers)
     nodes = {node["recipe"]: node for node in base.history}
-    sets = [FeatureSet(project.path("features", name)) for name in names]
+    sets = [frame.features(name) for name in names]
     slots: list[Slot] = []
     for given, features, header, layers in zip(wanted, sets, headers, base.params["layers"], strict=True):
         before, after = nodes[given.recipe]["external"].get("weights"), header.raw["external"].get("weights")
@@ -117,7 +117,7 @@ def _matched(project: Project, base: Header, names: list[str], headers: list[Hea
         if differs:
             told = ", ".join(f"{key} {slot.about[key]}, not {about[key]}" for key in differs)
             raise _other(base, f"{slot.name} has {told}")
-    space, align = _same_space(project, base)
+    space, align = _same_space(frame.project, base)
     slots = comparable_slots(space, slots)
     groups = tuple((slot,) for slot in slots) if base.params["per_slot"] else (tuple(slots),)
     return groups, space, align

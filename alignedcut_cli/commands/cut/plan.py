@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.cut.asked import Asked
-from alignedcut_cli.commands.cut.solver import resolve_solver
-from alignedcut_cli.errors import UsageError
+from alignedcut_cli.commands.cut.solver import SOLVERS, choose_solver, measure_solvers, solver_params
+from alignedcut_cli.errors import AlignedcutError, UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import graph_rows
 from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import digest
-from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header, Recipe
-from alignedcut_cli.store.project import check_name
+from alignedcut_cli.store.project import Project, check_name
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +54,8 @@ class Plan:
 def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     """The plan of a cut on a device: from headers alone, unless `--solver auto` has to measure a sample of the nodes.
 
+    It does not where the cut is there already, by whichever solver.
+
     Raises UsageError, DataError or InputMissingError.
     """
     _demand_used(asked)
@@ -63,7 +64,7 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     _demand_distinct(names)
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     inputs, parents = [given for given, _ in found], [header for _, header in found]
-    sets = [FeatureSet(project.path("features", one)) for one in names]
+    sets = [frame.features(one) for one in names]
     slots = [slot for features in sets for slot in find_slots(features, asked.layers)]
     demand_same_images(names, parents)
     space = Space("raw") if asked.space == "raw" else aligned_space(project, asked.space, asked.align, asked.roi)
@@ -76,17 +77,40 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
         raise UsageError(
             "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
         )
-    largest = groups[counts.index(max(counts))]
-    solver, why = resolve_solver(asked, max(counts), device, lambda: graph_rows(largest, space, device))
-    params = solver | space.params
-    params["layers"] = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
     images = parents[0].axes["B"]["images"]
     if space.alignment:
         inputs.append(space.alignment.given)
         parents.append(space.alignment.header)
     name = check_name(asked.name or _default_name(names, space, asked.per_slot))
-    recipe = Recipe("cut", name, ALGORITHM, params, tuple(inputs))
-    return Plan(recipe, tuple(parents), space, groups, images, counts, why)
+    layers = [[slot.layer for slot in slots if slot.source.folder.name == one] for one in names]
+
+    def recipe(solver: str) -> Recipe:
+        params = solver_params(asked, solver, max(counts), device) | space.params | {"layers": layers}
+        return Recipe("cut", name, ALGORITHM, params, tuple(inputs))
+
+    solver, why = choose_solver(asked, max(counts), device)
+    if solver is None:
+        solver, why = _made_before(project, recipe), "as the cut that is there"
+    if solver is None:
+        largest = groups[counts.index(max(counts))]
+        solver, why = measure_solvers(asked, graph_rows(largest, space, device))
+    return Plan(recipe(solver), tuple(parents), space, groups, images, counts, why)
+
+
+def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | None:
+    """The solver by whose recipe the cut that is there already was made, if it was by one.
+
+    What `auto` measures differs a little from machine to machine, and with it the choice where two solvers are about as
+    good: a cut by either is up to date, and nothing is measured.
+    """
+    for solver in SOLVERS[1:]:
+        try:
+            wanted = recipe(solver)
+            if project.header("cut", wanted.name).recipe == wanted.identity:
+                return solver
+        except AlignedcutError:
+            continue
+    return None
 
 
 def _demand_used(asked: Asked) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.output import format_seconds
+from alignedcut_cli.frame.pace import format_seconds
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +19,10 @@ __all__ = [
     "NYSTROM_NODES",
     "PRECISION_CHOICES",
     "SOLVERS",
+    "choose_solver",
     "demand_affordable",
-    "resolve_solver",
+    "measure_solvers",
+    "solver_params",
 ]
 
 SOLVERS = ("auto", "exact", "lowrank", "nystrom")
@@ -39,16 +40,26 @@ LONGEST_HOURS = 24
 PRODUCTS = 12
 
 
-def resolve_solver(
-    asked: Asked, nodes: int, device: torch.device, open_rows: Callable[[], GraphRows]
-) -> tuple[dict[str, Any], str]:
-    """The parameters of the solver for graphs of up to `nodes` nodes, and in one line why it is that solver.
+def choose_solver(asked: Asked, nodes: int, device: torch.device) -> tuple[str | None, str]:
+    """The solver for graphs of up to `nodes` nodes, and in one line why; None where neither size nor options decide."""
+    if asked.solver != "auto":
+        return asked.solver, "as asked"
+    if "--neighbors" in asked.typed:
+        return "nystrom", "--neighbors is given"
+    if asked.typed & (USES["lowrank"] - USES["exact"]):
+        return "lowrank", f"{', '.join(sorted(asked.typed & (USES['lowrank'] - USES['exact'])))} given"
+    if nodes <= EXACT_NODES[device.type]:
+        return "exact", f"{nodes} nodes are at most {EXACT_NODES[device.type]}"
+    if asked.balance != "none":
+        return "lowrank", "nystrom cannot balance"
+    return None, ""
 
-    Where neither size nor options decide, both approximate solvers are measured on a sample of the largest graph, which
-    `open_rows` opens. Raises UsageError for options that the solver does not use, or that contradict one another.
+
+def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -> dict[str, Any]:
+    """The parameters of a solver for graphs of up to `nodes` nodes, every `auto` resolved.
+
+    Raises UsageError for options that the solver does not use, or that contradict one another.
     """
-    kind = device.type
-    solver, why = (asked.solver, "as asked") if asked.solver != "auto" else _choose(asked, nodes, kind, open_rows)
     _demand_used(asked, solver)
     params: dict[str, Any] = {
         "per_slot": asked.per_slot,
@@ -62,7 +73,7 @@ def resolve_solver(
     if solver == "lowrank" or params.get("balance"):
         params |= _landmark_params(asked, solver, nodes)
     if solver == "nystrom":
-        size = asked.nodes or min(nodes, NYSTROM_NODES[kind])
+        size = asked.nodes or min(nodes, NYSTROM_NODES[device.type])
         params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling or "uniform"}
     if params.get("nodes", asked.eigenvectors) < asked.eigenvectors:
         raise UsageError(
@@ -70,23 +81,11 @@ def resolve_solver(
             f"--nodes {params['nodes']} for {asked.eigenvectors} eigenvectors",
             "Sample at least as many",
         )
-    return params, why
+    return params
 
 
-def _choose(asked: Asked, nodes: int, kind: str, open_rows: Callable[[], GraphRows]) -> tuple[str, str]:
-    if "--neighbors" in asked.typed:
-        return "nystrom", "--neighbors is given"
-    if asked.typed & (USES["lowrank"] - USES["exact"]):
-        return "lowrank", f"{', '.join(sorted(asked.typed & (USES['lowrank'] - USES['exact'])))} given"
-    if nodes <= EXACT_NODES[kind]:
-        return "exact", f"{nodes} nodes are at most {EXACT_NODES[kind]}"
-    if asked.balance != "none":
-        return "lowrank", "nystrom cannot balance"
-    return _measured(asked, open_rows())
-
-
-def _measured(asked: Asked, rows: GraphRows) -> tuple[str, str]:
-    """The better of lowrank and nystrom against the exact cut of a sample of the largest graph."""
+def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
+    """The better of lowrank and nystrom against the exact cut of a sample of the largest graph, and in one line why."""
     from alignedcut_cli.core.graph.choose_solver import sample_errors
     from alignedcut_cli.core.numerics import stream
 

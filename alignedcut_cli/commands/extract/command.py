@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alignedcut_cli.errors import DataError, Stopped, UsageError
+from alignedcut_cli.commands.extract.images import checked_images, stdin_lines
+from alignedcut_cli.errors import PermissionDeniedError, Stopped, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import parse_layers, resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, exists_error
-from alignedcut_cli.store.features import FeatureWriter, finish_swap, shard_ranges
+from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, shard_ranges
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -54,7 +55,8 @@ class Plan:
 def command(
     ctx: typer.Context,
     images: Annotated[
-        list[str], typer.Argument(help="Image files, folders, or - for a list on stdin.", metavar="IMAGES…")
+        list[str],
+        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
     ],
     model: Annotated[
         list[str],
@@ -102,14 +104,14 @@ def command(
     demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.backbones.load import import_libraries
-    from alignedcut_cli.datasets.images import find_images
+    from alignedcut_cli.datasets.find_images import find_images
 
     import_libraries()
     chosen_device = resolve_device(device)
     asked = Asked(tap, layers, tokens, dtype, seed)
-    paths = find_images(images, _stdin_lines() if "-" in images else ())
-    opened = [_open_model(text, file, image_size) for text, file in zip(model, files, strict=True)]
-    manifest = _manifest(frame, paths, on_bad_image, write=not dry_run)
+    paths = find_images(images, stdin_lines() if "-" in images else (), frame.output.note)
+    opened = [_open_model(frame, text, file, image_size) for text, file in zip(model, files, strict=True)]
+    manifest = checked_images(frame, paths, on_bad_image, write=not dry_run)
     plans = [
         _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
     ]
@@ -159,53 +161,15 @@ def _demand_distinct(names: Sequence[str]) -> None:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
 
 
-def _stdin_lines() -> Iterator[str]:
-    """The lines of stdin as file names, whatever bytes they hold."""
-    binary = getattr(sys.stdin, "buffer", None)
-    yield from (map(os.fsdecode, binary) if binary else sys.stdin or ())
-
-
-def _manifest(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: bool) -> Manifest:
-    """Every image checked; those checked before and unchanged since are taken from the hash cache."""
-    from alignedcut_cli.datasets.images import ImageEntry, read_manifest
-    from alignedcut_cli.store.hashes import HashCache
-
-    cache = HashCache(frame.project)
-
-    def known(path: Path) -> ImageEntry | None:
-        facts = cache.get(path)
-        return ImageEntry(**facts) if facts and "width" in facts else None
-
-    with frame.output.progress("checking images", len(paths), "images") as advance:
-        manifest, bad = read_manifest(paths, known, os.cpu_count() or 1, advance)
-    if bad:
-        told = "; ".join(f"{one.path} {one.reason}" for one in bad[:5]) + (
-            f"; and {len(bad) - 5} more" if bad[5:] else ""
-        )
-        if on_bad_image == "fail" or not manifest.images:
-            raise DataError(
-                "bad-image",
-                f"{len(bad)} of {len(paths)} images cannot be used: {told}",
-                "Repair or remove them, or give --on-bad-image skip",
-                images=[{"path": str(one.path), "reason": one.reason} for one in bad],
-            )
-        frame.output.note(f"left out {len(bad)} of {len(paths)} images: {told}")
-    if write:
-        frame.project.create()
-        for entry, path in zip(manifest.images, manifest.paths(), strict=True):
-            if known(path) is None:
-                cache.put(path, entry.as_object())
-        cache.save()
-    return manifest
-
-
-def _open_model(text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
+def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
     """A model, built but without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
     backbone = build_backbone(parse_model(text), image_size)
-    return backbone, find_weights(backbone, file)
+    for note in backbone.notes:
+        frame.output.note(note)
+    return backbone, find_weights(backbone, file, frame.output.note)
 
 
 def _plan(
@@ -273,12 +237,14 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
 
     name = plan.recipe.name
     folder = frame.project.path("features", name)
+    if is_settled(folder) and (found := frame.existing(plan.recipe, overwrite)):
+        _remember_place(frame, plan)
+        return frame.up_to_date(found)
     with frame.project.writing("features", name):
         finish_swap(folder)
-        found = frame.existing(plan.recipe, overwrite)
-        if found:
-            frame.say_up_to_date(found)
-            return found, False
+        if found := frame.existing(plan.recipe, overwrite):
+            _remember_place(frame, plan)
+            return frame.up_to_date(found)
         writer = FeatureWriter(folder, plan.recipe, plan.ranges)
         begun = writer.recorded_plan()
         if begun is not None and begun["recipe"] != plan.recipe.identity and not overwrite:
@@ -295,8 +261,7 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             )
         images = len(plan.manifest.images)
         done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
-        with frame.output.progress(name, images, "images") as advance:
-            advance(done_before)
+        with frame.output.progress(name, images, "images", done_before) as advance:
             shards = extract_shards(
                 backbone,
                 plan.manifest.paths(),
@@ -313,17 +278,23 @@ def _make(frame: Frame, plan: Plan, batch_size: str, device: Any, overwrite: boo
             )
             fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
             _write_behind(writer, shards, tensor_meanings(plan.layers, plan.tokens), fields, frame)
-        header = writer.commit(numerics=fields["numerics"], axes=_axes(plan))
-        frame.journal.note(
-            "done",
-            "features",
-            name,
-            frame.argv,
-            recipe=header.recipe,
-            manifest=plan.manifest.identity,
-            image_root=str(plan.manifest.root),
-        )
+        numerics = {**fields["numerics"], "activation": plan.backbone.activation}
+        header = writer.commit(numerics=numerics, axes=_axes(plan))
+        _note_done(frame, plan)
         return header, True
+
+
+def _note_done(frame: Frame, plan: Plan) -> None:
+    """Keep in the journal that a feature set is there, and where its images lie."""
+    images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
+    frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
+
+
+def _remember_place(frame: Frame, plan: Plan) -> None:
+    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
+        with suppress(PermissionDeniedError):
+            _note_done(frame, plan)
 
 
 def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any], frame: Frame) -> None:

@@ -20,13 +20,18 @@ class Asked(options.Asked):
     masks: Annotated[
         Path,
         typer.Option(
-            "--masks", metavar="PATH", help="The ground truth: a folder of PNGs, VOC2012, or gtsegs_ijcv.mat."
+            "--masks",
+            metavar="PATH",
+            help="The ground truth: a folder of PNGs, VOC2012, gtsegs_ijcv.mat, or COCO's JSON.",
         ),
     ]
-    dataset: Annotated[str, typer.Option("--dataset", help="What lies there: folder, voc, or imagenet-seg.")] = "folder"
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", help="What lies there: folder, voc, imagenet-seg, coco-panoptic, or coco-instances."),
+    ] = "folder"
     split: Annotated[
         str | None,
-        typer.Option("--split", metavar="NAME", help="voc: a list in ImageSets/Segmentation.  [default: trainval]"),
+        typer.Option("--split", metavar="NAME", help="voc: a list such as trainaug.  [default: trainval]"),
     ] = None
     names: Annotated[
         Path | None,
@@ -34,6 +39,7 @@ class Asked(options.Asked):
             "--names", metavar="FILE", help="folder: names of class ids.  [default: names.json or names.txt in it]"
         ),
     ] = None
+    mask_suffix: options.MaskSuffix = None
     unpack: Annotated[
         Path | None,
         typer.Option("--unpack", metavar="DIR", help="imagenet-seg: write its photographs there, and do nothing else."),

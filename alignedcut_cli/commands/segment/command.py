@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "segment"
-DATASETS = ("folder", "voc", "imagenet-seg")
+DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
 EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",
@@ -113,18 +113,22 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, drawing: dict[str, Any] | None) -> None:
     """Draw what is to be drawn, and print the table."""
     from alignedcut_cli.commands.segment.pictures import draw_if_needed
-    from alignedcut_cli.commands.segment.result import result_rows, result_table
+    from alignedcut_cli.commands.segment.result import result_rows, result_table, told_without_patch, without_patch
 
     tensors: dict[str, np.ndarray] = load_tensors(frame.project.path("segment", header.name))[1]
-    rows = result_rows(header, tensors)
+    rows, lacking = result_rows(header, tensors), without_patch(header, tensors)
+    for classes in lacking.values():
+        if classes:
+            frame.output.note(told_without_patch(header, classes))
+    if header.params["bootstrap"] and len(plan.scored) == 1:
+        frame.output.note("one image is scored, so there is no interval over images")
     lines = [str(frame.project.path("segment", header.name))]
-    classes = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
     result = {"schema": "alignedcut.segment/1", **frame.artifact_object(header, made=made), "rows": rows}
-    result["classes"] = classes
+    result["classes"] = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
+    result["without_patch"] = lacking
     result["images"] = {"scored": len(plan.scored), "without_mask": len(plan.images) - len(plan.scored)}
     if drawing:
-        with frame.project.writing("segment", header.name):
-            draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)
+        draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
-    frame.output.result("\n".join([result_table(rows, classes), *lines]), result)
+    frame.output.result("\n".join([result_table(header, rows, lacking), *lines]), result)

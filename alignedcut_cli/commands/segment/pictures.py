@@ -45,7 +45,7 @@ def draw_if_needed(
         if drawing["examples"] or drawing["predicted"] != "none":
             _draw_segments(frame, plan, header, tensors, drawing, folder)
 
-    draw_once(folder, wanted, draw)
+    draw_once(frame.project, header, wanted, draw)
 
 
 def _draw_segments(

@@ -79,7 +79,9 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
     _demand_same_images(names, cuts)
-    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names)
+    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
+    for text in masks.notes:
+        frame.output.note(text)
     found = masks.match(images)
     scored = _scored(frame, masks, found, images, asked.on_extra_mask)
     keys = tuple(str(found[number]) for number in scored)

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.segment.plan import Plan
     from alignedcut_cli.datasets.classes import Classes
 
-__all__ = ["as_csv", "best_slots", "curve_lines", "result_rows", "result_table", "target_meanings", "target_tensors"]
+__all__ = [
+    "as_csv",
+    "best_slots",
+    "curve_lines",
+    "result_rows",
+    "result_table",
+    "slots_without_patch",
+    "target_meanings",
+    "target_tensors",
+    "told_without_patch",
+    "without_patch",
+]
 
 
 def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -38,7 +49,7 @@ def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> di
         "accuracy": pixel_accuracy(totals[slots, best]).astype(np.float32),
         "counts": kept,
     }
-    if params["bootstrap"]:
+    if params["bootstrap"] and counts.shape[1] > 1:
         seeds = [stream(params["seed"], "bootstrap", target.title, int(slot)) for slot in slots]
         intervals = [bootstrap_interval(one, params["bootstrap"], seed) for one, seed in zip(kept, seeds, strict=True)]
         found["interval"] = np.array(intervals, np.float32)
@@ -92,6 +103,38 @@ def best_slots(header: Header, tensors: Mapping[str, np.ndarray], title: str) ->
     return [max(line.slots, key=lambda number: score[number]) for line in curve_lines(header)]
 
 
+def slots_without_patch(tensors: Mapping[str, np.ndarray], title: str, names: Sequence[str]) -> dict[str, list[int]]:
+    """The classes that no patch holds in the grid of some slots, so that they have no centre there, with these slots."""
+    members = tensors.get(f"{title}.members")  # (S, k)
+    if members is None:
+        return {}
+    return {
+        name: np.flatnonzero(members[:, k] == 0).tolist() for k, name in enumerate(names) if not members[:, k].all()
+    }
+
+
+def without_patch(header: Header, tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[str]]]:
+    """For each target, its classes that no patch holds in some lines of the curve, with these lines."""
+    found = {}
+    for target in header.axes["targets"]["labels"]:
+        lacking = slots_without_patch(tensors, target, header.axes[f"K.{target}"]["labels"])
+        found[target] = {
+            name: [line.name for line in curve_lines(header) if set(line.slots) & set(slots)]
+            for name, slots in lacking.items()
+        }
+    return found
+
+
+def told_without_patch(header: Header, lacking: Mapping[str, Sequence[str]]) -> str:
+    """One line that names the classes that no patch holds, and what to do; nothing if there are none."""
+    if not lacking:
+        return ""
+    all_lines = [line.name for line in curve_lines(header)]
+    told = [name if lines == all_lines else f"{name} (in {', '.join(lines)})" for name, lines in lacking.items()]
+    remedy = "" if header.params["to_grid"] == "area" else "; --to-grid area finds them"
+    return f"no patch of the grid holds these classes, so they have no centre and count 0: {', '.join(told)}{remedy}"
+
+
 def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """One row for each target and slot: its scores at its best threshold, per class, and the whole threshold curve."""
     rows = []
@@ -111,7 +154,8 @@ def _row(
         found = tensors.get(f"{target}.{name}")
         return None if found is None else found[number]
 
-    best, interval = int(get("best")), get("interval")
+    best = int(get("best"))
+    interval = get("interval") if header.axes["b"]["size"] > 1 else None
     row: dict[str, Any] = {
         "target": target,
         "line": line.name,
@@ -148,20 +192,26 @@ class _Columns:
         ]
 
     def cells(self, row: Mapping[str, Any]) -> list[str]:
-        interval = ["{:.3f}-{:.3f}".format(*row["interval"])] if self.interval else []
+        ends = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else "-"
+        interval = [ends] if self.interval else []
         last = f"{row['rand']:.3f}" if self.kway else f"{row['threshold']:.2f}"
         return [row["line"], str(row["layer"]), f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", last]
 
 
-def result_table(rows: Sequence[Mapping[str, Any]], classes: Mapping[str, Sequence[str]]) -> str:
-    """For each target a table of slots; the best slot of each line has a star."""
+def result_table(
+    header: Header, rows: Sequence[Mapping[str, Any]], lacking: Mapping[str, Mapping[str, Sequence[str]]]
+) -> str:
+    """For each target a table of slots; the best slot of each line has a star. A dash: there is no interval."""
     parts = []
-    for target, names in classes.items():
+    for target in header.axes["targets"]["labels"]:
+        names = header.axes[f"K.{target}"]["labels"]
         mine = [row for row in rows if row["target"] == target]
-        columns = _Columns("rand" in mine[0], mine[0]["interval"] is not None)
+        columns = _Columns("rand" in mine[0], header.params["bootstrap"] > 0)
         peaks = {row["line"]: row for row in sorted(mine, key=lambda row: (row["miou"], -row["layer"]))}
         cells = [columns.cells(row) + ["*" if peaks[row["line"]] is row else ""] for row in mine]
-        parts.append(f"{target} ({len(names)}): {', '.join(names)}\n{table([[*columns.head(), ''], *cells])}\n")
+        lines = [f"{target} ({len(names)}): {', '.join(names)}", table([[*columns.head(), ""], *cells])]
+        lines += [told_without_patch(header, lacking[target])] if lacking[target] else []
+        parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from alignedcut_cli.commands.segment.result import target_meanings, target_tensors
+from alignedcut_cli.commands.segment.result import slots_without_patch, target_meanings, target_tensors
 from alignedcut_cli.commands.segment.score import clusters_of, score_kway, score_oracle
 from alignedcut_cli.core.groups.oracle import oracle_thresholds
 from alignedcut_cli.core.groups.slot_scores import (
@@ -154,6 +154,8 @@ def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
             "ids": list(target.ids),
             "background": target.background,
         }
+        if lacking := slots_without_patch(tensors, target.title, target.names):
+            axes[f"K.{target.title}"]["slots_without_patch"] = lacking
         if params["method"] == "kway":
             axes[f"Q.{target.title}"] = {"size": plan.clusters(target)}
     return axes

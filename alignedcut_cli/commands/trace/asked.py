@@ -53,6 +53,7 @@ class Asked(options.Asked):
             "--masks", metavar="DIR", help="PNGs of class ids, one an image: foreground and background apart."
         ),
     ] = None
+    mask_suffix: options.MaskSuffix = None
     background: Annotated[int, typer.Option("--background", min=0, help="masks: the class that is background.")] = 0
     ignore: Annotated[int, typer.Option("--ignore", min=0, help="masks: the class that is neither (void).")] = 255
     permutations: Annotated[

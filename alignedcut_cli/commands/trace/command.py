@@ -84,8 +84,7 @@ def _numerics() -> dict[str, str]:
 def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> Sequence[Path]:
     from alignedcut_cli.commands.trace.pictures import draw_if_needed
 
-    with frame.project.writing("trace", header.name):
-        return draw_if_needed(frame, header, images, folder)
+    return draw_if_needed(frame, header, images, folder)
 
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
@@ -93,7 +92,7 @@ def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> No
     from alignedcut_cli.commands.trace.tables import bifurcations, parting_layers
 
     path = frame.project.path("trace", header.name)
-    rows = bifurcations(header, _verdicts(path)) if "p" in header.raw["tensors"] else []
+    rows = bifurcations(header, load_tensors(path)[1]) if "p" in header.raw["tensors"] else []
     parts = parting_layers(rows)
     for model, row in parts.items():
         frame.output.note(f"{model}: {_sentence(row)}")
@@ -102,14 +101,6 @@ def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> No
     result["tables"] = [str(one) for one in paths if one.suffix == ".csv"]
     lines = [str(path), *([str(paths[0].parent)] if paths else [])]
     frame.output.result("\n".join(lines), result)
-
-
-def _verdicts(path: Path) -> dict[str, Any]:
-    from alignedcut_cli.store.artifact import map_tensor, read_layout
-
-    layout = read_layout(path)
-    names = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
-    return {name: map_tensor(layout, name) for name in names}
 
 
 def _sentence(row: dict[str, Any] | None) -> str:

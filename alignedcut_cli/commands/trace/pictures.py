@@ -22,7 +22,7 @@ def draw_if_needed(frame: Frame, header: Header, images: Path | None, folder: Pa
     """The paths of the pictures, then of the tables; they are made unless all show this very content in this way."""
     pictures, tables = _pictures(header), _tables(header)
     wanted = {"content": header.content, "images": str(images)}
-    draw_once(folder, wanted, lambda: _draw(frame, header, images, folder))
+    draw_once(frame.project, header, wanted, lambda: _draw(frame, header, images, folder))
     return [folder / name for name in [*pictures, *tables]]
 
 

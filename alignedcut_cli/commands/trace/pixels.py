@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.files import disk_errors
 
@@ -79,7 +80,7 @@ def _names(images: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     found: dict[str, int] = {}
     repeated: set[str] = set()
     for number, image in enumerate(images):
-        path = PurePosixPath(image["path"])
+        path = PurePosixPath(same_form(image["path"]))
         for name in {str(path), path.name, path.stem}:
             if found.setdefault(name, number) != number:
                 repeated.add(name)
@@ -91,7 +92,7 @@ def _pixel(text: str, names: Mapping[str, int], images: int, grid: tuple[int, in
     if not match:
         raise DataError("bad-pixels", f"{where}{text!r} is no image:row:col", "Write for example scene-0003:5:7")
     name, row, column = match[1], int(match[2]), int(match[3])
-    image = names.get(name, int(name) if name.isdecimal() else -1)
+    image = names.get(same_form(name), int(name) if name.isdecimal() else -1)
     if not 0 <= image < images:
         raise UsageError(
             "bad-pixels", f"{where}{text}: no image is {name!r}", f"Give a file name, or 0 to {images - 1}"

@@ -79,6 +79,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a trace, from headers and masks alone. Raises UsageError, DataError or InputMissingError."""
     demand_choice("--measure", asked.measure, MEASURES)
     radius = _radius(asked.radius)
+    if asked.mask_suffix and not asked.masks:
+        raise UsageError("option-unused", "--mask-suffix serves --masks alone", "Give --masks, or leave it out")
     if asked.masks and asked.background == asked.ignore:
         raise UsageError(
             "bad-masks", f"--background and --ignore are both {asked.background}", "Give two different class ids"
@@ -95,7 +97,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     tracks = _tracks(parent.axes["S"]["slots"], asked.layers)
     images = parent.axes["B"]["images"]
     grids = list(dict.fromkeys(track.grid for track in tracks))
-    labels = _labels(asked.masks, images, grids, asked.background, asked.ignore) if asked.masks else None
+    labels = _labels(frame, asked, asked.masks, images, grids) if asked.masks else None
     mine = labels[tracks[0].grid] if labels else None
     pixels = choose_pixels(asked.pixels or ("10",), images, tracks[0].grid, mine, stream(asked.seed, "trace", "pixels"))
     params: dict[str, Any] = {
@@ -172,22 +174,24 @@ def _track(model: str, there: Mapping[int, int], layers: Sequence[int], slots: S
 
 
 def _labels(
-    folder: Path, images: Sequence[Mapping[str, Any]], grids: Sequence[tuple[int, int]], background: int, ignore: int
+    frame: Frame, asked: Asked, folder: Path, images: Sequence[Mapping[str, Any]], grids: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], np.ndarray]:
     """Per grid the most frequent of foreground (1), background (0) and void (-1) in each cell: (B, rows, cols) int8."""
     import numpy as np
 
     from alignedcut_cli.core.groups.grid_labels import grid_labels
+    from alignedcut_cli.datasets.classes import void_alone
     from alignedcut_cli.datasets.masks_folder import read_masks
 
-    masks = read_masks(folder, images)
-    merged = [np.where(mask == ignore, -1, (mask != background).astype(np.int64)) for mask in masks]
+    masks = read_masks(folder, images, frame.output.note, mask_suffix=asked.mask_suffix)
+    merged = [np.where(mask == asked.ignore, -1, (mask != asked.background).astype(np.int64)) for mask in masks]
     found = {grid: np.stack([grid_labels(mask, grid) for mask in merged]).astype(np.int8) for grid in grids}
     for kind, name in ((1, "foreground"), (0, "background")):
         if not all((labels == kind).any() for labels in found.values()):
             raise DataError(
                 "one-group",
-                f"{folder}: no cell is {name} (background is class {background}, void {ignore})",
-                "Give --background and --ignore as the masks have them",
+                f"{folder}: no cell is {name} (background is class {asked.background}, void {asked.ignore})",
+                void_alone(masks, asked.background, asked.ignore)
+                or "Give --background and --ignore as the masks have them",
             )
     return found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.align.consensus import Consensus, agree_on_places
+from alignedcut_cli.core.align.descent import LOGGED, Descent, State
 from alignedcut_cli.core.align.loss import Losses, Weights, predict, total_loss
 from alignedcut_cli.core.align.reduced_rank_ridge import (
     Choice,
@@ -25,11 +26,11 @@ from alignedcut_cli.core.align.reduced_rank_ridge import (
     weigh_slots,
 )
 from alignedcut_cli.core.align.scores import r_squared
-from alignedcut_cli.core.numerics import NumericsError, Tick, stream
+from alignedcut_cli.core.align.units import SlotError, rounding, slot_scales
+from alignedcut_cli.core.numerics import Tick, stream
 
-__all__ = ["LOGGED", "PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
+__all__ = ["PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
 
-LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
 _CHOSEN_ON = 2000
 PLACES = 8192
 """Tokens of each slot that the ridge start makes agree."""
@@ -88,17 +89,21 @@ def fit_alignment(
     settings: Settings,
     tick: Tick | None = None,
     places: Sequence[int] | None = None,
+    keep: Callable[[State], None] | None = None,
+    kept: State | None = None,
 ) -> Alignment:
     """W_i, beta and eps that minimise Eq. 10 on the images `fit`, as far as it helps on the images `heldout`.
 
     `pooled` are the mean tokens (B, D_i) of n slots and `responses` (B, N), float32 on one device, and are not altered;
     `fit` and `heldout` are disjoint rows (int64). `draw` gives sampled tokens for the regularisers. Each slot is fitted
-    in units of the root mean square of its centred pooled features. `tick` counts steps. `places` has a number for each
-    slot, the same for slots whose tokens are drawn from the same places (default: all). The result has the dtype and
-    device of `responses`. Raises NumericsError if the features do not vary.
+    in units of the root mean square of its centred pooled features; voxels come in units of their own (`Units`), as the
+    L1 of Eq. 9 and the ridge start add up their errors. `tick` counts steps. `places` has a number for each slot, the
+    same for slots whose tokens are drawn from the same places (default: all). `keep` is given the state of the fit
+    before the first epoch and after each; with it as `kept` the same fit goes on from there. The result has the dtype
+    and device of `responses`. Raises SlotError for slots whose features do not vary.
     """
     places = [0] * len(pooled) if places is None else list(places)
-    scales = [_centred_scale(mean[fit]) for mean in pooled]
+    scales = slot_scales([mean[fit] for mean in pooled])
     generator = torch.Generator().manual_seed(stream(settings.seed, "align"))
 
     def nodes_of(rows: Tensor, count: int = settings.nodes) -> list[Tensor]:
@@ -108,7 +113,8 @@ def fit_alignment(
     def pooled_of(rows: Tensor) -> list[Tensor]:
         return [mean[rows] / scale for mean, scale in zip(pooled, scales, strict=True)]
 
-    started = STARTS[settings.init](Study(pooled_of, nodes_of, responses, fit, heldout, places), settings)
+    study = Study(pooled_of, nodes_of, responses, fit, heldout, places)
+    started = _restored(kept) if kept else STARTS[settings.init](study, settings)
     parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
     aim = responses[heldout]
 
@@ -129,17 +135,30 @@ def fit_alignment(
             places,
         )
 
-    losses, curve, best = _descend(parameters, losses_of, score, fit, generator, settings, tick)
+    def keep_with_start(state: dict[str, Tensor]) -> None:
+        if keep:
+            keep({**state, "start": _start_numbers(started.choice)})
+
+    descent = Descent(parameters, settings.rate, generator)
+    if kept:
+        descent.restore(kept)
+        if tick:
+            tick(len(descent.losses))
+    descent.run(
+        losses_of,
+        score,
+        fit,
+        epochs=settings.epochs,
+        batch=settings.batch,
+        patience=settings.patience,
+        tick=tick,
+        keep=keep_with_start,
+    )
     fitted = [matrix / scale for matrix, scale in zip(parameters[0].split(widths), scales, strict=True)]
-    return Alignment(fitted, parameters[1], parameters[2], losses, curve, best, started.choice)
-
-
-def _centred_scale(mean: Tensor) -> float:
-    """Root mean square of centred features (B, D). Raises NumericsError if they are the same for all images."""
-    centred = mean - mean.mean(0)
-    if float(centred.abs().max()) <= 8 * torch.finfo(mean.dtype).eps * float(mean.abs().max()):
-        raise NumericsError(f"the features of a slot of {mean.shape[1]} channels are the same for all images")
-    return float(centred.square().mean().sqrt())
+    losses = torch.tensor(descent.losses).reshape(-1, len(LOGGED))
+    return Alignment(
+        fitted, parameters[1], parameters[2], losses, torch.tensor(descent.curve), descent.best, started.choice
+    )
 
 
 @dataclass(frozen=True)
@@ -148,6 +167,20 @@ class _Start:
 
     parameters: tuple[Tensor, Tensor, Tensor]
     choice: Choice | None
+
+
+def _start_numbers(choice: Choice | None) -> Tensor:
+    """Penalty, rank and held-out R^2 of the start, (3,) float64; (0,) if it was random."""
+    return torch.tensor([choice.alpha, choice.rank, choice.score] if choice else [], dtype=torch.float64)
+
+
+def _restored(kept: State) -> _Start:
+    """The start of a fit that goes on: its choice, and parameters of the kept shapes."""
+    weights, beta, eps = (kept[f"now.{number}"].clone() for number in range(3))
+    if not len(kept["start"]):
+        return _Start((weights, beta, eps), None)
+    alpha, rank, score = kept["start"].tolist()
+    return _Start((weights, beta, eps), Choice(alpha, int(rank), score, {}))
 
 
 @dataclass(frozen=True)
@@ -178,14 +211,21 @@ class _Centred:
 
     @classmethod
     def of(cls, study: Study) -> _Centred:
+        """Raises SlotError for slots of which nothing is left but rounding."""
         features, seen = study.pooled_of(study.fit), study.pooled_of(study.heldout)
         directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
+        made_up = [rounding(block) for block in features]
         for block, other, direction in zip(features, seen, directions, strict=True):
             _remove(block, direction)
             _remove(other, direction)
             centre = block.mean(0)
             block -= centre
             other -= centre
+        left = [float(block.abs().max()) for block in features]
+        if flat := [number for number, (one, least) in enumerate(zip(left, made_up, strict=True)) if one <= least]:
+            raise SlotError(
+                flat, "images differ in how strong their mean token is alone, and the ridge start takes it away"
+            )
         eps = study.responses[study.fit].mean(0)
         known = study.responses[study.fit].sub_(eps)
         return cls(features, seen, known, study.responses[study.heldout] - eps, eps, directions)
@@ -206,7 +246,8 @@ def _start_ridge(study: Study, settings: Settings) -> _Start:
     data, agree = _Centred.of(study), settings.weights.agree
     images = len(study.fit)
     few = torch.linspace(0, images - 1, min(images, _CHOSEN_ON), device=study.fit.device).long()
-    ranks = [settings.dim] if settings.dim else ranks_up_to(max(block.shape[1] for block in data.features))
+    most = min(max(block.shape[1] for block in data.features), data.known.shape[1])
+    ranks = [settings.dim] if settings.dim else ranks_up_to(most)
     problem = Problem.of([block[few] for block in data.features], data.known[few], data.seen, data.aim)
     factors, choice = weigh_slots(problem, choose(problem, ranks, agree), agree)
     del problem
@@ -287,55 +328,3 @@ def _unit_scale(transforms: Tensor, beta: Tensor, nodes: Sequence[Tensor]) -> tu
     squares = torch.stack([(node @ matrix).square().mean() for node, matrix in zip(nodes, split, strict=True)])
     scale = squares.mean().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
     return transforms / scale, beta * scale
-
-
-def _descend(
-    parameters: list[Tensor],
-    losses_of: Callable[[Tensor], Losses],
-    score: Callable[[], float],
-    fit: Tensor,
-    generator: torch.Generator,
-    settings: Settings,
-    tick: Tick | None,
-) -> tuple[Tensor, Tensor, int]:
-    """Adam on `parameters`, in place, with early stopping: losses (steps, 7), held-out R^2 (epochs + 1,), best epoch."""
-    sizes = [parameters[0], parameters[1], parameters[2] - parameters[2] + 1]
-    groups = [
-        {"params": [tensor.requires_grad_()], "lr": settings.rate * float(size.detach().square().mean().sqrt())}
-        for tensor, size in zip(parameters, sizes, strict=True)
-    ]
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
-    steps = -(-len(fit) // settings.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, settings.epochs * steps))
-    logged: list[list[float]] = []
-    curve = [_no_grad(score)]
-    best, kept = 0, [tensor.detach().clone() for tensor in parameters]
-    for epoch in range(1, settings.epochs + 1):
-        order = fit[torch.randperm(len(fit), generator=generator).to(fit.device)]
-        for rows in order.split(settings.batch):
-            found = losses_of(rows)
-            optimiser.zero_grad()
-            found.total.backward()
-            optimiser.step()
-            schedule.step()
-            logged.append(
-                [float(getattr(found, name).detach() if name != "closed" else found.closed) for name in LOGGED]
-            )
-            if tick:
-                tick(1)
-        curve.append(_no_grad(score))
-        if curve[-1] > curve[best]:
-            best = epoch
-            for there, now in zip(kept, parameters, strict=True):
-                there.copy_(now.detach())
-        highest = max(range(1, epoch + 1), key=curve.__getitem__)
-        if epoch - highest >= settings.patience:
-            break
-    for there, now in zip(kept, parameters, strict=True):
-        now.detach_().copy_(there)
-    return torch.tensor(logged).reshape(-1, len(LOGGED)), torch.tensor(curve), best
-
-
-def _no_grad(score: Callable[[], float]) -> float:
-    with torch.no_grad():
-        return score()

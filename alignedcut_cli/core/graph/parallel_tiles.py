@@ -12,7 +12,7 @@ import torch
 
 from alignedcut_cli.core.numerics import Tick
 
-__all__ = ["share_tiles"]
+__all__ = ["share_tiles", "torch_threads"]
 
 MOST = 4
 """Workers at most: beyond, Python itself would keep them waiting."""
@@ -61,7 +61,7 @@ def share_tiles(
 
     if workers == 1:
         return [work(tiles(0))]
-    with _threads(threads // workers), ThreadPoolExecutor(workers) as pool:
+    with torch_threads(threads // workers), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(share, worker) for worker in range(workers)]
         try:
             return [future.result() for future in futures]
@@ -71,7 +71,7 @@ def share_tiles(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """`count` threads for each of torch's operations."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.graph.affinity import LOG2_E, affinity
+from alignedcut_cli.core.graph.parallel_tiles import torch_threads
 
 __all__ = [
     "MOST_BLUR",
@@ -25,6 +26,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 MOST_BLUR = 0.01
 """The most that affinities may be blurred: beyond, rounding adds to a cut's error what 1,000 landmarks leave."""
 _WORTH_IT = 1.3
+_TURNS = 9
 _LEVELS = 127
 _int8_product = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
 """(n, k) by (k, m) of int8 to int32. The only one that torch has: what its own quantisation library calls."""
@@ -87,23 +89,31 @@ def quick_precisions(device: torch.device) -> list[str]:
     """Those of PRECISIONS whose products beat those of the ones before by 1.3 times; float32 is the first.
 
     Machines with bfloat16 or int8 instructions gain twice and more at each step, the others lose: the margin is wide.
+    So that a busy machine chooses as when idle, all are timed in turns, the best of nine counts, and on a CPU only the
+    time that this thread, which alone multiplies, was given.
     """
-    found = {"float32": product_speed(device)}
-    for coarser in PRECISIONS[1 : 3 if device.type == "cpu" else 2]:
-        speed = product_speed(device, coarser)
-        if speed > _WORTH_IT * max(found.values()):
-            found[coarser] = speed
-    return list(found)
+    able = PRECISIONS[: 3 if device.type == "cpu" else 2]
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    with torch_threads(1):
+        turns = [[_product_seconds(device, kind, clock) for kind in able] for _ in range(_TURNS)]
+    best: dict[str, float] = dict(zip(able, map(min, zip(*turns, strict=True)), strict=True))
+    found = ["float32"]
+    for coarser in able[1:]:
+        if best[found[-1]] > _WORTH_IT * best[coarser]:
+            found.append(coarser)
+    return found
 
 
 def product_speed(device: torch.device, precision: str = "float32") -> float:
     """Operations a second of a (512, 768) by (768, 512) product: the best of four."""
+    return 2 * 512 * 768 * 512 / min(_product_seconds(device, precision, time.perf_counter) for _ in range(4))
+
+
+def _product_seconds(device: torch.device, precision: str, clock: Callable[[], float]) -> float:
+    """Seconds, by a clock, of a (512, 768) by (768, 512) product."""
     kind = getattr(torch, precision)
     left, right = (torch.ones(512, 768, dtype=kind, device=device) for _ in range(2))
     multiply = _int8_product if precision == "int8" else torch.mm
-    times = []
-    for _ in range(4):
-        began = time.perf_counter()
-        multiply(left, right.T)[0, 0].item()
-        times.append(time.perf_counter() - began)
-    return 2 * 512 * 768 * 512 / min(times)
+    began = clock()
+    multiply(left, right.T)[0, 0].item()
+    return clock() - began

@@ -201,7 +201,7 @@ def test_masks_that_cannot_be(cli: Cli, world: Path) -> None:
     good = path.read_bytes()
     path.unlink()
     assert "picture-3.jpg" in refused(segment(cli, world), 66, "masks-missing")["message"]
-    Image.new("RGB", (12, 8)).save(path)
+    Image.new("RGB", (12, 8), "red").save(path)
     assert "mode RGB" in refused(segment(cli, world), 65, "bad-mask")["message"]
     Image.new("L", (8, 12)).save(path)
     assert "8 x 12, its image 12 x 8" in refused(segment(cli, world), 65, "bad-mask")["message"]
@@ -210,6 +210,10 @@ def test_masks_that_cannot_be(cli: Cli, world: Path) -> None:
     demand_nothing_made(world)
     path.write_bytes(good)
     assert segment(cli, world).status == 0
+    for mask in path.parent.iterdir():
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    refused(segment(cli, world), 66, "masks-missing")
+    assert segment(cli, world, "seen", "--mask-suffix", "_mask").status == 0
 
 
 def test_feature_sets_that_cannot_be_segmented(cli: Cli, world: Path) -> None:

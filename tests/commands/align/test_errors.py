@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from alignedcut_cli.commands.align import run as align_run
+from alignedcut_cli.store.artifact import map_tensor, read_layout
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
@@ -89,6 +90,8 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("--subject", "1"), 2, "subject-of-table"),
     (("--masks", "."), 2, "option-unused"),
     (("--segment", "first"), 2, "option-unused"),
+    (("--mask-suffix", "_mask"), 2, "option-unused"),
+    (("--ablate", "eigen=1", "--mask-suffix", "_mask"), 2, "option-unused"),
     (("--ablate", "eigen=1", "--segment", "first"), 2, "option-unused"),
     (("--ablate", ""), 2, "bad-ablate"),
     (("--ablate", "eigen"), 2, "bad-ablate"),
@@ -152,12 +155,12 @@ def test_the_same_slot_through_two_feature_sets(cli: Cli, world: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "batch", "told"), [(4, 31, "1 images with 4 tokens"), (1, 4, "4 images with 4 tokens")]
+    ("tokens", "batch", "told"), [(4, 28, "1 images with 4 tokens"), (1, 5, "4 images with 4 tokens")]
 )
 def test_a_step_with_too_few_tokens_for_the_eigenvectors(
     cli: Cli, world: Path, tokens: int, batch: int, told: str
 ) -> None:
-    """32 images are fitted: the last of the steps of 31 has one image. Without the eigen-constraint it does not matter."""
+    """29 images are fitted: the last of the steps of 28 has one image. Without the eigen-constraint it does not matter."""
     write_made(Project(world / "study"), "few", replace(SECOND, tokens=f"sample:{tokens}"))
     options = ("--from", "few", "--batch-size", batch, "--epochs", 1)
     assert told in refused(align(cli, world, *options, "--json"), 65, "too-few-tokens")["message"]
@@ -189,6 +192,10 @@ def _all_zero(values: np.ndarray) -> None:
     values[:] = 0
 
 
+def _images_equal_but_for_loudness(values: np.ndarray) -> None:
+    values[:] = values[0] * np.linspace(1, 2, len(values))[:, None, None]
+
+
 def _too_large(values: np.ndarray) -> None:
     values *= np.float32(1e25)
 
@@ -201,6 +208,7 @@ def _too_large(values: np.ndarray) -> None:
         (_all_images_equal, "cannot-align"),
         (_all_zero, "cannot-align"),
         (_too_large, "cannot-align"),
+        (_images_equal_but_for_loudness, "cannot-align"),
     ],
 )
 @pytest.mark.parametrize("init", ["ridge"])
@@ -213,17 +221,43 @@ def test_features_that_allow_no_fit(
     with np.errstate(all="ignore"):
         write_made(Project(world / "study"), "spoilt", FIRST, values=values)
     error = refused(align(cli, world, "--from", "spoilt", "--init", init, "--json"), 65, code)
-    if code == "not-finite":
-        assert "features/spoilt, layer 1" in error["message"] and "image-" in error["message"]
+    assert error["message"].startswith("features/spoilt, layer 1: ")
+    assert ("image-" in error["message"]) == (code == "not-finite")
+    assert ("--layers" in error["remedy"]) == (code == "cannot-align")
     assert made(world) == []
 
 
-@pytest.mark.parametrize(("scale", "init", "code"), [(1e30, "ridge", "cannot-align"), (1e37, "random", "diverged")])
-def test_responses_beyond_float32(cli: Cli, world: Path, scale: float, init: str, code: str) -> None:
-    """Nothing that is not finite is ever written, not even a loss."""
-    values = responses_to(image_names()) * np.float32(scale)
+def test_every_dead_slot_is_named(cli: Cli, world: Path) -> None:
+    values = {layer: np.ones((40, 6, width), np.float32) for layer, width in FIRST.widths.items()}
+    write_made(Project(world / "study"), "dead", FIRST, values=values)
+    error = refused(align(cli, world, "--from", "second", "--from", "dead", "--json"), 65, "cannot-align")
+    told = "features/dead, layer 0, features/dead, layer 1: the features are the same for all images"
+    assert error["message"] == told
+    assert error["remedy"] == "Leave these layers out with --layers, or extract them again"
+
+
+def test_infinite_tokens_of_finite_means(cli: Cli, world: Path) -> None:
+    """Tokens are stored in half precision where asked, means never are."""
+    write_made(Project(world / "study"), "loud", FIRST)
+    for path in sorted((world / "study/features/loud").glob("*.safetensors")):
+        for array in (map_tensor(read_layout(path), "tokens.01"),):
+            with path.open("r+b") as stream:
+                stream.seek(array.offset)
+                stream.write(np.full(array.size, np.inf, "<f4").tobytes())
+    error = refused(align(cli, world, "--from", "loud", "--json"), 65, "not-finite")
+    assert error["message"].startswith("features/loud, layer 1: the tokens of ")
+    assert "image-" in error["message"]
+
+
+@pytest.mark.parametrize("scale", [1e-34, 1e31, 1e37])
+def test_responses_beyond_float32(cli: Cli, world: Path, scale: float) -> None:
+    """One voxel whose read-out float32 would not hold is named by its column."""
+    values = responses_to(image_names())
+    values[:, 2] *= np.float32(scale)
     table = write_csv(world / "huge.csv", image_names(), values)
-    refused(align(cli, world, "--init", init, "--json", "-q", brain=table), 65, code)
+    error = refused(align(cli, world, "--json", "-q", brain=table), 65, "bad-units")
+    assert "1 columns of the responses vary by less than 1e-30 or more than 1e+30" in error["message"]
+    assert f"column 2 by {values[:36, 2].astype(np.float64).std():.2g}" in error["message"]
     assert made(world) == []
 
 

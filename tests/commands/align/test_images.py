@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from alignedcut_cli.commands.align.data import Pairs, split_images
 from alignedcut_cli.commands.align.run import Tokens
 from alignedcut_cli.nodes.slots import find_slots
 from alignedcut_cli.store.artifact import read_header
@@ -159,9 +161,11 @@ def test_nothing_matches(cli: Cli, world: Path) -> None:
     assert "image-00.png" in message and "x-0.png" in message
 
 
-@pytest.mark.parametrize(("count", "few"), [(1, "to fit"), (8, "to fit"), (16, "held out"), (17, "")])
+@pytest.mark.parametrize(
+    ("count", "few"), [(1, "to fit"), (8, "to fit"), (10, "held out"), (11, "to test on"), (15, "")]
+)
 def test_too_few_images(cli: Cli, world: Path, count: int, few: str) -> None:
-    """Of 17 images 2 are for the test, and 2 of the other 15 are held out."""
+    """Of 15 images 2 are for the test, and 2 of the other 13 are held out."""
     names = image_names(count)
     table = write_csv(world / "few.csv", names, np.arange(count * 3, dtype=np.float32).reshape(count, 3) ** 0.5)
     run = align(cli, world, "--json", brain=table)
@@ -189,7 +193,7 @@ def test_even_odd(cli: Cli, world: Path) -> None:
 def test_the_last_share(cli: Cli, world: Path, asked: str, count: int) -> None:
     split = split_of(align(cli, world, "--test-split", asked))
     assert np.flatnonzero(split == 2).tolist() == list(range(IMAGES - count, IMAGES))
-    assert (split == 1).sum() == round((IMAGES - count) / 10)
+    assert (split == 1).sum() == (IMAGES - count) // 5
     assert set(split.tolist()) == {0, 1, 2}
 
 
@@ -208,6 +212,16 @@ def test_a_file_of_names(cli: Cli, world: Path, style: str) -> None:
 def test_a_file_from_windows_says_the_same(cli: Cli, world: Path) -> None:
     (world / "test.txt").write_bytes("\ufeffimage-03.png\r\n\r\n  image-09 \r\n".encode())
     split = split_of(align(cli, world, "--test-split", world / "test.txt"))
+    assert np.flatnonzero(split == 2).tolist() == [3, 9]
+
+
+def test_a_file_in_another_unicode_form_says_the_same(cli: Cli, world: Path) -> None:
+    names = [f"Brücke {number}.png" for number in range(IMAGES)]
+    table = write_csv(world / "table.csv", names, responses_to(image_names()))
+    macos = [unicodedata.normalize("NFD", name) for name in names]
+    write_made(Project(world / "study"), "macos", FIRST, image_entries(macos, image_names()))
+    chosen = lines(world / "test.txt", [macos[3], macos[9].removesuffix(".png")])
+    split = split_of(align(cli, world, "--from", "macos", "--test-split", chosen, brain=table))
     assert np.flatnonzero(split == 2).tolist() == [3, 9]
 
 
@@ -251,7 +265,7 @@ def test_files_that_cannot_be(cli: Cli, world: Path) -> None:
     assert (
         "0 to test on" in refused(align(cli, world, "--test-split", chosen, "--json"), 65, "too-few-images")["message"]
     )
-    refused(align(cli, world, "--test-split", lines(chosen, image_names()[:30]), "--json"), 65, "too-few-images")
+    refused(align(cli, world, "--test-split", lines(chosen, image_names()[:31]), "--json"), 65, "too-few-images")
     assert (
         "0 to test on" in refused(align(cli, world, "--test-split", "given", "--json"), 65, "too-few-images")["message"]
     )
@@ -274,7 +288,7 @@ def test_responses_to_test_images_are_never_fitted(cli: Cli, world: Path, test: 
     parts = [set(np.flatnonzero(before["split"] == part).tolist()) for part in range(3)]
     assert parts[2] == test
     assert set.union(*parts) == set(range(IMAGES)) and sum(map(len, parts)) == IMAGES
-    assert len(parts[1]) == max(1, round((IMAGES - len(test)) / 10))
+    assert len(parts[1]) == (IMAGES - len(test)) // 5
 
 
 def test_features_of_test_images_are_never_fitted(cli: Cli, world: Path) -> None:
@@ -399,3 +413,20 @@ def test_a_pickle_that_would_run_code_is_refused(
     assert "mapping_streams.npy" in refused(run, 65, "pickle-refused")["message"]
     assert not touched.exists()
     assert not (study / "align").exists() and not (study / "pictures").exists()
+
+
+@pytest.mark.parametrize(
+    ("training", "heldout"), [(10, 2), (24, 4), (49, 9), (50, 10), (100, 10), (106, 11), (800, 80)]
+)
+def test_a_tenth_is_held_out_but_of_few_images_a_fifth(training: int, heldout: int) -> None:
+    count = training + 2
+    names = tuple(image_names(count))
+    given = np.arange(count) >= training
+    _, split = split_images("given", Pairs(np.arange(count), (np.arange(count),), names), given, 0)
+    assert np.bincount(split).tolist() == [training - heldout, heldout, 2]
+
+
+def test_few_held_out_images_are_told_of(cli: Cli, world: Path) -> None:
+    told = "7 held-out images choose the penalty, the rank and the epoch, which is little to go by"
+    run = cli("align", "--brain", world / "responses.csv", "--from", "first", "-p", world / "study", "--dry-run")
+    assert told in run.err

@@ -1,0 +1,94 @@
+"""Weights files: read without running what they hold, and loaded strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from alignedcut_cli.errors import DataError, first_line
+
+__all__ = ["demand_fit", "load_open_clip", "read_state"]
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: safetensors, or a .pth read with weights_only."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    for key in ("state_dict", "model", "teacher"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError("weights-unreadable", f"{path} holds no table of tensors", "Give a state dict")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def demand_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+    """Raise DataError, naming the keys that are missing, unexpected or misshapen, unless a checkpoint fits."""
+    missing = sorted(set(wanted) - set(given))
+    unexpected = sorted(set(given) - set(wanted))
+    misshapen = [
+        f"{key} {tuple(given[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in sorted(set(wanted) & set(given))
+        if given[key].shape != wanted[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        parts = [
+            f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+            for what, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+            if keys
+        ]
+        raise DataError(
+            "weights-mismatch",
+            f"{path} does not fit the model: {'; '.join(parts)}",
+            "Give the weights of this very model, or another --model",
+            missing=missing,
+            unexpected=unexpected,
+            misshapen=misshapen,
+        )
+
+
+def load_open_clip(module: nn.Module, path: Path) -> None:
+    """Load a checkpoint by open_clip's own conversions. Raises DataError if it cannot be read, or does not fit."""
+    from open_clip.factory import load_checkpoint
+
+    try:
+        load_checkpoint(module, str(path), strict=True, weights_only=True)  # type: ignore[arg-type]
+    except Exception as error:
+        if not isinstance(error, KeyError) and "Error(s) in loading state_dict" not in str(error):
+            raise _unreadable(path, error) from None
+        told = " ".join((f"it lacks {error}" if isinstance(error, KeyError) else str(error)).split())[:600]
+        raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """Why a file was not read. Where torch refuses a pickle it advises to run it after all: those words stay here."""
+    text = str(error)
+    called = re.search(r"GLOBAL ([\w.]+)", text)
+    if called or "TorchScript" in text:
+        reason = (
+            f"its pickle calls {called[1]}, which is no tensor and may run any code"
+            if called
+            else "it is a TorchScript archive, which holds code besides tensors"
+        )
+        return DataError(
+            "weights-unsafe",
+            f"{path} cannot be read as weights: {reason}; nothing of it was run",
+            "Take weights from its maker as safetensors, or, only if you trust the file, save its state dict with "
+            "safetensors.torch.save_file",
+        )
+    reason = "it is no checkpoint of plain tensors" if "weights_only" in text else first_line(error)
+    return DataError(
+        "weights-unreadable",
+        f"{path} cannot be read as weights ({reason})",
+        "Give a safetensors file, or a .pth of plain tensors",
+    )

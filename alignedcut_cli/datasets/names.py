@@ -1,0 +1,24 @@
+"""Names of files that people write in more than one way."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+__all__ = ["find_in_any_form", "same_form"]
+
+
+def same_form(name: str) -> str:
+    """A name in Unicode's composed form (NFC): names that look alike are equal. macOS writes decomposed ones (NFD)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_in_any_form(path: Path) -> Path | None:
+    """The path itself if it is there, else the one that differs in its Unicode form alone; None if there is neither."""
+    if path.exists() or path.is_symlink():
+        return path
+    parent = None if path.parent == path or str(path).isascii() else find_in_any_form(path.parent)
+    if parent is None or not parent.is_dir():
+        return None
+    alike = [child for child in sorted(parent.iterdir()) if same_form(child.name) == same_form(path.name)]
+    return alike[0] if alike else None

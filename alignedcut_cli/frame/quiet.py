@@ -1,0 +1,34 @@
+"""What other libraries log and warn of: kept from stderr, which holds this program's own lines alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["quiet_libraries"]
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """While it lasts, no log record and no warning of any library is shown; what matters of them is told in notes.
+
+    A warning that is to be an error (python -W error) is still raised.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded, by its own log in C++
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # told as errors by datasets/images, or of no concern
+            warnings.showwarning = _show_nothing
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _show_nothing(*_: Any, **__: Any) -> None:
+    pass

@@ -1,0 +1,55 @@
+"""Shards verified: their tensors are hashed, unless nothing about the files has changed since they last were."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.artifact import Layout
+from alignedcut_cli.store.canonical import stored_digest
+from alignedcut_cli.store.files import disk_errors
+from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
+from alignedcut_cli.store.project import Project
+
+__all__ = ["Shard", "demand_whole"]
+
+Shard = tuple[Layout, str]
+"""A shard and the content id that it must have."""
+LARGE = 1 << 30
+"""Bytes whose hashing takes about a second, and is told."""
+
+
+def demand_whole(project: Project, shards: Sequence[Shard], *, always: bool, say: Callable[[str], None]) -> None:
+    """Raise DataError, naming the file, unless the tensors of every shard are those of its content id.
+
+    A shard that was verified before is not read again while its size, inode and times of change stay, unless `always`.
+    """
+    cache = HashCache(project, SHARDS)
+    due = [one for one in shards if always or cache.get(one[0].path) != {"content": one[1]}]
+    if not due:
+        return
+    stamps = [stamp(layout.path) for layout, _ in due]
+    size = sum(bytes_ for bytes_, *_ in stamps)
+    if size >= LARGE:
+        say(f"verifying {len(due)} shards of {due[0][0].path.parent}, {size / LARGE:.1f} GiB")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for (layout, content), when, found in zip(due, stamps, pool.map(_content, due), strict=True):
+                if found != content:
+                    raise DataError(
+                        "artifact-corrupt",
+                        f"{layout.path}: the tensors do not match the content id in the header",
+                        "Make it again; alignedcut check --deep says how",
+                    )
+                cache.put(layout.path, {"content": content}, when)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    cache.save()
+
+
+def _content(shard: Shard) -> str:
+    layout, _ = shard
+    with disk_errors(layout.path):
+        return stored_digest(layout.path, layout.offsets)
