@@ -70,7 +70,7 @@ def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactSta
     folder = project.root / kind
     found = []
     for name in project.kept_names(kind):
-        reason = "interrupted, its last epoch is kept"
+        reason = "interrupted, what it has is kept"
         found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
     if kind != "features":
         return found

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from openTSNE import TSNE
 from scipy.sparse import csr_matrix
 
+from alignedcut_cli.core.embed import kernels, tsne_exact, tsne_tree
 from alignedcut_cli.core.embed import tsne as module
-from alignedcut_cli.core.embed.tsne import REPULSIONS, choose_repulsion, divergence, tsne
+from alignedcut_cli.core.embed.tsne import ITERATIONS, REPULSIONS, ROUND, choose_repulsion, divergence, tsne
 from alignedcut_cli.core.embed.tsne_exact import exact_repulsion
 from alignedcut_cli.core.embed.tsne_tree import Tree
 from alignedcut_cli.core.numerics import NumericsError
@@ -222,3 +223,49 @@ def test_the_same_rows_give_the_same_bytes(name: str) -> None:
     rows = curved(150)
     first, again = (tsne(rows, 3, perplexity=10, seed=3, repulsion=name)[0] for _ in range(2))
     assert first.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("rounds", [1, 5, 9])
+@pytest.mark.parametrize("name", ["exact"])
+def test_a_run_goes_on_from_a_state_to_the_same_bytes(name: str, rounds: int) -> None:
+    rows = curved(120)
+    states: list[dict[str, np.ndarray]] = []
+    whole = tsne(rows, 3, perplexity=10, seed=3, repulsion=name, keep=lambda state: states.append(dict(state())))
+    assert [int(state["done"][0]) for state in states] == list(range(ROUND, sum(ITERATIONS) + 1, ROUND))
+    ticks: list[int] = []
+    rest = tsne(rows, 3, perplexity=10, seed=3, repulsion=name, state=states[rounds - 1], tick=ticks.append)
+    assert rest[0].tobytes() == whole[0].tobytes()
+    assert rest[1] == whole[1]
+    assert sum(ticks) == sum(ITERATIONS) and ticks[0] == rounds * ROUND
+
+
+def test_the_schedule_is_that_of_opentsne_in_one_go() -> None:
+    """Rounds change nothing but the rounding of P, which is exaggerated and put back in each."""
+    rows = curved(60)
+    places, _, used = tsne(rows, 2, perplexity=10, seed=0, repulsion="exact")
+    theirs = TSNE(
+        n_components=2,
+        perplexity=used,
+        initialization=module._start(rows, 2, 0),
+        negative_gradient_method=module._Gradient(REPULSIONS["exact"](None), None),
+        neighbors="exact",
+        knn_kwargs={"algorithm": "kd_tree"},
+        random_state=0,
+    ).fit(rows)
+    assert relative(places, np.asarray(theirs)) < 0.05
+
+
+def test_compiled_loops_are_those_that_are_written() -> None:
+    """The loops in Python, where an index out of bounds is an error, on a small tree and a sparse P."""
+    places, P = scattered(80, 3, 5.0), affinities(80)
+    compiled = [Tree(leaf=4, group=8)(places), exact_repulsion(places), (module._attraction(P, places), 0.0)]
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (tsne_tree, tsne_exact):
+            for loop in ("push_lists", "walk", "push_all"):
+                if hasattr(place, loop):
+                    patch.setattr(place, loop, getattr(kernels, loop).py_func)
+        patch.setattr(kernels, "pull", kernels.pull.py_func)
+        written = [Tree(leaf=4, group=8)(places), exact_repulsion(places), (module._attraction(P, places), 0.0)]
+    for (forces, total), (wanted, expected) in zip(compiled, written, strict=True):
+        assert relative(forces, wanted) < 1e-5
+        assert total == pytest.approx(expected, rel=1e-5)

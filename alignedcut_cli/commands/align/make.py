@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alignedcut_cli.commands.align.keep import Keeper
 from alignedcut_cli.commands.align.result import axes, roi_table, tensors
 from alignedcut_cli.commands.align.run import fit
 from alignedcut_cli.core.align.train import Alignment
-from alignedcut_cli.errors import Stopped
+from alignedcut_cli.frame.keep import Keeper
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -27,12 +26,14 @@ def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tup
 
 
 def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
-    keeper = Keeper(frame, plan.recipe, device)
-    try:
+    keeper = Keeper(
+        frame,
+        plan.recipe,
+        {"torch": torch.__version__, "device": device.type},
+        lambda state: f"the start and {len(state['curve']) - 1} epochs",
+    )
+    with keeper.told_when_stopped():
         fitted = fit(frame, plan, device, keeper)
-    except Stopped as stopped:
-        stopped.remedy = keeper.remedy() or stopped.remedy
-        raise
     _tell(frame, fitted.alignment)
     arrays, meanings = tensors(plan, fitted)
     header = write_artifact(

@@ -22,8 +22,8 @@ from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.store.canonical import tensor_digest
 
 if TYPE_CHECKING:
-    from alignedcut_cli.commands.align.keep import Keeper
     from alignedcut_cli.commands.align.plan import Plan
+    from alignedcut_cli.frame.keep import Keeper
 
 __all__ = ["Fitted", "fit", "load_pooled"]
 
@@ -56,6 +56,7 @@ def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitte
     rows = [torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT)]
     steps = plan.settings.epochs * -(-len(rows[0]) // plan.settings.batch)
     frame.output.detail(f"{len(pooled)} slots, {len(responses)} images, {responses.shape[1]} voxels on {device}")
+    kept = keeper.read()
     with frame.output.progress("aligning", steps, "steps") as advance:
         try:
             found = fit_alignment(
@@ -67,8 +68,8 @@ def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitte
                 plan.settings,
                 advance,
                 tokens.places,
-                keeper,
-                keeper.read(),
+                lambda state: keeper(lambda: {name: tensor.cpu().numpy() for name, tensor in state.items()}),
+                None if kept is None else {name: torch.from_numpy(array).to(device) for name, array in kept.items()},
             )
         except SlotError as error:
             named = few([plan.slots[number].name for number in error.slots])

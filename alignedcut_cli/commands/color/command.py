@@ -18,7 +18,6 @@ from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 __all__ = ["EXAMPLES", "NAME", "command"]
@@ -116,8 +115,10 @@ def _make(
     frame: Frame, recipe: Recipe, parent: Header, base: Base | None, device: torch.device, overwrite: bool
 ) -> tuple[Header, bool]:
     def made() -> Header:
+        from alignedcut_cli.commands.color.place import numerics, place_graphs
+
         _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
-        coloured = colours_of(frame.project, base, tensors) if base else _colour(frame, recipe, tensors, device)
+        coloured = colours_of(frame.project, base, tensors) if base else place_graphs(frame, recipe, tensors, device)
         meanings = {
             "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
             "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
@@ -141,52 +142,11 @@ def _make(
             {**coloured, "nodes": tensors["nodes"]},
             meanings,
             axes=axes,
-            numerics=_numerics(device),
+            numerics=numerics(device),
             parents=(parent, base.header) if base else (parent,),
         )
 
     return frame.make_once(recipe, overwrite, made)
-
-
-def _numerics(device: torch.device) -> dict[str, str]:
-    from importlib.metadata import version
-
-    used = {name: version(name) for name in ("opentsne", "numba", "numpy", "torch")}
-    return {**used, "computed": "float64 places, float32 repulsion", "device": device.type}
-
-
-def _colour(
-    frame: Frame, recipe: Recipe, tensors: dict[str, np.ndarray], device: torch.device
-) -> dict[str, np.ndarray]:
-    """Places and colours of all nodes, graph by graph."""
-    import numpy as np
-
-    from alignedcut_cli.core.embed.colours import ITERATIONS, rgb_cube, spectral_tsne
-    from alignedcut_cli.core.numerics import stream
-
-    params = recipe.params
-    graphs = tensors["graphs"]
-    found = []
-    with frame.output.progress("placing nodes", len(graphs) * sum(ITERATIONS), "iterations") as advance:
-        for number, (start, stop) in enumerate(graphs):
-            found.append(
-                spectral_tsne(
-                    tensors["eigenvectors"][start:stop, : params["eigenvectors"]],
-                    params["dims"],
-                    nodes=params["nodes"],
-                    perplexity=params["perplexity"],
-                    seed=stream(params["seed"], "color", number) % (1 << 32),
-                    device=device,
-                    tick=advance,
-                )
-            )
-    return {
-        "rgb": np.concatenate([rgb_cube(one.coordinates) for one in found]),
-        "coordinates": np.concatenate([one.coordinates for one in found]),
-        "sampled": np.concatenate([one.sampled + start for one, (start, _) in zip(found, graphs, strict=True)]),
-        "divergence": np.array([one.divergence for one in found], np.float32),
-        "perplexity": np.array([one.perplexity for one in found], np.float32),
-    }
 
 
 def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:

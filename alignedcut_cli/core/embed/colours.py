@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignedcut_cli.core.embed.tsne import ITERATIONS, tsne
+from alignedcut_cli.core.embed.tsne import ITERATIONS, Keep, State, tsne
 
 if TYPE_CHECKING:
     import torch
@@ -46,17 +46,22 @@ def spectral_tsne(
     seed: int = 0,
     device: torch.device | None = None,
     tick: Callable[[int], None] | None = None,
+    keep: Keep | None = None,
+    state: State | None = None,
 ) -> Embedding:
     """All M rows of `eigenvectors` (M, C) in `dims` dimensions (paper, Sec. 3 and C.5).
 
     t-SNE places m = `nodes` uniformly drawn rows; every other row takes the place of its one nearest drawn row (K = 1).
-    Distances are Euclidean between rows scaled by sqrt(M), so that they do not depend on M. `tick` counts iterations.
+    Distances are Euclidean between rows scaled by sqrt(M), so that they do not depend on M. `tick` counts iterations;
+    `keep` and `state` are those of `tsne`.
     """
     total = len(eigenvectors)
     rows = eigenvectors.astype(np.float32) * np.float32(np.sqrt(total))
     generator = np.random.default_rng(seed)
     sampled = np.sort(generator.permutation(total)[: min(nodes, total)])
-    placed, divergence, used = tsne(rows[sampled], dims, perplexity=perplexity, seed=seed, device=device, tick=tick)
+    placed, divergence, used = tsne(
+        rows[sampled], dims, perplexity=perplexity, seed=seed, device=device, tick=tick, keep=keep, state=state
+    )
     coordinates = placed[nearest_rows(rows, rows[sampled])]
     coordinates[sampled] = placed
     return Embedding(coordinates, sampled.astype(np.int64), divergence, used)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,29 @@ if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
 
-__all__ = ["EXACT_NODES", "ITERATIONS", "REPULSIONS", "Repulsion", "choose_repulsion", "divergence", "tsne"]
+__all__ = [
+    "EXACT_NODES",
+    "ITERATIONS",
+    "REPULSIONS",
+    "ROUND",
+    "Keep",
+    "Repulsion",
+    "State",
+    "choose_repulsion",
+    "divergence",
+    "tsne",
+]
 
 ITERATIONS = (250, 500)
+ROUND = 50
 EXACT_NODES = {"cpu": 3000, "cuda": 200_000}
 EXACT_DIVERGENCE = 20_000
 _START_SPREAD = 1e-4
 _LARGE_ATTRACTION = 1_000_000
 
 Repulsion = Callable[[np.ndarray], tuple[np.ndarray, float]]
+State = Mapping[str, np.ndarray]
+Keep = Callable[[Callable[[], State]], None]
 
 
 def _exact(device: torch.device | None) -> Repulsion:
@@ -56,12 +71,16 @@ def tsne(
     repulsion: str = "auto",
     device: torch.device | None = None,
     tick: Callable[[int], None] | None = None,
+    keep: Keep | None = None,
+    state: State | None = None,
 ) -> tuple[np.ndarray, float, float]:
     """t-SNE of rows (m, C), duplicates allowed: places (m, dims) float32, KL divergence, perplexity used.
 
     Minimises KL(P | Q), q_ij = k_ij / Z, with openTSNE's affinities P (exact neighbours), early exaggeration, momentum
     and gains; the gradient's second term comes from REPULSIONS[`repulsion`]. The perplexity is at most (m - 1) / 3.
-    The divergence is that of `divergence`. Raises NumericsError for fewer than dims + 2 rows.
+    The divergence is that of `divergence`. `keep` is called after every ROUND iterations with what gives the state (places,
+    update, gains and the number of iterations done); from such a `state` the run goes on, to the same bytes on a CPU.
+    Raises NumericsError for fewer than dims + 2 rows.
     """
     import torch
     from openTSNE import TSNE
@@ -73,8 +92,6 @@ def tsne(
     options: dict[str, Any] = dict(  # noqa: C408  # Any: openTSNE declares numbers and arrays too narrowly
         n_components=dims,
         perplexity=used,
-        early_exaggeration_iter=ITERATIONS[0],
-        n_iter=ITERATIONS[1],
         initialization=_start(rows, dims, seed),
         negative_gradient_method=_Gradient(REPULSIONS[name](device), tick),
         neighbors="exact",
@@ -83,9 +100,41 @@ def tsne(
         n_jobs=torch.get_num_threads(),
         random_state=seed % (1 << 32),
     )
-    found = TSNE(**options).fit(rows)
+    method = TSNE(**options)
+    found = method.prepare_initial(rows)
+    done = _restore(found, state, method.early_exaggeration, tick) if state else 0
+    while done < sum(ITERATIONS):
+        early = done < ITERATIONS[0]
+        found.optimize(
+            n_iter=ROUND,
+            exaggeration=method.early_exaggeration if early else method.exaggeration,
+            momentum=method.initial_momentum if early else method.final_momentum,
+            inplace=True,
+        )
+        done += ROUND
+        if keep:
+            keep(functools.partial(_state, found, done))
     places = np.asarray(found)
     return places.astype(np.float32), divergence(found.affinities.P, places), used
+
+
+def _state(found: Any, done: int) -> dict[str, np.ndarray]:
+    """All that openTSNE's optimizer needs to go on, copied."""
+    numbers = {"places": found, "update": found.optimizer.update, "gains": found.optimizer.gains, "done": [done]}
+    return {name: np.array(value) for name, value in numbers.items()}
+
+
+def _restore(found: Any, state: State, exaggeration: Any, tick: Callable[[int], None] | None) -> int:
+    """Put an embedding where another was that gave `state`: how many iterations are done."""
+    found[:] = state["places"]
+    found.optimizer.update, found.optimizer.gains = np.array(state["update"]), np.array(state["gains"])
+    done = int(state["done"][0])
+    for _ in range(min(done, ITERATIONS[0]) // ROUND):  # as each round rounds P
+        found.affinities.P *= exaggeration
+        found.affinities.P /= exaggeration
+    if tick:
+        tick(done)
+    return done
 
 
 @dataclass

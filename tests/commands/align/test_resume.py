@@ -40,7 +40,7 @@ def undisturbed(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def world(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The world, where every epoch is kept, however fast it was."""
-    monkeypatch.setattr("alignedcut_cli.commands.align.keep.EVERY", 0.0)
+    monkeypatch.setattr("alignedcut_cli.frame.keep.EVERY", 0.0)
     return Path(shutil.copytree(fresh, tmp_path / "world"))
 
 
@@ -88,7 +88,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     assert kept(world).is_file()
     assert list(check_project(Project(world / "study"), deep=True)) == []
     (state,) = [one for one in project_states(Project(world / "study")) if one.kind == "align"]
-    assert (state.name, state.state, state.reason) == ("w", "partial", "interrupted, its last epoch is kept")
+    assert (state.name, state.state, state.reason) == ("w", "partial", "interrupted, what it has is kept")
     assert told["do"].startswith("The start and 2 epochs are kept; go on with: ")
     assert told["do"].endswith(state.repair)
     words = shlex.split(state.repair)
@@ -133,7 +133,7 @@ def test_what_is_kept_and_damaged_is_not_used(cli: Cli, world: Path, undisturbed
 
 
 def test_a_short_run_keeps_nothing(cli: Cli, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alignedcut_cli.commands.align.keep.EVERY", 10.0)
+    monkeypatch.setattr("alignedcut_cli.frame.keep.EVERY", 10.0)
     run = stop_in(cli, world, 3)
     assert "Nothing was written; run the same command again" in run.err
     assert not kept(world).parent.exists()

@@ -1,0 +1,93 @@
+"""What a long run keeps while it goes, so that the same command goes on where an interrupted one was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from alignedcut_cli.errors import DataError, InputMissingError, Stopped
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.artifact import map_tensor, read_layout, write_tensors
+from alignedcut_cli.store.canonical import canonical_json, tensor_digest
+from alignedcut_cli.store.files import remove
+from alignedcut_cli.store.header import KEY, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["EVERY", "Arrays", "Keeper"]
+
+Arrays = Mapping[str, "np.ndarray"]
+EVERY = 10.0
+"""Seconds between two states that are written: less than this is not worth keeping."""
+
+
+class Keeper:
+    """The kept state of one run. Use: `read`, then the keeper itself at each step's end, `drop` at the run's end.
+
+    A state is used again by the same recipe with the same `numerics` (libraries, kind of device). `tell` says in words
+    how far a state is, such as "the start and 3 epochs".
+    """
+
+    def __init__(
+        self, frame: Frame, recipe: Recipe, numerics: Mapping[str, str], tell: Callable[[Arrays], str]
+    ) -> None:
+        self._frame, self._recipe, self._numerics, self._tell = frame, recipe, dict(numerics), tell
+        self._path = frame.project.kept_path(recipe.kind, recipe.name)
+        self._written = time.monotonic()
+        self._told: str | None = None
+
+    def read(self) -> dict[str, np.ndarray] | None:
+        """The state of an earlier run of this recipe with these numerics; None, with a note if there is another."""
+        import numpy as np
+
+        try:
+            layout = read_layout(self._path)
+        except (InputMissingError, DataError) as error:
+            return self._left_out(error.message) if isinstance(error, DataError) else None
+        arrays = {name: np.array(map_tensor(layout, name)) for name in layout.offsets}
+        if layout.metadata.get(KEY) != canonical_json(self._header(arrays)):
+            return self._left_out("it is of other parameters, inputs, versions or devices, or damaged")
+        self._told = self._tell(arrays)
+        self._frame.output.note(f"{self._recipe.kind}/{self._recipe.name}: {self._told} are there; going on")
+        return arrays
+
+    def _left_out(self, reason: str) -> None:
+        name = f"{self._recipe.kind}/{self._recipe.name}"
+        self._frame.output.note(f"{name}: what an interrupted run kept is not used: {reason}")
+        self.drop()
+
+    def _header(self, arrays: Arrays) -> dict[str, str]:
+        """Whose state these arrays are."""
+        return {
+            "schema": "alignedcut.kept/1",
+            "recipe": self._recipe.identity,
+            **self._numerics,
+            "content": tensor_digest(arrays),
+        }
+
+    def __call__(self, state: Callable[[], Arrays]) -> None:
+        """Write the state, whole or not at all, unless one was written less than EVERY seconds ago."""
+        if time.monotonic() - self._written < EVERY:
+            return
+        arrays = state()
+        write_tensors(self._path, arrays, self._header(arrays))
+        self._written, self._told = time.monotonic(), self._tell(arrays)
+
+    def drop(self) -> None:
+        """Forget what is kept."""
+        remove(self._path)
+        self._told = None
+
+    @contextmanager
+    def told_when_stopped(self) -> Iterator[None]:
+        """If a signal stops the block, its message says what is kept and how to go on."""
+        try:
+            yield
+        except Stopped as stopped:
+            if self._told is not None:
+                again = self._frame.journal.command(self._recipe.kind, self._recipe.name, overwrite=False)
+                stopped.remedy = f"{self._told[:1].upper()}{self._told[1:]} are kept; go on with: {again}"
+            raise
