@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from alignedcut_cli.backbones.checkpoint import demand_fit, load_open_clip, read_state
 from alignedcut_cli.backbones.column import read_column
+from alignedcut_cli.backbones.libraries import import_libraries
 from alignedcut_cli.backbones.open_clip_tags import agreed_expectation, list_tags, tell_expectation
 from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
 from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
@@ -105,28 +106,6 @@ class WeightsFile:
 
     path: Path
     revision: str = ""
-
-
-def import_libraries() -> None:
-    """Import timm, or raise UnavailableError (exit 69) where torch and torchvision are not a pair."""
-    try:
-        import timm  # noqa: F401  # imports torchvision
-    except (ImportError, RuntimeError, OSError) as error:
-        import importlib.metadata as metadata
-
-        versions = []
-        for package in ("torch", "torchvision", "timm"):
-            try:
-                versions.append(f"{package} {metadata.version(package)}")
-            except metadata.PackageNotFoundError:
-                versions.append(f"no {package}")
-        first = first_line(error)
-        raise UnavailableError(
-            "torch-pair",
-            f"{', '.join(versions)} do not work together ({first})",
-            "Install torch and torchvision as a pair, both CPU builds or both CUDA builds from the same index: "
-            "pip install --force-reinstall torch torchvision",
-        ) from None
 
 
 def build_backbone(model: ModelId, image_size: int | None) -> Backbone:

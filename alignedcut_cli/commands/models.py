@@ -23,7 +23,7 @@ def command(
     verbose: options.Verbose = False,
 ) -> None:
     """List the models that extract knows: short names, shipped ones, timm's and open_clip's vision transformers."""
-    from alignedcut_cli.backbones.load import import_libraries
+    from alignedcut_cli.backbones.libraries import import_libraries
     from alignedcut_cli.backbones.registry import list_models
     from alignedcut_cli.errors import InputMissingError
 

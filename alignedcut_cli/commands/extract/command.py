@@ -103,7 +103,7 @@ def command(
     demand_choice("--dtype", dtype, ("float16", "float32"))
     demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
-    from alignedcut_cli.backbones.load import import_libraries
+    from alignedcut_cli.backbones.libraries import import_libraries
     from alignedcut_cli.datasets.find_images import find_images
 
     import_libraries()
