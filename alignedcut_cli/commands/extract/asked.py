@@ -1,0 +1,48 @@
+"""The options of `alignedcut extract`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignedcut_cli.frame import options
+
+__all__ = ["Asked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(options.Asked):
+    """What the command line asks for, as it was given."""
+
+    images: Annotated[
+        tuple[str, ...],
+        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
+    ]
+    model: Annotated[
+        tuple[str, ...],
+        typer.Option("--model", "-m", help="A short name, a timm name, or open_clip:ARCH/TAG. May be repeated."),
+    ]
+    weights: Annotated[
+        tuple[Path, ...],
+        typer.Option("--weights", metavar="FILE", help="Local weights (safetensors or .pth), one per --model."),
+    ] = ()
+    name: Annotated[
+        tuple[str, ...], typer.Option("--name", metavar="NAME", help="The feature set's name, one per --model.")
+    ] = ()
+    tap: Annotated[str, typer.Option("--tap", help="Where to read: attn, block, mlp, q, k or v.")] = "attn"
+    layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9.")] = "all"
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=1, help="Side of the square input in pixels.  [default: the model's]"),
+    ] = None
+    tokens: Annotated[str, typer.Option("--tokens", help="What to keep: all, pooled, or sample:K.")] = "all"
+    batch_size: Annotated[str, typer.Option("--batch-size", help="Images per forward pass, or auto.")] = "auto"
+    dtype: Annotated[str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")] = "float16"
+    on_bad_image: Annotated[
+        str, typer.Option("--on-bad-image", help="fail before anything is written, or skip and name them.")
+    ] = "fail"
+    device: options.Device = "auto"
+    seed: options.Seed = 0

@@ -1,0 +1,133 @@
+"""What will be extracted: models, images and shards, every `auto` resolved, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.backbones.libraries import import_libraries
+from alignedcut_cli.commands.extract.asked import Asked
+from alignedcut_cli.commands.extract.images import checked_images, stdin_lines
+from alignedcut_cli.datasets.find_images import find_images
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.config import parse_layers
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.canonical import file_digest
+from alignedcut_cli.store.features import shard_ranges
+from alignedcut_cli.store.hashes import HashCache
+from alignedcut_cli.store.header import Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    from alignedcut_cli.backbones.load import Backbone, WeightsFile
+    from alignedcut_cli.backbones.pipeline import TokenChoice
+    from alignedcut_cli.datasets.images import Manifest
+
+__all__ = ["Plan", "make_plans"]
+
+ALGORITHM = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One feature set to be made: which model reads what from which images, and in which shards."""
+
+    backbone: Backbone
+    weights: WeightsFile
+    manifest: Manifest
+    layers: tuple[int, ...]
+    widths: tuple[int, ...]
+    tokens: TokenChoice
+    recipe: Recipe
+    ranges: tuple[tuple[int, int], ...]
+    bytes: int
+
+
+def make_plans(frame: Frame, asked: Asked) -> list[Plan]:
+    """One plan a model. Images are checked; no weights are loaded. Raises UsageError, DataError, InputMissingError."""
+    names = _one_per_model("--name", asked.name, asked.model)
+    files = _one_per_model("--weights", asked.weights, asked.model)
+    import_libraries()
+    paths = find_images(list(asked.images), stdin_lines() if "-" in asked.images else (), frame.output.note)
+    opened = [_open_model(frame, text, file, asked.image_size) for text, file in zip(asked.model, files, strict=True)]
+    manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
+    plans = [_plan(frame, asked, manifest, *one, name) for one, name in zip(opened, names, strict=True)]
+    _demand_distinct([plan.recipe.name for plan in plans])
+    return plans
+
+
+def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[str]) -> list[Any]:
+    if not values:
+        return [None] * len(models)
+    if len(values) != len(models):
+        raise UsageError(
+            "count-mismatch", f"{len(values)} {option} for {len(models)} --model", f"Give {option} once per --model"
+        )
+    return list(values)
+
+
+def _demand_distinct(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
+
+
+def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
+    """A model, built but without its weights, and the file that holds them."""
+    from alignedcut_cli.backbones.load import build_backbone, find_weights
+    from alignedcut_cli.backbones.registry import parse_model
+
+    backbone = build_backbone(parse_model(text), image_size)
+    for note in backbone.notes:
+        frame.output.note(note)
+    return backbone, find_weights(backbone, file, frame.output.note)
+
+
+def _plan(
+    frame: Frame, asked: Asked, manifest: Manifest, backbone: Backbone, weights: WeightsFile, name: str | None
+) -> Plan:
+    """All that a feature set needs, resolved, before anything is computed."""
+    from alignedcut_cli.backbones import pipeline
+
+    layers = parse_layers(asked.layers, len(backbone.blocks))
+    choice = pipeline.parse_tokens(asked.tokens, backbone.tokens)
+    widths = backbone.widths(layers, asked.tap)
+    params: dict[str, Any] = {
+        "model": backbone.resolved,
+        "tap": asked.tap,
+        "layers": layers,
+        "tokens": asked.tokens,
+        "dtype": asked.dtype,
+        "preprocess": backbone.preprocess.as_object(),
+        **({"seed": asked.seed} if choice.sampled else {}),
+    }
+    external = {"weights": _weights_digest(frame, weights.path, write=not asked.dry_run), "manifest": manifest.identity}
+    if weights.revision:
+        external["weights_revision"] = weights.revision
+    default = backbone.id.artifact_name + ("" if asked.tap == "attn" else f"-{asked.tap}")
+    size = pipeline.bytes_per_image(widths, backbone.tokens, choice, asked.dtype)
+    return Plan(
+        backbone=backbone,
+        weights=weights,
+        manifest=manifest,
+        layers=tuple(layers),
+        widths=tuple(widths),
+        tokens=choice,
+        recipe=Recipe("features", check_name(name or default), ALGORITHM, params, (), external),
+        ranges=tuple(shard_ranges(len(manifest.images), size)),
+        bytes=size * len(manifest.images),
+    )
+
+
+def _weights_digest(frame: Frame, path: Path, *, write: bool) -> str:
+    cache = HashCache(frame.project)
+    facts = cache.get(path)
+    if facts:
+        return facts["sha256"]
+    found = file_digest(path)
+    if write:
+        cache.put(path, {"sha256": found})
+        cache.save()
+    return found

@@ -1,0 +1,141 @@
+"""A planned feature set made, shard by shard, or found up to date."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.extract.asked import Asked
+from alignedcut_cli.commands.extract.plan import Plan
+from alignedcut_cli.errors import PermissionDeniedError, Stopped
+from alignedcut_cli.frame.run import Frame, exists_error
+from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["make"]
+
+
+def make(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> tuple[Header, bool]:
+    """One feature set, made or found up to date: (header, whether it was made)."""
+    from alignedcut_cli.backbones.load import load_weights
+    from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
+
+    name = plan.recipe.name
+    folder = frame.project.path("features", name)
+    if is_settled(folder) and (found := frame.existing(plan.recipe, asked.overwrite)):
+        _remember_place(frame, plan)
+        return frame.up_to_date(found)
+    with frame.project.writing("features", name):
+        finish_swap(folder)
+        if found := frame.existing(plan.recipe, asked.overwrite):
+            _remember_place(frame, plan)
+            return frame.up_to_date(found)
+        writer = FeatureWriter(folder, plan.recipe, plan.ranges)
+        begun = writer.recorded_plan()
+        if begun is not None and begun["recipe"] != plan.recipe.identity and not asked.overwrite:
+            raise exists_error(plan.recipe, begun)
+        size = batch_size_for(asked.batch_size, device)
+        frame.output.detail(f"{plan.recipe.params['model']} on {device}, {size} images a batch")
+        backbone = load_weights(plan.backbone, plan.weights, device)
+        frame.journal.note("start", "features", name, frame.argv, recipe=plan.recipe.identity)
+        writer.open()
+        missing = writer.missing()
+        if len(missing) < len(plan.ranges):
+            frame.output.note(
+                f"{name}: {len(plan.ranges) - len(missing)} of {len(plan.ranges)} shards are there; going on"
+            )
+        images = len(plan.manifest.images)
+        done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
+        with frame.output.progress(name, images, "images", done_before) as advance:
+            shards = extract_shards(
+                backbone,
+                plan.manifest.paths(),
+                [(number, *plan.ranges[number]) for number in missing],
+                plan.layers,
+                tap=plan.recipe.params["tap"],
+                tokens=plan.tokens,
+                dtype=plan.recipe.params["dtype"],
+                batch_size=size,
+                seed=asked.seed,
+                workers=os.cpu_count() or 1,
+                advance=advance,
+                say=frame.output.note,
+            )
+            fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
+            _write_behind(writer, shards, tensor_meanings(plan.layers, plan.tokens), fields, frame)
+        numerics = {**fields["numerics"], "activation": plan.backbone.activation}
+        header = writer.commit(numerics=numerics, axes=_axes(plan))
+        _note_done(frame, plan)
+        return header, True
+
+
+def _note_done(frame: Frame, plan: Plan) -> None:
+    """Keep in the journal that a feature set is there, and where its images lie."""
+    images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
+    frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
+
+
+def _remember_place(frame: Frame, plan: Plan) -> None:
+    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
+        with suppress(PermissionDeniedError):
+            _note_done(frame, plan)
+
+
+def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any], frame: Frame) -> None:
+    """Write each shard while the next is computed. A signal waits for the shard that is being written."""
+    pending: Future[None] | None = None
+    try:
+        with ThreadPoolExecutor(1) as disk:
+            for number, tensors in shards:
+                if pending:
+                    pending.result()
+                pending = disk.submit(writer.write, number, tensors, meanings, **fields)
+            if pending:
+                pending.result()
+    except Stopped as stopped:
+        whole = len(writer.ranges) - len(writer.missing())
+        again = frame.journal.command("features", writer.recipe.name, overwrite=False)
+        stopped.remedy = f"{whole} of {len(writer.ranges)} shards are kept; go on with: {again}"
+        raise
+
+
+def _numerics(plan: Plan, device: Any) -> dict[str, str]:
+    import torch
+
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "computed": "float32",
+        "stored": plan.recipe.params["dtype"],
+    }
+
+
+def _shard_axes(plan: Plan) -> dict[str, Any]:
+    sizes = {"P": {"size": plan.backbone.tokens}}
+    return {**sizes, **({"K": {"size": plan.tokens.sampled}} if plan.tokens.sampled else {})}
+
+
+def _axes(plan: Plan) -> dict[str, Any]:
+    slots = [
+        {
+            "model": plan.backbone.id.label,
+            "layer": layer,
+            "tap": plan.recipe.params["tap"],
+            "width": width,
+            "grid": list(plan.backbone.grid),
+            "class_token": plan.backbone.class_token,
+        }
+        for layer, width in zip(plan.layers, plan.widths, strict=True)
+    ]
+    images = [entry.as_object() for entry in plan.manifest.images]
+    return {
+        **_shard_axes(plan),
+        "B": {"size": len(images), "images": images},
+        "S": {"size": len(slots), "slots": slots},
+    }
