@@ -18,9 +18,10 @@ MARKER = "drawn.json"
 
 
 def draw_once(project: Project, header: Header, wanted: Mapping[str, Any], draw: Callable[[], None]) -> None:
-    """Let `draw` fill an artifact's emptied folder, unless it shows what is `wanted` and no file of it is gone.
+    """Let `draw` fill an artifact's emptied folder, unless it shows what is `wanted` and all of it is there and whole.
 
-    Under the artifact's lock; pictures that are there need none, nor a disk that can be written.
+    Under the artifact's lock; pictures that are there need none, nor a disk that can be written. They are not synced one
+    by one: what a power cut took from one is seen by its size.
     """
     folder, wanted = project.pictures(header.kind, header.name), json.loads(json.dumps(wanted))
     if _shows(folder, wanted):
@@ -30,8 +31,7 @@ def draw_once(project: Project, header: Header, wanted: Mapping[str, Any], draw:
             return
         remove(folder)
         draw()
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        writing_text(folder / MARKER, json.dumps({"wanted": wanted, "files": files}))
+        writing_text(folder / MARKER, json.dumps({"wanted": wanted, "files": _sizes(folder)}))
 
 
 def _shows(folder: Path, wanted: Mapping[str, Any]) -> bool:
@@ -40,7 +40,15 @@ def _shows(folder: Path, wanted: Mapping[str, Any]) -> bool:
         found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
     except ValueError:
         return False
-    return found.get("wanted") == wanted and all((folder / name).is_file() for name in found["files"])
+    found = found if isinstance(found, dict) else {}
+    files = found.get("files")
+    return found.get("wanted") == wanted and isinstance(files, dict) and files.items() <= _sizes(folder).items()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The files in and below a folder, in order of their names, and their bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 
 
 def file_stem(text: str) -> str:

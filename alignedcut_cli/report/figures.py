@@ -19,7 +19,7 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#cbd5e0"
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all; the same figure gives the same bytes."""
-    with writing(path) as temporary:
+    with writing(path, lasting=False) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 

@@ -147,5 +147,5 @@ def save_picture(canvas: Image.Image, path: Path) -> None:
     """Write a PNG, whole or not at all."""
     from alignedcut_cli.store.files import writing
 
-    with writing(path) as temporary:
+    with writing(path, lasting=False) as temporary:
         canvas.save(temporary, format="PNG")

@@ -76,10 +76,11 @@ def _umask() -> int:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it is given the umask's mode, synced and renamed.
 
-    On failure or interruption the temporary file is removed and `path` is as it was.
+    On failure or interruption the temporary file is removed and `path` is as it was. Where it need not be `lasting`, a
+    power cut may leave it empty: nothing is synced, which takes longer than a small file itself.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     with disk_errors(path):
@@ -87,10 +88,12 @@ def writing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
+            if lasting:
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
-            fsync_folder(path.parent)
+            if lasting:
+                fsync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -14,7 +14,7 @@ from alignedcut_cli.core.graph.affinity import unit_rows
 from alignedcut_cli.core.graph.attention import attention_product
 from alignedcut_cli.core.graph.certificate import Certificate, certify, weighted_gram
 from alignedcut_cli.core.graph.density import voronoi_weights
-from alignedcut_cli.core.graph.landmarks import whitening
+from alignedcut_cli.core.graph.landmarks import Factor, whitening
 from alignedcut_cli.core.graph.lowrank import landmark_count, ncut_lowrank, pilot_nodes
 from alignedcut_cli.core.graph.ncut import Cut, ncut_exact, ncut_nystrom
 from alignedcut_cli.core.graph.quantised_cosines import MOST_BLUR, PRECISIONS, blur, columns_at, quick_precisions
@@ -251,6 +251,23 @@ def test_the_whitening_inverts_the_landmarks_kernel() -> None:
     white = whitening(units, 0.5)
     matrix = dense_affinity(units, 0.5) - math.exp(-2)
     torch.testing.assert_close(white.T @ matrix @ white, torch.eye(80, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("twice", [0, 40])
+def test_the_factor_is_the_columns_times_the_whitening(twice: int) -> None:
+    """With P triangular, and where landmarks that lie twice leave no Cholesky factor and so a lower rank."""
+    units = unit_rows(clusters(400))
+    landmarks = torch.cat([units[:300], units[:twice]])
+    white = whitening(landmarks, 0.5)
+    matrix = dense_affinity(landmarks, 0.5) - math.exp(-2)
+    inverse = torch.linalg.pinv(matrix, rtol=1e-6, hermitian=True)
+    torch.testing.assert_close(white @ white.T, inverse, atol=1e-6 * float(inverse.abs().max()), rtol=0)
+    assert white.shape == (300 + twice, 300)
+    assert (white.tril(-1).any() == 0) == (twice == 0)
+    factor = Factor(landmarks, white.float(), 0.5)
+    columns = dense_affinity(torch.cat([units, landmarks]), 0.5)[:400, 400:] - math.exp(-2)
+    written_out = torch.cat([torch.full((400, 1), math.exp(-1)), columns.float() @ white.float()], 1)
+    torch.testing.assert_close(factor.rows(units), written_out, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -40,7 +40,7 @@ from alignedcut_cli.core.graph.certificate import (
     subspace_residual,
     weighted_gram,
 )
-from alignedcut_cli.core.graph.landmarks import Extension, kernel_columns, kernel_floor, whitening
+from alignedcut_cli.core.graph.landmarks import BLOCK, Extension, Factor, kernel_floor, whitening
 from alignedcut_cli.core.graph.ncut import Cut, gather
 from alignedcut_cli.core.graph.parallel_tiles import share_tiles
 from alignedcut_cli.core.graph.quantised_cosines import columns_at
@@ -71,32 +71,6 @@ def pilot_nodes(total: int, nodes: int) -> int:
 def spare_columns(eigenvectors: int) -> int:
     """p = 2 C + 8: the columns kept through the pass, so that what lies beyond C does not disturb the top C."""
     return 2 * eigenvectors + 8
-
-
-@dataclass(frozen=True)
-class _Factor:
-    """Landmarks Z (m, D) of a kernel and P (m, r): Phi = [sqrt(kappa), K P] has r + 1 columns."""
-
-    landmarks: Tensor
-    white: Tensor
-    gamma: float
-
-    @property
-    def rank(self) -> int:
-        return self.white.shape[1] + 1
-
-    def rows(self, units: Tensor) -> Tensor:
-        """Phi of unit rows (t, D): (t, r + 1) float32."""
-        columns = kernel_columns(units, self.landmarks, self.gamma)  # (t, m)
-        made = torch.empty(len(units), self.rank, device=units.device)
-        made[:, 0] = kernel_floor(self.gamma) ** 0.5
-        torch.mm(columns, self.white, out=made[:, 1:])
-        return made
-
-    def maps(self, coefficients: Tensor) -> Tensor:
-        """F (m + 1, q), float32, with Phi c = [1, K] F for coefficients c (r + 1, q)."""
-        first = kernel_floor(self.gamma) ** 0.5 * coefficients[:1]
-        return torch.cat([first, self.white.double() @ coefficients[1:]]).float()
 
 
 @dataclass(frozen=True)
@@ -165,7 +139,7 @@ def ncut_lowrank(
     sampled, landmarks = choose_landmarks(
         sampling, total, size, stream(seed, "sample"), lambda ids: unit_rows(take(ids))
     )
-    factor = _Factor(landmarks, whitening(landmarks, gamma).float(), gamma)
+    factor = Factor(landmarks, whitening(landmarks, gamma).float(), gamma)
     if factor.rank < eigenvectors:
         raise NumericsError(
             f"{size} landmarks give a factor of rank {factor.rank}, which has no {eigenvectors} eigenvectors"
@@ -197,7 +171,7 @@ class _Task:
         return ((start, min(start + self.tile, total)) for start in range(0, total, self.tile))
 
 
-def _pilot(factor: _Factor, task: _Task, ids: Tensor) -> _Pilot:
+def _pilot(factor: Factor, task: _Task, ids: Tensor) -> _Pilot:
     """The pilot over the nodes `ids` (n,), each of which stands for M / n."""
     device, share = factor.landmarks.device, task.total / len(ids)
     phi = torch.empty(len(ids), factor.rank, device=device)
@@ -210,9 +184,16 @@ def _pilot(factor: _Factor, task: _Task, ids: Tensor) -> _Pilot:
     degrees = (phi @ mass.float()).clamp_min_(1)
     gram = torch.zeros(factor.rank, factor.rank, dtype=torch.float64, device=device)
     for start, stop in task.ranges(len(ids)):
-        part = phi[start:stop]
-        gram += (part.T @ (part * (weights[start:stop] / degrees[start:stop])[:, None])).double()
+        _add_upper_gram(gram, phi[start:stop], weights[start:stop] / degrees[start:stop])
+    gram = gram.triu_() + gram.triu(1).T
     return _Pilot(_top_directions(gram, mass, task), gram, mass, phi, degrees)
+
+
+def _add_upper_gram(gram: Tensor, rows: Tensor, weights: Tensor) -> None:
+    """Add R^T diag(w) R of rows (t, r) and weights (t,) to the upper triangle of (r, r): the lower one is its mirror."""
+    weighted = rows * weights[:, None]
+    for first in range(0, len(gram), BLOCK):
+        gram[first : first + BLOCK, first:] += rows[:, first : first + BLOCK].T @ weighted[:, first:]
 
 
 def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
@@ -224,7 +205,7 @@ def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
     return top_eigenpairs(lambda block: gram @ block, start, width, tolerance=1e-7).vectors
 
 
-def _whole(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> Cut:
+def _whole(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
     """The cut where the pilot saw all nodes."""
     rows = pilot.phi @ pilot.directions.float()  # (M, p)
     projected = _Projection(len(rows), task.eigenvectors, rows.shape[1], torch.float32, rows.device)
@@ -247,7 +228,7 @@ def _whole(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> Cut:
     return _signed(Cut(vectors, values, residuals, sampled, certificate, extension))
 
 
-def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> Cut:
+def _streamed(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
     """The cut by one pass over all nodes, which also serves the certificate."""
     device, total = factor.landmarks.device, task.total
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), stream(task.seed, "certificate"))
@@ -269,7 +250,7 @@ def _streamed(pilot: _Pilot, factor: _Factor, task: _Task, sampled: Tensor) -> C
     return _signed(Cut(vectors, values, column_residuals(images, own, values, total), sampled, certificate, extension))
 
 
-def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tuple[_Projection, Tensor]:
+def _pass(pilot: _Pilot, factor: Factor, task: _Task, exact: ExactRows) -> tuple[_Projection, Tensor]:
     """Y = Phi S (M, p), and [1, K]^T w (m + 1,) float64; `exact` gets A D^-1 Y at its rows, D the pilot's."""
     device, size, floor = factor.landmarks.device, len(factor.landmarks), kernel_floor(task.gamma)
     columns_of = columns_at(torch.cat([factor.landmarks, exact.units]), task.gamma, task.precision)
@@ -299,7 +280,7 @@ def _pass(pilot: _Pilot, factor: _Factor, task: _Task, exact: ExactRows) -> tupl
     return projected, mass
 
 
-def _corrected(pilot: _Pilot, factor: _Factor, mass: Tensor) -> Tensor:
+def _corrected(pilot: _Pilot, factor: Factor, mass: Tensor) -> Tensor:
     """a (p,), float64, with d = Y a: the degrees nearest, over the pilot's nodes, to those of t as the pass found it."""
     total = torch.cat([mass[:1] * kernel_floor(factor.gamma) ** 0.5, factor.white.double().T @ mass[1:]])  # (r + 1,)
     moved = pilot.gram @ pilot.directions  # (r + 1, p)
@@ -327,7 +308,7 @@ def _singular(projected: _Projection, degrees: Tensor, task: _Task) -> tuple[Ten
     return projected.first, values.float(), rotation
 
 
-def _extension(factor: _Factor, columns: Tensor, degrees: Tensor) -> Extension:
+def _extension(factor: Factor, columns: Tensor, degrees: Tensor) -> Extension:
     """The map to rows of the cut, from coefficients of Phi: of its columns (r + 1, C), and of the degrees (r + 1,)."""
     maps = factor.maps(torch.cat([columns, degrees[:, None]], 1))
     return Extension(factor.landmarks, maps, factor.gamma)
