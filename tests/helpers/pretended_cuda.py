@@ -43,15 +43,16 @@ class _OnCuda(Tensor):
 
     @staticmethod
     def __new__(cls, real: Tensor) -> _OnCuda:
-        made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            cls,
-            real.size(),
-            strides=real.stride(),
-            storage_offset=real.storage_offset(),
-            dtype=real.dtype,
-            device="cpu",
-            dispatch_device=True,
-        )
+        with torch.inference_mode(False):  # a view of a parameter could not be made otherwise
+            made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+                cls,
+                real.size(),
+                strides=real.stride(),
+                storage_offset=real.storage_offset(),
+                dtype=real.dtype,
+                device="cpu",
+                dispatch_device=True,
+            )
         made.held = real
         return made
 
@@ -73,9 +74,15 @@ class _OnCuda(Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Sends every operation through `_computed`, those too that make a tensor from nothing."""
+    """Sends every operation through `_computed`, those too that make a tensor from nothing.
+
+    Under `inference_mode` operations come that are made of others, such as `to`: they are taken apart.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        if func.namespace == "aten" and func._can_decompose():
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         return _computed(func, args, kwargs or {})
 
 
@@ -122,9 +129,14 @@ def _demand_one_device(func: Any, args: Sequence[Any], tensors: Sequence[Tensor]
 
 @contextmanager
 def pretended_cuda() -> Iterator[torch.device]:
-    """The device `cuda:0` for a block, whether or not there is one."""
-    with mock.patch.object(torch.cuda, "device_count", lambda: 1), FakeTensorMode(), _Mode():
-        yield CUDA
+    """The device `cuda:0` for a block, whether or not there is one. A module that moves there gets new parameters."""
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with mock.patch.object(torch.cuda, "device_count", lambda: 1), FakeTensorMode(), _Mode():
+            yield CUDA
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def on_cuda(value: Any) -> Any:
