@@ -87,6 +87,12 @@ def certified(on: On, device: Any) -> Any:
     return [certificate.certify(read, take, on(orthonormal()), on(values), **options, **some) for some in ({}, known)]
 
 
+def eigenpairs(on: On, device: Any) -> Any:
+    units = on(rows())
+    start = on(drawn(NODES, 8))
+    return block_krylov.top_eigenpairs(lambda block: affinity.affinity_product(units, block, 1.0, 40), start, COUNT)
+
+
 def exact_rows(on: On, device: Any) -> Any:
     made = certificate.ExactRows(on(rows()[:10]), COUNT)
     other = made.others()
@@ -249,9 +255,7 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         on(rows()), on(orthonormal(11)), 1.0, on(torch.ones(NODES, 1))
     ),
     "graph.attention.attention_serves": lambda on, _: attention.attention_serves(on(rows())),
-    "graph.block_krylov.top_eigenpairs": lambda on, _: block_krylov.top_eigenpairs(
-        lambda block, units=on(rows()): affinity.affinity_product(units, block, 1.0, 40), on(drawn(NODES, 8)), COUNT
-    ),
+    "graph.block_krylov.top_eigenpairs": eigenpairs,
     "graph.certificate.ExactRows": exact_rows,
     "graph.certificate.certify": certified,
     "graph.certificate.column_residuals": lambda on, _: certificate.column_residuals(
@@ -290,7 +294,8 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.parallel_tiles.share_tiles": shared,
     "graph.quantised_cosines.blur": lambda on, _: quantised_cosines.blur(on(rows()), 1.0, "bfloat16"),
     "graph.quantised_cosines.columns_at": lambda on, _: [
-        quantised_cosines.columns_at(on(rows()[:20]), 1.0, precision)(on(rows())) for precision in ("float32", "bfloat16")
+        quantised_cosines.columns_at(on(rows()[:20]), 1.0, precision)(on(rows()))
+        for precision in ("float32", "bfloat16")
     ],
     "graph.quantised_cosines.product_speed": lambda _, device: quantised_cosines.product_speed(device) > 0,
     "graph.quantised_cosines.quick_precisions": lambda _, device: quantised_cosines.quick_precisions(device)[:1],

@@ -133,7 +133,7 @@ def pretended_cuda() -> Iterator[torch.device]:
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with mock.patch.object(torch.cuda, "device_count", lambda: 1), FakeTensorMode(), _Mode():
+        with mock.patch.object(torch.cuda, "device_count", return_value=1), FakeTensorMode(), _Mode():
             yield CUDA
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(before)
