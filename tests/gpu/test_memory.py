@@ -17,10 +17,11 @@ from torch import Tensor
 from alignedcut_cli.backbones.load import Backbone
 from alignedcut_cli.core.graph import affinity
 from alignedcut_cli.main import main
+from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, photograph
 from tests.gpu.compare import cut
 from tests.gpu.conftest import DEVICE, SCALE, Table
-from tests.helpers.aligning import Made, write_made
+from tests.helpers.aligning import Made, image_entries, image_names, write_made
 
 pytestmark = pytest.mark.gpu
 
@@ -56,7 +57,7 @@ def test_a_cut_halves_its_tiles(
     table: Table, device: torch.device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = NODES // 100
-    write_made(tmp_path, "made", Made({0: 32}, grid=(10, 10)), [f"image-{number:04d}.png" for number in range(images)])
+    write_made(Project(tmp_path), "made", Made({0: 32}, grid=(10, 10)), image_entries(image_names(images)))
     argv = ["cut", "--from", "features/made", "--solver", "exact", "-C", "4", "--memory", "8GiB", "-p", str(tmp_path)]
     argv += ["--device", DEVICE]
     assert main([*argv, "--name", "easy", "-q"]) == 0
