@@ -32,8 +32,9 @@ if [ -n "$wheels" ]; then
     "$python" -c 'import pathlib, tomllib
 needs = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["dependencies"]
 print(*needs, "pytest>=8.3", "hypothesis>=6.112", sep="\n")' > "$scratch/needs.txt"
-    "$python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$wheels" \
-        --requirement "$scratch/needs.txt" \
+    # Isolated, as a machine's own constraints may forbid the very PyTorch that it has
+    PIP_CONFIG_FILE=/dev/null "$python" -m pip --isolated install --quiet --disable-pip-version-check \
+        --no-index --find-links "$wheels" --requirement "$scratch/needs.txt" \
         || { echo "run.sh: $wheels lacks what pip names above" >&2; exit 2; }
 fi
 "$python" -c 'import pytest, timm, open_clip, openTSNE, safetensors, typer' \

@@ -29,11 +29,11 @@ FEW = {"600": "60", "3000": "120", "1500": "120", "sample:16": "sample:4"}
 
 
 def study(folder: Path) -> Path:
-    """A project's folder as `demo` prepares it, with fewer scenes of the brain's."""
+    """A project's folder as `demo` prepares it, with fewer scenes."""
     there, small = sample_data() / "scenes", SCALE < 1
     for kind, place in (("images", "scenes"), ("category", "masks/category")):
         (folder / place).mkdir(parents=True)
-        for path in sorted((there / kind).iterdir())[: 4 if small else None]:
+        for path in sorted((there / kind).iterdir())[: 4 if small else 24]:
             shutil.copy(path, folder / place)
     names = json.loads((there / "names.json").read_bytes())["category"]
     (folder / "masks/category/names.json").write_text(json.dumps(names))
