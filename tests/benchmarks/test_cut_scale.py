@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +73,11 @@ def write_project(root: Path) -> None:
     ranges = shard_ranges(IMAGES, SLOTS * TOKENS * WIDTH * 2)
     writer = FeatureWriter(project.path("features", "big"), recipe, ranges)
     writer.open()
-    for number, (start, stop) in enumerate(ranges):
-        tensors = {f"tokens.{k:02d}": made_tokens(range(start, stop), k) for k in range(SLOTS)}
-        writer.write(number, tensors, dict.fromkeys(tensors, ("B P D", "tokens")), numerics={}, axes={})
+    with ThreadPoolExecutor(threads()) as pool:
+        for number, (start, stop) in enumerate(ranges):
+            made = pool.map(partial(made_tokens, range(start, stop)), range(SLOTS))
+            tensors = {f"tokens.{k:02d}": tokens for k, tokens in enumerate(made)}
+            writer.write(number, tensors, dict.fromkeys(tensors, ("B P D", "tokens")), numerics={}, axes={})
     axes = {"B": {"size": IMAGES, "images": images}, "S": {"size": SLOTS, "slots": slots}}
     writer.commit(numerics={}, axes=axes)
     draws = np.random.default_rng(4)

@@ -75,17 +75,20 @@ def test_extract_keeps_the_speed_of_a_bare_forward_loop(pictures: list[Path], tm
     assert ratio >= 0.8
 
 
-def write_set(backbone: Backbone, paths: list[Path], folder: Path) -> None:
+def write_set(
+    backbone: Backbone, paths: list[Path], folder: Path, *, width: int = 192, batch: int = BATCH, workers: int = 2
+) -> None:
     """What the command does between the check of the images and the commit, both included."""
     from concurrent.futures import ThreadPoolExecutor
 
     layers, tokens = list(range(12)), TokenChoice(True)
     recipe = Recipe("features", folder.name, 1, {})
-    writer = FeatureWriter(folder, recipe, shard_ranges(len(paths), 12 * 192 * (197 * 2 + 4)))
+    writer = FeatureWriter(folder, recipe, shard_ranges(len(paths), 12 * width * (197 * 2 + 4)))
     writer.open()
     shards = [(number, *span) for number, span in enumerate(writer.ranges)]
     fields = {"numerics": {}, "axes": {}}
     with ThreadPoolExecutor(1) as disk:
-        for number, tensors in extract_shards(backbone, paths, shards, layers, tokens=tokens, batch_size=BATCH):
+        made = extract_shards(backbone, paths, shards, layers, tokens=tokens, batch_size=batch, workers=workers)
+        for number, tensors in made:
             disk.submit(writer.write, number, tensors, tensor_meanings(layers, tokens), **fields)
     writer.commit(**fields)

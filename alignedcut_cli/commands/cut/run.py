@@ -201,9 +201,9 @@ def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndar
     cuts = [one.cut for one in solved]
     offsets = np.cumsum([0, *plan.nodes])
     tensors = {
-        "eigenvectors": joined([cut.eigenvectors.numpy() for cut in cuts]),
-        "eigenvalues": np.stack([cut.eigenvalues.numpy() for cut in cuts]),
-        "residuals": np.stack([cut.residuals.numpy() for cut in cuts]),
+        "eigenvectors": joined([cut.eigenvectors.cpu().numpy() for cut in cuts]),
+        "eigenvalues": np.stack([cut.eigenvalues.cpu().numpy() for cut in cuts]),
+        "residuals": np.stack([cut.residuals.cpu().numpy() for cut in cuts]),
         "nodes": node_tables(plan.slots, len(plan.images)),
         "sampled": np.concatenate([cut.sampled.numpy() + offset for cut, offset in zip(cuts, offsets, strict=False)]),
         "graphs": np.stack([offsets[:-1], offsets[1:]], 1).astype(np.int64),
@@ -223,7 +223,7 @@ def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndar
         "certificate": ("G Q", "how far each graph's cut is from the exact one, see axis Q"),
     }
     if plan.recipe.params.get("balance"):
-        tensors["weights"] = joined([one.weights.numpy() for one in solved if one.weights is not None])
+        tensors["weights"] = joined([one.weights.cpu().numpy() for one in solved if one.weights is not None])
         meanings["weights"] = ("M", "what each node counts for, mean 1: X^T diag(weights) X = I")
     for number, cut in enumerate(cuts):
         if cut.extension:

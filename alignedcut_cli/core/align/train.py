@@ -313,18 +313,17 @@ def _start_random(study: Study, settings: Settings) -> _Start:
     widths = [block.shape[1] for block in study.pooled_of(fit[:1])]
     dim = settings.dim or max(widths)
     drawn = [torch.randn(width, dim, generator=generator) * width**-0.5 for width in widths]
-    beta = torch.randn(dim, responses.shape[1], generator=generator) * dim**-0.5
+    beta = (torch.randn(dim, responses.shape[1], generator=generator) * dim**-0.5).to(responses)
     transforms = torch.cat(drawn).to(responses)
-    scaled, _ = _unit_scale(transforms, beta, study.nodes_of(fit))
-    return _Start((scaled, beta.to(responses), responses[fit].mean(0)), None)
+    return _Start((_unit_scale(transforms, study.nodes_of(fit)), beta, responses[fit].mean(0)), None)
 
 
 STARTS = {"ridge": _start_ridge, "random": _start_random}
 
 
-def _unit_scale(transforms: Tensor, beta: Tensor, nodes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """W c and beta / c with c such that aligned nodes have mean square 1 over nodes and channels: Y^ is the same."""
+def _unit_scale(transforms: Tensor, nodes: Sequence[Tensor]) -> Tensor:
+    """W c with c such that aligned nodes have mean square 1 over nodes and channels."""
     split = transforms.split([node.shape[1] for node in nodes])
     squares = torch.stack([(node @ matrix).square().mean() for node, matrix in zip(nodes, split, strict=True)])
     scale = squares.mean().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
-    return transforms / scale, beta * scale
+    return transforms / scale

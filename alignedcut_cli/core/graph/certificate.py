@@ -44,11 +44,14 @@ class Certificate:
 
 
 def weighted_gram(vectors: Tensor, weights: Tensor | None = None) -> Tensor:
-    """X^T diag(w) X of columns (M, C) and weights (M,) or ones: (C, C) float64, summed a chunk of rows at a time."""
+    """X^T diag(w) X of columns (M, C) and weights (M,) or ones: (C, C) float64, summed a chunk of rows at a time.
+
+    On the device of the columns; the weights may be on another.
+    """
     total = torch.zeros(vectors.shape[1], vectors.shape[1], dtype=torch.float64, device=vectors.device)
     for start in range(0, len(vectors), _CHUNK):
         part = vectors[start : start + _CHUNK].double()
-        total += part.T @ (part if weights is None else part * weights[start : start + _CHUNK, None])
+        total += part.T @ (part if weights is None else part * weights[start : start + _CHUNK, None].to(part.device))
     return total
 
 
@@ -59,7 +62,8 @@ def subspace_residual(images: Tensor, rows: Tensor, total: int, smallest: float)
     scaled by M / (n - C). X has orthonormal columns over all rows.
     """
     images, rows = images.double(), rows.double()
-    fitted = rows @ torch.linalg.lstsq(rows, images).solution  # (n, C)
+    # CUDA's least squares want full rank, which the CPU's do without
+    fitted = rows @ torch.linalg.lstsq(rows.cpu(), images.cpu()).solution.to(rows.device)  # (n, C)
     count, columns = rows.shape
     free = max(1, count - columns) if count < total else count
     square = (images - fitted).square().sum() * total / free

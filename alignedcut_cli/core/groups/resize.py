@@ -13,13 +13,13 @@ UPSCALES = ("nearest", "bilinear")
 BAND = 1 << 22
 
 
-def stretch_matrix(pixels: int, cells: int, how: str) -> Tensor:
-    """What brings a line of `cells` to a line of `pixels`: (pixels, cells) float32, rows sum to 1.
+def stretch_matrix(pixels: int, cells: int, how: str, device: torch.device | None = None) -> Tensor:
+    """What brings a line of `cells` to a line of `pixels`: (pixels, cells) float32 on `device`, rows sum to 1.
 
     Pixel y lies at (y + 1/2) cells / pixels. `nearest`: its cell. `bilinear`: the two nearest cell centres by distance,
     with the outermost centres held to the edge.
     """
-    doubled = (2 * torch.arange(pixels) + 1) * cells
+    doubled = (2 * torch.arange(pixels, device=device) + 1) * cells
     if how == "nearest":
         return torch.nn.functional.one_hot(doubled // (2 * pixels), cells).float()
     places = (doubled.double() / (2 * pixels) - 0.5).clamp(0, cells - 1)
@@ -36,8 +36,8 @@ def stretch_bands(maps: Tensor, size: tuple[int, int], how: str) -> Iterator[tup
     """
     count, rows, columns = maps.shape
     height, width = size
-    down = stretch_matrix(height, rows, how)  # (H, rows)
-    across = maps.float() @ stretch_matrix(width, columns, how).T  # (k, rows, W)
+    down = stretch_matrix(height, rows, how, maps.device)  # (H, rows)
+    across = maps.float() @ stretch_matrix(width, columns, how, maps.device).T  # (k, rows, W)
     step = max(1, BAND // max(1, count * width))
     for start in range(0, height, step):
         band = slice(start, min(start + step, height))
@@ -49,18 +49,18 @@ def area_shares(labels: Tensor, grid: tuple[int, int], classes: int) -> Tensor:
 
     `labels` (H, W) int64 in -1 to k - 1. Cells are H / rows by W / cols pixels; a pixel that lies in two counts in both.
     """
-    down = _overlaps(labels.shape[0], grid[0])  # (rows, H)
-    across = _overlaps(labels.shape[1], grid[1]).T  # (W, cols)
-    shares = torch.zeros(grid[0] * grid[1], classes)
+    down = _overlaps(labels.shape[0], grid[0], labels.device)  # (rows, H)
+    across = _overlaps(labels.shape[1], grid[1], labels.device).T  # (W, cols)
+    shares = torch.zeros(grid[0] * grid[1], classes, device=labels.device)
     for one in labels.unique().tolist():
         if one >= 0:
             shares[:, one] = (down @ (labels == one).float() @ across).reshape(-1)
     return shares
 
 
-def _overlaps(pixels: int, cells: int) -> Tensor:
-    """The share of each cell's length that each pixel makes: (cells, pixels) float32, rows sum to 1."""
-    edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
-    places = torch.arange(pixels, dtype=torch.float64)
+def _overlaps(pixels: int, cells: int, device: torch.device) -> Tensor:
+    """The share of each cell's length that each pixel makes: (cells, pixels) float32 on `device`, rows sum to 1."""
+    edges = torch.arange(cells + 1, dtype=torch.float64, device=device) * pixels / cells
+    places = torch.arange(pixels, dtype=torch.float64, device=device)
     ends = torch.minimum(edges[1:, None], places + 1) - torch.maximum(edges[:-1, None], places)
     return (ends.clamp(min=0) * cells / pixels).float()

@@ -1,0 +1,385 @@
+"""Every kernel of core that takes tensors or a device, each with a small call: what the device tests walk.
+
+A call gets `on`, which moves tensors, in any nest of them, to the device, and the device itself. Node ids stay on the
+CPU, where `uniform_sample` makes them; what is not on the device beside them is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core import numerics
+from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train
+from alignedcut_cli.core.embed import colours, tsne, tsne_exact
+from alignedcut_cli.core.graph import (
+    affinity,
+    attention,
+    block_krylov,
+    certificate,
+    choose_solver,
+    density,
+    landmarks,
+    lowrank,
+    ncut,
+    parallel_tiles,
+    quantised_cosines,
+    refine,
+    sampling,
+)
+from alignedcut_cli.core.groups import activations, iou, oracle, resize, similarity, slot_scores
+from tests.helpers.reference import clusters
+
+__all__ = ["KERNELS"]
+
+On = Callable[[Any], Any]
+NODES, WIDTH, COUNT = 90, 8, 4
+
+
+def drawn(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def rows() -> Tensor:
+    """Unit rows in clusters (NODES, WIDTH)."""
+    return affinity.unit_rows(clusters(NODES, WIDTH, groups=5, spread=0.8))
+
+
+def readers(on: On) -> tuple[Callable[[int, int], Tensor], Callable[[Tensor], Tensor]]:
+    """`read` and `take` as the nodes' rows have them: ids on the CPU, rows on the device."""
+    units = on(rows())
+    return lambda start, stop: units[start:stop], lambda ids: units[ids.to(units.device)]
+
+
+def weights() -> Tensor:
+    return torch.linspace(0.5, 1.5, NODES)
+
+
+def orthonormal(columns: int = COUNT) -> Tensor:
+    return torch.linalg.qr(drawn(NODES, columns)).Q
+
+
+def exact_cut(on: On, device: Any) -> Any:
+    """Without weights and with; these on the CPU too, as `cut --balance` may leave them where it made them."""
+    some = ncut.ncut_exact(on(rows()), COUNT, tile=40)
+    return some, ncut.ncut_exact(on(rows()), COUNT, weights=weights(), tile=40)
+
+
+def low_rank(on: On, device: Any, **options: Any) -> Any:
+    read, take = readers(on)
+    return lowrank.ncut_lowrank(read, NODES, COUNT, nodes=30, tile=40, take=take, **options)
+
+
+def refined(on: On, device: Any) -> Any:
+    return refine.refine(on(rows()), low_rank(on, device, weights=on(weights())), 1, weights=weights(), tile=40)
+
+
+def certified(on: On, device: Any) -> Any:
+    read, take = readers(on)
+    values = torch.linspace(1, 0.5, COUNT)
+    known = {"degrees": weights(), "weights": weights()}
+    options: dict[str, Any] = {"gamma": 1.0, "rank": 5, "seed": 0, "tile": 40}
+    return [certificate.certify(read, take, on(orthonormal()), on(values), **options, **some) for some in ({}, known)]
+
+
+def eigenpairs(on: On, device: Any) -> Any:
+    units = on(rows())
+    start = on(drawn(NODES, 8))
+    return block_krylov.top_eigenpairs(lambda block: affinity.affinity_product(units, block, 1.0, 40), start, COUNT)
+
+
+def exact_rows(on: On, device: Any) -> Any:
+    made = certificate.ExactRows(on(rows()[:10]), COUNT)
+    other = made.others()
+    other.add(on(drawn(10, 7).abs()), on(drawn(7, COUNT)), on(torch.ones(7)))
+    made.merge(other)
+    return made.images(on(torch.ones(10)))
+
+
+def extended(on: On, device: Any) -> Any:
+    return landmarks.Extension(on(rows()[:20]), on(drawn(21, COUNT + 1)), 1.0).rows(on(rows()))
+
+
+def slots_of(on: On) -> tuple[list[Tensor], Tensor]:
+    """Pooled features (24, D_i) of three slots, and responses (24, 10) that they predict."""
+    shown = drawn(24, 5, seed=1)
+    pooled = [shown @ drawn(5, width, seed=width) + 0.1 * drawn(24, width, seed=9) for width in (6, 7, 7)]
+    return on(pooled), on(shown @ drawn(5, 10, seed=2))
+
+
+def aligned(on: On, device: Any, init: str = "ridge") -> Any:
+    pooled, responses = slots_of(on)
+    settings = train.Settings(dim=4, weights=loss.Weights(agree=0.3), init=init, epochs=2, batch=8, nodes=12)
+
+    def draw(images: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
+        chosen = torch.randint(len(images), (min(count, 40),), generator=generator)
+        return [one[images][chosen.to(one.device)] + 0.1 for one in pooled]
+
+    fit, heldout = on(torch.arange(18)), on(torch.arange(18, 24))
+    return train.fit_alignment(pooled, responses, draw, fit, heldout, settings, places=[0, 0, 1])
+
+
+def ridge(on: On, device: Any) -> Any:
+    """The ridge start's steps, one after another."""
+    pooled, responses = slots_of(on)
+    features = [one - one.mean(0) for one in pooled]
+    spectra = [reduced_rank_ridge.spectrum(one) for one in features]
+    found = reduced_rank_ridge.smoother(spectra, 0.1, 0.3)
+    fit = reduced_rank_ridge.reduced_rank(features, spectra, found, responses, 4)
+    problem = reduced_rank_ridge.Problem.of(features, responses, features, responses)
+    choice = reduced_rank_ridge.choose(problem, [2, 4], 0.3, (0.1, 1.0))
+    return fit, reduced_rank_ridge.weigh_slots(problem, choice, 0.3)
+
+
+def agreed(on: On, device: Any) -> Any:
+    pooled, responses = slots_of(on)
+    data = consensus.Consensus(pooled, [one[:20] for one in pooled], [0, 0, 1])
+    start = [one.new_zeros(one.shape[1], 10) for one in pooled]
+    return consensus.agree_on_places(data, responses, start, 0.1, 0.3)
+
+
+def all_losses(on: On, device: Any) -> Any:
+    pooled, responses = slots_of(on)
+    maps = [on(drawn(one.shape[1], 8, seed=3)).requires_grad_() for one in pooled]
+    beta, eps = on(drawn(8, 10)), on(torch.zeros(10))
+    found = loss.total_loss(pooled, pooled, responses, maps, beta, eps, loss.Weights(agree=0.3), [0, 0, 1])
+    found.total.backward()
+    return found.total.detach(), [one.grad for one in maps]
+
+
+def projected(on: On, device: Any) -> Any:
+    features = on(rows()).requires_grad_()
+    made, is_open = projector.top_projector(projector.normalised_affinity(features)[0], COUNT)
+    made.square().sum().backward()
+    return made.detach(), is_open, features.grad
+
+
+def written_down(on: On, device: Any) -> Any:
+    """Sums of tiles on the device into the CPU's float64, as `concepts` makes them; groups are on the CPU."""
+    tiles = [(start, on(rows()[start : start + 40])) for start in range(0, NODES, 40)]
+    cells = torch.arange(NODES) % 4 - 1
+    sums = activations.cell_sums(tiles, cells, 3)
+    return sums, activations.moments(tiles, cells, 3)
+
+
+def clustered(on: On, device: Any) -> Any:
+    one, other = (
+        activations.Clusters(on(drawn(6, 3, seed=seed).double()), on(torch.tensor([1, 2, 0, 3, 1, 1])))
+        for seed in (0, 1)
+    )
+    return activations.clustered_mean(one), activations.clustered_difference(one, other)
+
+
+def marks() -> tuple[Tensor, Tensor]:
+    """Similarities (NODES,) in (0, 1), and classes -1 to 2."""
+    return drawn(NODES).sigmoid(), torch.arange(NODES) % 4 - 1
+
+
+def thresholds(on: On, device: Any) -> Any:
+    best, truth = marks()
+    steps = oracle.oracle_thresholds(5)
+    return iou.threshold_counts(on(best), on(truth.clamp_min(0)), on(truth), 3, on(steps), 0)
+
+
+def places(count: int = 60) -> np.ndarray:
+    return drawn(count, 3).double().numpy()
+
+
+def read_slot(on: On, device: Any) -> Any:
+    """`segment` reads numpy arrays, on the CPU whatever the device."""
+    shape = (2, 3, 3)
+    slot = slot_scores.SlotGrid(drawn(*shape, COUNT).numpy(), np.arange(18).reshape(shape))
+    labels = np.arange(36).reshape(6, 6) % 3 - 1
+    shares = torch.cat([slot_scores.grid_weights(labels, slot.grid, 2, "area")] * 2)
+    centres, _ = slot_scores.slot_centres(slot, [0, 1], shares)
+    reading = slot_scores.OracleReading(slot, centres, 0.5, 0)
+    steps = oracle.oracle_thresholds(4)
+    kway = slot_scores.KwayReading(slot, np.arange(18) % 2, np.array([1, 0]))
+    return (
+        slot_scores.oracle_counts(reading, 0, labels, 2, steps, "bilinear"),
+        slot_scores.kway_counts(kway, 0, labels, 2, "nearest"),
+        torch.from_numpy(slot_scores.predict(reading, 0, (6, 6), "bilinear")),
+    )
+
+
+def shared(on: On, device: Any) -> Any:
+    return parallel_tiles.share_tiles(NODES, 40, device, lambda tiles: sum(stop - start for start, stop in tiles))[0]
+
+
+def embedded(on: On, device: Any) -> Any:
+    """t-SNE of a few iterations, alone and as colours have it."""
+    with mock.patch.object(tsne, "ITERATIONS", (3, 3)):
+        made = colours.spectral_tsne(orthonormal().numpy(), nodes=40, device=device)
+        alone = tsne.tsne(drawn(40, 5).numpy(), 3, perplexity=5, seed=0, repulsion="exact", device=device)
+    return torch.from_numpy(made.coordinates), torch.from_numpy(alone[0])
+
+
+def solver_errors(on: On, device: Any) -> Any:
+    return list(choose_solver.sample_errors(readers(on)[1], NODES, 60, count=COUNT, neighbors=10).values())
+
+
+def gathered(on: On, device: Any) -> Any:
+    return ncut.gather(readers(on)[0], NODES, torch.arange(3, NODES, 7), 40)
+
+
+def nystrom(on: On, device: Any) -> Any:
+    read, take = readers(on)
+    options: dict[str, Any] = {"nodes": 40, "neighbors": 10, "tile": 40}
+    ours = ncut.ncut_nystrom(read, NODES, COUNT, take=take, **options)
+    return ours, ncut.ncut_nystrom(read, NODES, COUNT, sampling="fps", **options)
+
+
+def chosen_landmarks(on: On, device: Any) -> Any:
+    take = readers(on)[1]
+    return [sampling.choose_landmarks(choice, NODES, 20, 0, take) for choice in sampling.LANDMARK_CHOICES]
+
+
+def pooled_fit(on: On) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    pooled, _ = slots_of(on)
+    return pooled, on([drawn(one.shape[1], 4, seed=5) for one in pooled]), on(drawn(4, 10)), on(drawn(10))
+
+
+KERNELS: dict[str, Callable[[On, Any], Any]] = {
+    "numerics.fix_signs": lambda on, _: numerics.fix_signs(on(orthonormal())),
+    "numerics.fixing_signs": lambda on, _: numerics.fixing_signs(on(orthonormal())),
+    "graph.affinity.affinity": lambda on, _: affinity.affinity(on(rows()), on(rows()[:9]), 1.0),
+    "graph.affinity.affinity_product": lambda on, _: affinity.affinity_product(on(rows()), on(orthonormal()), 1.0, 40),
+    "graph.affinity.tile_rows": lambda _, device: affinity.tile_rows(1 << 20, device),
+    "graph.affinity.unit_rows": lambda on, _: affinity.unit_rows(on(drawn(9, 3))),
+    "graph.attention.attention_product": lambda on, _: attention.attention_product(
+        on(rows()), on(orthonormal(11)), 1.0, on(torch.ones(NODES, 1))
+    ),
+    "graph.attention.attention_serves": lambda on, _: attention.attention_serves(on(rows())),
+    "graph.block_krylov.top_eigenpairs": eigenpairs,
+    "graph.certificate.ExactRows": exact_rows,
+    "graph.certificate.certify": certified,
+    "graph.certificate.column_residuals": lambda on, _: certificate.column_residuals(
+        on(drawn(9, 3)), on(drawn(9, 3, seed=1)), on(torch.ones(3)), NODES
+    ),
+    "graph.certificate.orthogonality_defect": lambda on, _: certificate.orthogonality_defect(on(drawn(4, 4))),
+    "graph.certificate.part_of": lambda on, _: [
+        certificate.part_of(one, 2, 9, on(rows())) for one in (None, weights(), on(weights()))
+    ],
+    "graph.certificate.subspace_residual": lambda on, _: certificate.subspace_residual(
+        on(drawn(30, 3)), on(drawn(30, 3, seed=1)), NODES, 0.5
+    ),
+    "graph.certificate.weighted_gram": lambda on, _: [
+        certificate.weighted_gram(on(orthonormal()), one) for one in (None, weights(), on(weights()))
+    ],
+    "graph.choose_solver.sample_errors": solver_errors,
+    "graph.choose_solver.subspace_error": lambda on, _: choose_solver.subspace_error(
+        on(orthonormal()), on(drawn(NODES, COUNT, seed=1))
+    ),
+    "graph.density.voronoi_weights": lambda on, _: density.voronoi_weights(
+        readers(on)[0], NODES, on(rows()[:12]), tile=40
+    ),
+    "graph.landmarks.Extension": extended,
+    "graph.landmarks.kernel_columns": lambda on, _: landmarks.kernel_columns(on(rows()), on(rows()[:9]), 1.0),
+    "graph.landmarks.whitening": lambda on, _: landmarks.whitening(on(rows()[:20]), 1.0).abs(),
+    "graph.lowrank.ncut_lowrank": lambda on, device: [
+        low_rank(on, device),
+        low_rank(on, device, weights=weights()),
+        low_rank(on, device, pilot=50, precision="bfloat16"),
+        low_rank(on, device, pilot=50, weights=weights(), sampling="fps"),
+    ],
+    "graph.ncut.gather": gathered,
+    "graph.ncut.ncut_exact": exact_cut,
+    "graph.ncut.ncut_nystrom": nystrom,
+    "graph.ncut.propagate": lambda on, _: ncut.propagate(on(rows()), on(rows()[:20]), on(drawn(20, 3)), 5),
+    "graph.parallel_tiles.share_tiles": shared,
+    "graph.quantised_cosines.blur": lambda on, _: quantised_cosines.blur(on(rows()), 1.0, "bfloat16"),
+    "graph.quantised_cosines.columns_at": lambda on, _: [
+        quantised_cosines.columns_at(on(rows()[:20]), 1.0, precision)(on(rows()))
+        for precision in ("float32", "bfloat16")
+    ],
+    "graph.quantised_cosines.product_speed": lambda _, device: quantised_cosines.product_speed(device) > 0,
+    "graph.quantised_cosines.quick_precisions": lambda _, device: quantised_cosines.quick_precisions(device)[:1],
+    "graph.refine.refine": refined,
+    "graph.sampling.choose_landmarks": chosen_landmarks,
+    "graph.sampling.farthest_points": lambda on, _: sampling.farthest_points(on(rows()), 9, 0),
+    "graph.sampling.nearest_means": lambda on, _: sampling.nearest_means(on(rows()), on(rows()[:9])),
+    "align.consensus.Consensus": agreed,
+    "align.consensus.agree_on_places": agreed,
+    "align.loss.agreement_loss": lambda on, _: loss.agreement_loss(on(drawn(3, 9, 4))),
+    "align.loss.align_pooled": lambda on, _: loss.align_pooled(*pooled_fit(on)[:2]),
+    "align.loss.brain_loss": lambda on, _: loss.brain_loss(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
+    "align.loss.covariance_loss": lambda on, _: loss.covariance_loss(on(drawn(9, 3))),
+    "align.loss.eigen_loss": lambda on, _: loss.eigen_loss(on([drawn(12, 5), drawn(12, 6)]), on(drawn(2, 12, 4))),
+    "align.loss.predict": lambda on, _: loss.predict(*pooled_fit(on)),
+    "align.loss.total_loss": all_losses,
+    "align.loss.zero_loss": lambda on, _: loss.zero_loss(on(drawn(9, 3))),
+    "align.projector.normalised_affinity": lambda on, _: projector.normalised_affinity(on(rows())),
+    "align.projector.top_projector": projected,
+    "align.reduced_rank_ridge.Problem": ridge,
+    "align.reduced_rank_ridge.best_rank": ridge,
+    "align.reduced_rank_ridge.choose": ridge,
+    "align.reduced_rank_ridge.mean_nodes": lambda on, _: reduced_rank_ridge.mean_nodes(*pooled_fit(on)[:2]),
+    "align.reduced_rank_ridge.read_out": lambda on, _: reduced_rank_ridge.read_out(
+        on(drawn(24, 4)), slots_of(on)[1], on(drawn(24, 4)), slots_of(on)[1]
+    ),
+    "align.reduced_rank_ridge.reduced_rank": ridge,
+    "align.reduced_rank_ridge.smoother": ridge,
+    "align.reduced_rank_ridge.spectrum": ridge,
+    "align.reduced_rank_ridge.stacking_weights": lambda on, _: [
+        reduced_rank_ridge.stacking_weights(on(sign * drawn(3, 9, 2).abs()), on(drawn(9, 2).abs())) for sign in (1, -1)
+    ],
+    "align.reduced_rank_ridge.weigh_slots": ridge,
+    "align.scores.pearson": lambda on, _: scores.pearson(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
+    "align.scores.permutation_p": lambda on, _: scores.permutation_p(on(drawn(9, 3)), on(drawn(9, 3, seed=1)), 9),
+    "align.scores.r_squared": lambda on, _: scores.r_squared(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
+    "align.scores.scores": lambda on, _: scores.scores(
+        on(drawn(9, 4)), on(drawn(4, 10)), on(torch.zeros(10)), on(drawn(9, 10, seed=1))
+    ),
+    "align.spaces.brain_factor": lambda on, _: [
+        spaces.brain_factor(on(drawn(4, 10)), one).abs() for one in (None, on(torch.arange(10) < 6))
+    ],
+    "align.spaces.node_transform": lambda on, _: spaces.node_transform(on(drawn(8, 4)), on(drawn(4, 3).double())),
+    "align.spaces.roi_voxels": lambda on, _: spaces.roi_voxels(on(drawn(3, 9) > 0), [0, 2]),
+    "align.train.fit_alignment": lambda on, device: [aligned(on, device, init) for init in train.STARTS],
+    "embed.colours.spectral_tsne": embedded,
+    "embed.tsne.choose_repulsion": lambda _, device: tsne.choose_repulsion(100, device),
+    "embed.tsne.tsne": embedded,
+    "embed.tsne_exact.exact_repulsion": lambda _, device: torch.from_numpy(
+        tsne_exact.exact_repulsion(places(), device)[0]
+    ),
+    "embed.tsne_exact.repulsion_tiles": lambda on, _: tsne_exact.repulsion_tiles(
+        on(drawn(2, 5, 3)), on(drawn(2, 9, 3)), on(torch.ones(2, 9))
+    ),
+    "groups.activations.Clusters": clustered,
+    "groups.activations.cell_sums": written_down,
+    "groups.activations.clustered_difference": clustered,
+    "groups.activations.clustered_mean": clustered,
+    "groups.activations.correlation": lambda on, _: activations.correlation(on(drawn(9)), on(drawn(9, seed=1))),
+    "groups.activations.moments": written_down,
+    "groups.activations.readout_moments": lambda on, _: activations.readout_moments(
+        on(drawn(4).double()), on(torch.eye(4).double()), on(drawn(4, 10))
+    ),
+    "groups.activations.roi_readout": lambda on, _: activations.roi_readout(on(drawn(4, 10)), on(torch.ones(2, 10))),
+    "groups.iou.contingency": lambda on, _: iou.contingency(on(torch.arange(NODES) % 2), on(marks()[1]), 2, 3),
+    "groups.iou.threshold_counts": thresholds,
+    "groups.oracle.class_centres": lambda on, _: oracle.class_centres(on(orthonormal()), on(drawn(NODES, 3).abs())),
+    "groups.oracle.class_similarities": lambda on, _: oracle.class_similarities(
+        on(orthonormal()), on(drawn(3, COUNT).double())
+    ),
+    "groups.resize.area_shares": lambda on, _: resize.area_shares(
+        on((torch.arange(35) % 3 - 1).reshape(5, 7)), (2, 3), 2
+    ),
+    "groups.resize.stretch_bands": lambda on, _: [
+        band for how in resize.UPSCALES for _, band in resize.stretch_bands(on(drawn(2, 3, 3)), (7, 5), how)
+    ],
+    "groups.resize.stretch_matrix": lambda _, device: resize.stretch_matrix(7, 3, "bilinear", device),
+    "groups.similarity.best_iou": lambda on, _: similarity.best_iou(on(marks()[0]), on(marks()[1] > 0)),
+    "groups.similarity.cosines": lambda on, _: similarity.cosines(on(rows()), on(rows()[0])),
+    "groups.similarity.ranking": lambda on, _: similarity.ranking(on(marks()[0]), on(marks()[1] > 0)),
+    "groups.slot_scores.KwayReading": read_slot,
+    "groups.slot_scores.OracleReading": read_slot,
+    "groups.slot_scores.grid_weights": read_slot,
+    "groups.slot_scores.kway_counts": read_slot,
+    "groups.slot_scores.oracle_counts": read_slot,
+    "groups.slot_scores.slot_centres": read_slot,
+}
