@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core import numerics
-from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train
+from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train, units
 from alignedcut_cli.core.embed import colours, tsne, tsne_exact
 from alignedcut_cli.core.graph import (
     affinity,
@@ -208,7 +208,7 @@ def read_slot(on: On, device: Any) -> Any:
 
 
 def shared(on: On, device: Any) -> Any:
-    return parallel_tiles.share_tiles(NODES, 40, device, lambda tiles: sum(stop - start for start, stop in tiles))[0]
+    return sum(parallel_tiles.share_tiles(NODES, 40, device, lambda tiles: sum(stop - start for start, stop in tiles)))
 
 
 def embedded(on: On, device: Any) -> Any:
@@ -303,6 +303,8 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.sampling.choose_landmarks": chosen_landmarks,
     "graph.sampling.farthest_points": lambda on, _: sampling.farthest_points(on(rows()), 9, 0),
     "graph.sampling.nearest_means": lambda on, _: sampling.nearest_means(on(rows()), on(rows()[:9])),
+    "align.units.rounding": lambda on, _: units.rounding(on(drawn(20, 4))),
+    "align.units.slot_scales": lambda on, _: units.slot_scales(on([drawn(20, 4), drawn(20, 3)])),
     "align.consensus.Consensus": agreed,
     "align.consensus.agree_on_places": agreed,
     "align.loss.agreement_loss": lambda on, _: loss.agreement_loss(on(drawn(3, 9, 4))),
@@ -346,9 +348,6 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "embed.tsne.tsne": embedded,
     "embed.tsne_exact.exact_repulsion": lambda _, device: torch.from_numpy(
         tsne_exact.exact_repulsion(places(), device)[0]
-    ),
-    "embed.tsne_exact.repulsion_tiles": lambda on, _: tsne_exact.repulsion_tiles(
-        on(drawn(2, 5, 3)), on(drawn(2, 9, 3)), on(torch.ones(2, 9))
     ),
     "groups.activations.Clusters": clustered,
     "groups.activations.cell_sums": written_down,
