@@ -13,6 +13,7 @@ import math
 import os
 import resource
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -46,11 +47,9 @@ def draw(name: str, count: int, world: Path) -> tuple[Counter[str], list[str]]:
             outcomes[attempt(reader, tree, odd, world.parent / "odd", world)] += 1
         except Exception as error:
             outcomes["FAULT"] += 1
-            faults.append(f"{name}: {odd!r}: {type(error).__name__}: {error}"[:1_500])
-            if os.environ.get("ALIGNEDCUT_TRACE"):
-                import traceback
-
-                faults[-1] += "\n" + "".join(traceback.format_exception(error)[-6:])
+            where = "".join(traceback.format_exception(error)[-5:])
+            faults.append(f"{name}: {odd!r}: {type(error).__name__}: {error!s:.500}\n{where[:3_000]}")
+            print("FAULT", faults[-1], flush=True)
 
     one()
     return outcomes, faults

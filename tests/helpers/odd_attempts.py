@@ -21,7 +21,7 @@ from alignedcut_cli.main import main
 from tests.helpers.odd_inputs import Odd, Reader, Tree
 from tests.helpers.watch import listing, watched
 
-SECONDS, GIBIBYTES = 30, 2
+SECONDS, GIBIBYTES = 10, 1
 
 
 def plant(folder: Path, tree: Tree, odd: Odd) -> None:
@@ -94,7 +94,7 @@ def attempt(reader: Reader, tree: Tree, odd: Odd, root: Path, world: Path) -> st
     before, there = listing(root, allowed), Path.cwd()
     os.chdir(root / "here")
     try:
-        with bounded(), watched(allowed) as seen:
+        with bounded(), watched(allowed, () if odd.special else (root / "outside",)) as seen:
             outcome = _by_command(reader, root / "input", world) if odd.by_command else _direct(reader, root, world)
     except Hangs:
         raise AssertionError(f"{odd!r}: no end in {SECONDS} s") from None
@@ -148,4 +148,3 @@ def demand_told(error: Mapping[str, Any]) -> None:
     assert error["exit"] in EXIT_STATUSES and error["exit"] not in (0, 70, 71), error
     for part in ("message", "remedy"):
         assert error[part] and error[part].isprintable() and len(error[part]) < 2_000, error
-    assert "secret-of-another" not in error["message"], error

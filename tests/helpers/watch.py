@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _FOREIGN = (
     "webbrowser.", "pickle.find_class", "marshal.load",
 )  # fmt: skip
 
-_state: dict[str, Any] = {"installed": False, "allowed": None, "seen": []}
+_state: dict[str, Any] = {"installed": False, "allowed": None, "secret": (), "seen": []}
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -36,6 +36,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         if isinstance(flags, int) and flags & _WRITING and not _within(path, allowed):
             _state["seen"].append(f"opened {path!r} for writing")
+        if any(_within(path, secret) and not isinstance(path, int) for secret in _state["secret"]):
+            _state["seen"].append(f"opened {path!r}, which nothing named")
     elif event in _CHANGES:
         _state["seen"] += [f"{event} {path!r}" for path in arguments[: _CHANGES[event]] if not _within(path, allowed)]
     elif event.startswith(_FOREIGN) and not _is_import():
@@ -60,14 +62,17 @@ def _is_import() -> bool:
 
 
 @contextmanager
-def watched(allowed: Path) -> Iterator[list[str]]:
-    """While it lasts, a list of what was done that is forbidden; only below `allowed` may files be changed."""
+def watched(allowed: Path, secret: Sequence[Path] = ()) -> Iterator[list[str]]:
+    """While it lasts, a list of what was done that is forbidden.
+
+    Only below `allowed` may files be changed, and none may be opened below the folders that are `secret`.
+    """
     if not _state["installed"]:
         sys.addaudithook(_hook)
         _state["installed"] = True
     seen: list[str] = []
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    _state.update(allowed=allowed.resolve(), seen=seen)
+    _state.update(allowed=allowed.resolve(), secret=[one.resolve() for one in secret], seen=seen)
     try:
         yield seen
     finally:
