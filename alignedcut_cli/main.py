@@ -134,7 +134,7 @@ def _known(error: Exception) -> AlignedcutError:
     if hasattr(error, "format_message"):  # the command-line parser's own errors
         told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
         return UsageError("usage", told, "See --help")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _is_out_of_memory(error):
         return OutOfMemoryError(
             "out-of-memory", (str(error).splitlines() or ["no memory left"])[0], "Give less to do at once"
         )
@@ -147,6 +147,15 @@ def _known(error: Exception) -> AlignedcutError:
         " ".join(f"{type(error).__name__}: {error}".split()),
         "This is a bug: run it again with --verbose and report what it prints",
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, as Python or torch tell it; torch is loaded already where it raises."""
+    if isinstance(error, RuntimeError) and "torch" in sys.modules:
+        from alignedcut_cli.core.numerics import is_out_of_memory
+
+        return is_out_of_memory(error)
+    return isinstance(error, MemoryError)
 
 
 def _tell(arguments: list[str], error: AlignedcutError, exit_status: int) -> int:

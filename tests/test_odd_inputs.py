@@ -6,7 +6,9 @@ The same inputs by the thousand: tests/benchmarks/test_odd_inputs.py.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,7 +18,8 @@ from alignedcut_cli.datasets.images import SUFFIXES
 from alignedcut_cli.datasets.open_masks import MASK_READERS
 from alignedcut_cli.main import COMMANDS
 from tests.helpers.odd_attempts import attempt
-from tests.helpers.odd_inputs import FORMATS, PATH_OPTIONS, READERS, Odd, make_world, odd_inputs, tree_of
+from tests.helpers.odd_inputs import PATH_OPTIONS, READERS, Odd, odd_inputs, tree_of
+from tests.helpers.odd_trees import FORMATS, make_world
 
 EACH = 3
 ODD = settings(
@@ -50,3 +53,24 @@ def test_the_unhurt_input_is_read(name: str, world: Path) -> None:
     for by_command, way in ((False, reader.read), (True, reader.command)):
         if way:
             assert attempt(reader, tree, Odd("", by_command=by_command), world.parent / "odd", world) == "result"
+
+
+def test_every_reader_of_the_product_has_odd_inputs() -> None:
+    assert {f"masks {dataset}" for dataset in MASK_READERS} | {f"table {suffix}" for suffix in TABLES} <= READERS.keys()
+    assert {suffix for suffixes in FORMATS.values() for suffix in suffixes} >= SUFFIXES
+    assert {f"weights {suffix}" for suffix in (".pth", ".safetensors")} <= READERS.keys()
+
+
+def test_every_path_that_a_command_takes_has_odd_inputs() -> None:
+    taken = {module.NAME: set(_paths(module.command)) - {"project"} for module in COMMANDS}
+    assert {name: paths for name, paths in taken.items() if paths} == {
+        name: set(readers) for name, readers in PATH_OPTIONS.items()
+    }
+    assert {reader for readers in PATH_OPTIONS.values() for reader in readers.values()} - {""} <= READERS.keys()
+
+
+def _paths(command: Callable[..., object]) -> Iterator[str]:
+    """The parameters of a command that are paths, or lists of them."""
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        if "Path" in repr(get_args(one.annotation)[:1]):
+            yield one.name

@@ -20,7 +20,14 @@ from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
 from alignedcut_cli.backbones.taps import patch_tokens, read_taps
 from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.datasets.samples import sample_models
-from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
+from alignedcut_cli.errors import (
+    DataError,
+    InputMissingError,
+    OutOfMemoryError,
+    UnavailableError,
+    UsageError,
+    first_line,
+)
 
 __all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
 
@@ -167,9 +174,10 @@ def _build_timm(model: ModelId, size: int | None) -> Backbone:
         if "pretrained tag" in str(error):
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
         if is_out_of_memory(error):
-            raise
+            told = f"{model.label} is larger than the memory ({first_line(error)})"
+            raise OutOfMemoryError("out-of-memory", told, "Give a smaller model") from None
         raise _not_built(model.label, size, error) from None
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _not_built(model.label, size, error) from None
     return _from_timm(model, module, module, module, size)
 

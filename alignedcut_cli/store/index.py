@@ -19,6 +19,8 @@ INDEX = "index.json"
 def read_json(path: Path) -> Any:
     """What a JSON file of the store holds. Raises DataError for other text, and disk errors as AlignedcutError."""
     with disk_errors(path):
+        if path.exists() and not path.is_file():
+            raise DataError("artifact-corrupt", f"{path} is no regular file", "Make the feature set again")
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
@@ -31,11 +33,17 @@ def is_shard_name(value: object) -> bool:
 
 
 def read_index(folder: Path) -> Header:
-    """The checked header of a feature set, the list of its shards among it. Raises DataError as `header_from` does."""
+    """The checked header of a feature set, with its shards, images and slots. Raises DataError as `header_from` does."""
     header = header_from(read_json(folder / INDEX), str(folder / INDEX))
-    shards = header.raw.get("shards")
-    if not isinstance(shards, list) or not shards or not all(map(_is_shard, shards)):
-        raise DataError("artifact-corrupt", f"{folder / INDEX} has no list of shards", "Make the feature set again")
+    shards, axes = header.raw.get("shards"), header.axes
+    found = {
+        "shards": isinstance(shards, list) and shards and all(map(_is_shard, shards)),
+        "images": axes.get("B", {}).get("images"),
+        "slots": axes.get("S", {}).get("slots"),
+    }
+    if lacking := [name for name, there in found.items() if not there]:
+        told = f"{folder / INDEX} has no list of {lacking[0]}"
+        raise DataError("artifact-corrupt", told, "Make the feature set again")
     return header
 
 

@@ -6,33 +6,29 @@ oddly. Whatever it is, a reader gives a result or raises one AlignedcutError, an
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from PIL import Image
 
 from alignedcut_cli.brain import match_images, open_responses
 from alignedcut_cli.brain.tables import READERS as TABLES
 from alignedcut_cli.commands.align.data import Pairs, split_images
 from alignedcut_cli.commands.extract.images import checked_images
 from alignedcut_cli.commands.trace.pixels import choose_pixels
-from alignedcut_cli.datasets.class_names import read_names
 from alignedcut_cli.datasets.find_images import find_images
 from alignedcut_cli.datasets.images import SUFFIXES, decode
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.main import main
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.check import check_project
@@ -40,16 +36,27 @@ from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import KEY
 from alignedcut_cli.store.project import KINDS, Project
 from alignedcut_cli.store.status import project_states
-from tests.conftest import photograph
-from tests.helpers.aligning import Made, image_entries, responses_to, write_csv, write_made
+from tests.helpers import odd_trees as trees
 from tests.helpers.brains import make_subject
 from tests.helpers.odd_bytes import (
-    Content, altered, damaged, odd_json, odd_npy, odd_npz, odd_picture, odd_pth, odd_safetensors, odd_text,
-)  # fmt: skip
+    Content,
+    altered,
+    damaged,
+    odd_json,
+    odd_npy,
+    odd_npz,
+    odd_pth,
+    odd_safetensors,
+    odd_text,
+)
 from tests.helpers.odd_hdf5 import odd_hdf5
+from tests.helpers.odd_pictures import odd_picture
+from tests.helpers.odd_trees import IMAGES, NAMES
 
 SPECIALS = ("folder", "pipe", "loop", "nothing", "secret", "zero", "gone")
-CALLED = ("a\nb", "\x1b[31mred", "\udcff\udcfe", "x" * 240, "e\u0301", "-rf", " ", "..x", "%s", "\u202egnp", ".hidden", "'")
+CALLED = (
+    "a\nb", "\x1b[31mred", "\udcff\udcfe", "x" * 240, "e\u0301", "-rf", " ", "..x", "%s", "\u202egnp", ".hidden", "'",
+)  # fmt: skip
 
 Tree = Mapping[str, bytes]
 Hurt = Callable[[bytes], Content]
@@ -60,7 +67,8 @@ class Reader:
     """What is read: a tree made by `make`, the files of it that are hurt, and how.
 
     `read` and `command` get the folder and the world's; `hurts` are strategies by the end of a file's name, the first
-    that fits; a file that none fits stays as it is. With `is_project` the folder is a project, in which may be written.
+    that fits; a file that none fits stays as it is. With `is_project` the folder is a project, in which may be written;
+    with `may_be_large` a small file may well ask for more memory than there is.
     """
 
     make: Callable[[Path], object]
@@ -69,6 +77,7 @@ class Reader:
     command: Callable[[Path, Path], list[object]] | None = None
     is_project: bool = False
     stdin: str = ""
+    may_be_large: bool = False
 
     def hurt(self, file: str) -> Hurt | None:
         return next((one for end, one in self.hurts.items() if file.lower().endswith(end)), None)
@@ -116,100 +125,6 @@ def tree_of(reader: Reader, folder: Path) -> Tree:
     reader.make(folder)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-# what is in the valid trees
-
-SIZE = (9, 6)
-MASKED = ("2007_000033.jpg", "2007_000042.jpg", "2008_000123.jpg")
-NAMES = [*(f"{number:05d}.png" for number in range(3)), *MASKED, *(f"a-{number}.png" for number in range(20))]
-IMAGES = [{**entry, "width": SIZE[0], "height": SIZE[1]} for entry in image_entries(NAMES)]
-FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"), "JPEG2000": (".jp2", ".j2k", ".jpx"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "AVIF": (".avif",),
-}  # fmt: skip
-
-
-def make_world(folder: Path) -> Path:
-    """What commands need beside the input: study/ with features and cuts of IMAGES, masks/, photos/, responses.csv."""
-    project = Project(folder / "study").create()
-    write_made(project, "f", Made({0: 4, 1: 4}, grid=(2, 3)), IMAGES)
-    _make_masks(folder / "masks")
-    _make_photos(folder / "photos")
-    write_csv(folder / "responses.csv", NAMES, responses_to(NAMES))
-    cut = ["cut", "--from", "f", "-C", 4, "-p", project.root, "-q", "--name"]
-    warm = _study("extract", folder, folder / "photos", "-m", "tiny-dino")
-    with redirect_stdout(io.StringIO()):  # what libraries write when they are loaded first, they write now
-        for argv in ([*cut, "joint"], [*cut, "c", "--per-slot"], warm):
-            assert main([str(word) for word in argv]) == 0
-    return folder
-
-
-def _make_photos(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, (kind, suffixes) in enumerate(FORMATS.items()):
-        for suffix in set(suffixes) & SUFFIXES:
-            image = photograph(number, 40, 30)
-            image = image.convert({".pgm": "L", ".pbm": "1", ".gif": "P"}.get(suffix, "RGB"))
-            image.save(folder / f"{number}{suffix}", format=kind)
-
-
-def _make_masks(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for number in range(3):
-        values = np.arange(54).reshape(6, 9) // 9 % 3 + number
-        Image.fromarray(values.astype(np.uint8)).save(folder / f"{number:05d}.png")
-    (folder / "names.json").write_text('{"0": "ground", "1": "dog", "2": "cat"}')
-
-
-def _make_hdf5(folder: Path) -> None:
-    import h5py
-
-    with h5py.File(folder / "nsd.hdf5", "w") as file:
-        file.create_dataset("imgBrick", data=np.arange(2 * 5 * 7 * 3, dtype=np.uint8).reshape(2, 5, 7, 3))
-
-
-def _make_table(suffix: str) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        values, path = responses_to(NAMES), folder / f"responses{suffix}"
-        masks = {"rois.V1": np.arange(values.shape[1]) > 2, "ceiling": np.full(values.shape[1], 0.5)}
-        if suffix in (".csv", ".tsv"):
-            write_csv(path, NAMES, values)
-            if suffix == ".tsv":
-                path.write_text(path.read_text().replace(",", "\t"))
-        elif suffix == ".npz":
-            np.savez(path, responses=values, images=np.array(NAMES), **masks)  # type: ignore[arg-type]
-        elif suffix == ".safetensors":
-            from safetensors.numpy import save_file
-
-            save_file({"responses": values, **masks}, path, metadata={"images": json.dumps(NAMES)})
-        else:
-            np.save(path, values)
-            (folder / "responses.images.txt").write_text("\n".join(NAMES))
-
-    return make
-
-
-def _make_pth(suffix: str) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        import torch
-        from safetensors.torch import save_file
-
-        state = torch.nn.Linear(2, 3).state_dict()
-        save_file(state, folder / "w.safetensors") if suffix == ".safetensors" else torch.save(state, folder / "w.pth")
-
-    return make
-
-
-def _make_model(folder: Path) -> None:
-    from alignedcut_cli.datasets.samples import sample_models
-
-    shutil.copy(sample_models()["tiny-dino"] / "config.json", folder / "config.json")
-
-
-def _write(name: str, text: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_text(text)
 
 
 # how files are hurt that hold other files' words
@@ -301,7 +216,9 @@ def _build_model(folder: Path, _: Path) -> None:
     from alignedcut_cli.backbones.load import build_backbone
     from alignedcut_cli.backbones.registry import parse_model
 
-    build_backbone(parse_model(f"local-dir:{folder}"), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's remarks on layers without weights
+        build_backbone(parse_model(f"local-dir:{folder}"), None)
 
 
 def _split(folder: Path, _: Path) -> None:
@@ -322,7 +239,7 @@ def _mask_reader(dataset: str) -> Reader:
     from tests.datasets.test_mask_readers import MAKERS
 
     hurts = {".png": odd_picture, ".json": odd_json, ".txt": odd_text, ".mat": odd_hdf5}
-    make = _make_masks if dataset == "folder" else MAKERS[dataset]
+    make = trees.make_masks if dataset == "folder" else MAKERS[dataset]
     return Reader(
         lambda folder: make(folder / "masks"),
         hurts,
@@ -334,57 +251,41 @@ def _mask_reader(dataset: str) -> Reader:
 def _table_reader(suffix: str) -> Reader:
     name = f"responses{suffix}"
     return Reader(
-        _make_table(suffix),
+        trees.table_maker(suffix),
         {**TEXTS, **ARRAYS},
         lambda folder, _: _read_table(folder / name),
         lambda folder, _: ["brain", folder / name, "-q"],
     )
 
 
-def _copy_study(folder: Path) -> None:
-    """A small project with a feature set, two artifacts made from it, and the machine's own files."""
-    from tests.helpers.stores import make_cut, make_features
-
-    project = Project(folder)
-    make_features(project)
-    make_cut(project)
-    make_cut(project, "d", "c", kind="color")
-    partial = folder / "features/.g.partial"
-    partial.mkdir()
-    plan = {"recipe": "r", "params": {}, "external": {}, "shards": ["00000-of-00001.safetensors"]}
-    (partial / "plan.json").write_text(json.dumps(plan))
-
-
-TOML = '[defaults]\nseed = 3\ndevice = "cpu"\nquiet = true\n\n[cut]\nneighbours = 5\nper-slot = true\nname = "x"\nlayers = "0"\n'
-
 READERS: dict[str, Reader] = {
     "photographs": Reader(
-        _make_photos,
+        trees.make_photos,
         PICTURES,
         lambda folder, world: _read_images(str(folder), [], world),
         lambda folder, world: _study("extract", world, folder, "-m", "tiny-dino"),
     ),
     "images in hdf5": Reader(
-        _make_hdf5,
+        trees.make_hdf5,
         {".hdf5": odd_hdf5},
         lambda folder, world: _read_images(str(folder / "nsd.hdf5"), [], world),
         lambda folder, world: _study("extract", world, folder / "nsd.hdf5", "-m", "tiny-dino"),
     ),
     "list on stdin": Reader(
-        _write("list.txt", "../../world/photos/0.jpg\n../../world/photos/1.png\n"),
+        trees.text_maker("list.txt", "../../world/photos/0.jpg\n../../world/photos/1.png\n"),
         TEXTS,
         command=lambda folder, world: _study("extract", world, "-", "-m", "tiny-dino"),
         stdin="list.txt",
     ),
     **{f"masks {dataset}": _mask_reader(dataset) for dataset in MASK_READERS},
     "names.json": Reader(
-        _write("names.json", json.dumps([{"id": 0, "name": "ground"}, {"id": 1, "name": "dog"}])),
+        trees.text_maker("names.json", json.dumps([{"id": 0, "name": "ground"}, {"id": 1, "name": "dog"}])),
         {".json": odd_json},
         lambda folder, world: _read_masks("folder", world / "masks", folder / "names.json"),
         lambda folder, world: _segment("folder", world / "masks", world, "--names", folder / "names.json"),
     ),
     "names.txt": Reader(
-        _write("names.txt", "0 ground\n1 dog\n2 cat\n"),
+        trees.text_maker("names.txt", "0 ground\n1 dog\n2 cat\n"),
         TEXTS,
         lambda folder, world: _read_masks("folder", world / "masks", folder / "names.txt"),
         lambda folder, world: _segment("folder", world / "masks", world, "--names", folder / "names.txt"),
@@ -397,32 +298,32 @@ READERS: dict[str, Reader] = {
         lambda folder, _: ["brain", folder, "-q"],
     ),
     "alignedcut.toml": Reader(
-        lambda folder: (_copy_study(folder), _write("alignedcut.toml", TOML)(folder)),
+        lambda folder: (trees.make_study(folder), trees.text_maker("alignedcut.toml", trees.TOML)(folder)),
         {".toml": odd_text},
-        command=lambda folder, _: ["status", "-p", folder],
+        command=lambda folder, _: ["cut", "-p", folder, "--dry-run"],
         is_project=True,
     ),
     **{
-        f"weights {suffix}": Reader(_make_pth(suffix), {suffix: odd}, _read_weights(f"w{suffix}"))
+        f"weights {suffix}": Reader(trees.weights_maker(suffix), {suffix: odd}, _read_weights(f"w{suffix}"))
         for suffix, odd in ((".pth", odd_pth), (".safetensors", odd_safetensors))
     },
-    "model folder": Reader(_make_model, {".json": odd_json}, _build_model),
+    "model folder": Reader(trees.make_model, {".json": odd_json}, _build_model, may_be_large=True),
     "artifacts": Reader(
-        _copy_study,
+        trees.make_study,
         {".safetensors": _odd_artifact, "index.json": _odd_index},
         _read_artifacts,
         lambda folder, _: ["check", "-p", folder],
         is_project=True,
     ),
     "machine files": Reader(
-        _copy_study,
+        trees.make_study,
         {".jsonl": odd_text, "plan.json": odd_json},
         _read_artifacts,
         lambda folder, _: ["status", "-p", folder],
         is_project=True,
     ),
     "--test-split": Reader(
-        _write("split.txt", "\n".join(NAMES[::4])),
+        trees.text_maker("split.txt", "\n".join(NAMES[::4])),
         TEXTS,
         _split,
         lambda folder, world: _study(
@@ -430,7 +331,7 @@ READERS: dict[str, Reader] = {
         ),
     ),
     "--pixels": Reader(
-        _write("pixels.txt", "a-1:0:1\n2007_000033.jpg:1:2\n0:0:0\n"),
+        trees.text_maker("pixels.txt", "a-1:0:1\n2007_000033.jpg:1:2\n0:0:0\n"),
         TEXTS,
         lambda folder, _: choose_pixels([str(folder / "pixels.txt")], IMAGES, (2, 3), None, 0),
         lambda folder, world: _study("trace", world, "--from", "joint", "--pixels", folder / "pixels.txt"),

@@ -88,7 +88,7 @@ def listing(folder: Path, but: Path) -> dict[str, tuple[int, int]]:
             folders.clear()
             continue
         for name in (*folders, *names):
-            if (path := os.path.join(place, name)) != str(but):
-                stat = os.lstat(path)
-                found[path] = (0 if name in folders else stat.st_size, stat.st_mtime_ns)
+            if (path := Path(place, name)) != but:
+                stat = path.lstat()
+                found[str(path)] = (0 if name in folders else stat.st_size, stat.st_mtime_ns)
     return found
