@@ -6,10 +6,15 @@ The same inputs by the thousand: tests/benchmarks/test_odd_inputs.py.
 from __future__ import annotations
 
 import inspect
+import os
+import pickle
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import h5py
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
@@ -18,6 +23,7 @@ from alignedcut_cli.datasets.images import SUFFIXES
 from alignedcut_cli.datasets.open_masks import MASK_READERS
 from alignedcut_cli.main import COMMANDS
 from tests.helpers.odd_attempts import attempt
+from tests.helpers.odd_bytes import Calls
 from tests.helpers.odd_inputs import PATH_OPTIONS, READERS, Odd, odd_inputs, tree_of
 from tests.helpers.odd_trees import FORMATS, make_world
 
@@ -74,3 +80,23 @@ def _paths(command: Callable[..., object]) -> Iterator[str]:
     for one in inspect.signature(command, eval_str=True).parameters.values():
         if "Path" in repr(get_args(one.annotation)[:1]):
             yield one.name
+
+
+@pytest.mark.parametrize(
+    ("read", "told"),
+    [
+        (lambda folder, _: {}["x"], "KeyError"),
+        (lambda folder, _: (folder.parent / "outside/new.txt").write_text("x"), "for writing"),
+        (lambda folder, _: (folder / "list.txt").unlink(), "os.remove"),
+        (lambda folder, _: (folder.parent / "outside/secret.txt").read_text(), "which nothing named"),
+        (lambda folder, _: pickle.loads(pickle.dumps(Calls(os.mkdir, "made"))), "pickle.find_class"),
+        (lambda folder, _: subprocess.run(["true"], check=True), "subprocess.Popen"),
+        (lambda folder, _: bytearray(2 << 30), "MemoryError"),
+        (lambda folder, _: h5py.File(folder / "new.hdf5", "w").close(), "changed files"),
+    ],
+)
+def test_what_no_reader_may_do_is_seen(read: Callable[[Path, Path], object], told: str, world: Path) -> None:
+    reader = replace(READERS["list on stdin"], read=read)
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # a fault, or what the reader raised
+        attempt(reader, {"list.txt": b"x"}, Odd(""), world.parent / "odd", world)
+    assert told in f"{type(caught.value).__name__} {caught.value}"
