@@ -145,7 +145,7 @@ def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
     import_libraries()
     build = _build_open_clip if model.source == "open_clip" else _build_timm
     backbone = build(model, image_size or model.image_size)
-    if any(backbone.preprocess.size % patches for patches in backbone.grid):
+    if any(not patches or backbone.preprocess.size % patches for patches in backbone.grid):
         told = f"its patches do not tile it ({backbone.grid[0]} x {backbone.grid[1]})"
         raise _bad_size(model.label, backbone.preprocess.size, told)
     return replace(backbone, notes=_notes(backbone))

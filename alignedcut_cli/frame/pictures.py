@@ -20,9 +20,10 @@ def draw_once(folder: Path, wanted: Mapping[str, Any], draw: Callable[[], None])
     marker, wanted = folder / MARKER, json.loads(json.dumps(wanted))
     try:
         found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
-    except ValueError:
-        found = {}
-    if found.get("wanted") == wanted and all((folder / name).is_file() for name in found["files"]):
+        drawn = found["wanted"] == wanted and all((folder / name).is_file() for name in found["files"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        drawn = False
+    if drawn:
         return
     remove(folder)
     draw()

@@ -18,10 +18,10 @@ class HashCache:
     def __init__(self, project: Project) -> None:
         self._path = project.root / MACHINE / "hashes.json"
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
-        except (FileNotFoundError, ValueError):
-            self._facts = {}
+            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
+        except (ValueError, RecursionError):
+            found = {}
+        self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
         self._changed = False
 
     def get(self, path: Path) -> dict[str, Any] | None:

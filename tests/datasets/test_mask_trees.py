@@ -102,7 +102,7 @@ def test_masks_beside_their_photographs(tmp_path: Path, suffix: str) -> None:
 def test_a_pipe_is_no_list(tmp_path: Path) -> None:
     make_voc(tmp_path)
     os.mkfifo(tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/endless.txt")
-    with pytest.raises(UsageError, match="has no endless.txt"):
+    with pytest.raises(UsageError, match=r"has no endless\.txt"):
         open_voc(tmp_path, "endless")
 
 

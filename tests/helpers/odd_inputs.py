@@ -33,6 +33,7 @@ from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.hashes import HashCache
 from alignedcut_cli.store.header import KEY
 from alignedcut_cli.store.project import KINDS, Project
 from alignedcut_cli.store.status import project_states
@@ -317,8 +318,8 @@ READERS: dict[str, Reader] = {
     ),
     "machine files": Reader(
         trees.make_study,
-        {".jsonl": odd_text, "plan.json": odd_json},
-        _read_artifacts,
+        {".jsonl": odd_text, "plan.json": odd_json, "hashes.json": odd_json},
+        lambda folder, world: (_read_artifacts(folder, world), HashCache(Project(folder)).get(folder)),
         lambda folder, _: ["status", "-p", folder],
         is_project=True,
     ),

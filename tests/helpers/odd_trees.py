@@ -119,6 +119,8 @@ def make_study(folder: Path) -> None:
     partial.mkdir()
     plan = {"recipe": "r", "params": {}, "external": {}, "shards": ["00000-of-00001.safetensors"]}
     (partial / "plan.json").write_text(json.dumps(plan))
+    facts = {"sha256": "0" * 64, "width": 9, "height": 6}
+    (folder / ".alignedcut/hashes.json").write_text(json.dumps({"/x": {"stamp": [1, 2, 3, 4], "facts": facts}}))
 
 
 TOML = """[defaults]
