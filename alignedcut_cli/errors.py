@@ -22,6 +22,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "first_line",
+    "printable",
 ]
 
 EXIT_STATUSES: dict[int, str] = {
@@ -44,16 +45,19 @@ EXIT_STATUSES: dict[int, str] = {
 }
 
 
+_LONGEST = 1500
+
+
 class AlignedcutError(Exception):
-    """A failure with a stable `code`, what is wrong (`message`) and what to do (`remedy`)."""
+    """A failure with a stable `code`, what is wrong (`message`) and what to do (`remedy`), both one printable line."""
 
     exit_status = 70
 
     def __init__(self, code: str, message: str, remedy: str, **details: Any) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.remedy = remedy
+        self.message = _clipped(printable(message))
+        self.remedy = _clipped(printable(remedy))
+        super().__init__(self.message)
         self.details = details
 
     def as_object(self) -> dict[str, Any]:
@@ -122,6 +126,19 @@ class Stopped(BaseException):
     @property
     def exit_status(self) -> int:
         return 128 + self.signal_number
+
+
+def printable(text: str) -> str:
+    """A text of others (names of files, of columns, ...) whose control characters are escaped, as repr does.
+
+    So no name can break a line, or write to the terminal.
+    """
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _clipped(text: str) -> str:
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def first_line(error: BaseException) -> str:

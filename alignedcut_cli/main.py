@@ -132,8 +132,9 @@ def _reader_gone() -> int:
 def _known(error: Exception) -> AlignedcutError:
     """The failure that an exception of a library stands for; what is left is a bug (exit 70)."""
     if hasattr(error, "format_message"):  # the command-line parser's own errors
-        return UsageError("usage", error.format_message().rstrip("."), "See --help")  # type: ignore[attr-defined]
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+        return UsageError("usage", told, "See --help")
+    if _is_out_of_memory(error):
         return OutOfMemoryError(
             "out-of-memory", (str(error).splitlines() or ["no memory left"])[0], "Give less to do at once"
         )
@@ -143,9 +144,18 @@ def _known(error: Exception) -> AlignedcutError:
         return disk_error(error, Path(str(error.filename or "?")))
     return AlignedcutError(
         "bug",
-        f"{type(error).__name__}: {error}",
+        " ".join(f"{type(error).__name__}: {error}".split()),
         "This is a bug: run it again with --verbose and report what it prints",
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, as Python or torch tell it; torch is loaded already where it raises."""
+    if isinstance(error, RuntimeError) and "torch" in sys.modules:
+        from alignedcut_cli.core.numerics import is_out_of_memory
+
+        return is_out_of_memory(error)
+    return isinstance(error, MemoryError)
 
 
 def _tell(arguments: list[str], error: AlignedcutError, exit_status: int) -> int:

@@ -21,7 +21,14 @@ from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
 from alignedcut_cli.backbones.taps import patch_tokens, read_taps
 from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.datasets.samples import sample_models
-from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
+from alignedcut_cli.errors import (
+    DataError,
+    InputMissingError,
+    OutOfMemoryError,
+    UnavailableError,
+    UsageError,
+    first_line,
+)
 
 __all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
 
@@ -117,7 +124,7 @@ def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
     import_libraries()
     build = _build_open_clip if model.source == "open_clip" else _build_timm
     backbone = build(model, image_size or model.image_size)
-    if any(backbone.preprocess.size % patches for patches in backbone.grid):
+    if any(not patches or backbone.preprocess.size % patches for patches in backbone.grid):
         told = f"its patches do not tile it ({backbone.grid[0]} x {backbone.grid[1]})"
         raise _bad_size(model.label, backbone.preprocess.size, told)
     return replace(backbone, notes=_notes(backbone))
@@ -146,9 +153,10 @@ def _build_timm(model: ModelId, size: int | None) -> Backbone:
         if "pretrained tag" in str(error):
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
         if is_out_of_memory(error):
-            raise
+            told = f"{model.label} is larger than the memory ({first_line(error)})"
+            raise OutOfMemoryError("out-of-memory", told, "Give a smaller model") from None
         raise _not_built(model.label, size, error) from None
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _not_built(model.label, size, error) from None
     return _from_timm(model, module, module, module, size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +57,22 @@ class Preprocess:
 
 def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preprocess:
     """The rule that a model's configuration states (mean, std, interpolation). Raises DataError if it states none."""
-    mean, std, interpolation = config.get("mean"), config.get("std"), config.get("interpolation") or "bicubic"
-    if mean is None or std is None or len(mean) != 3 or len(std) != 3:
+    mean, std = _three(config.get("mean")), _three(config.get("std"))
+    interpolation = config.get("interpolation") or "bicubic"
+    if mean is None or std is None or min(std) <= 0:
         raise DataError(
             "config-incomplete", f"the configuration of {model} states no mean and std", "Use another model"
         )
-    chosen = {"random": "bilinear"}.get(interpolation, interpolation)
+    chosen = "bilinear" if interpolation == "random" else str(interpolation)
     if chosen not in _FILTERS:
         raise DataError("config-incomplete", f"{model} asks for unknown interpolation {chosen!r}", "Use another model")
-    return Preprocess(size, tuple(map(float, mean)), tuple(map(float, std)), chosen)
+    return Preprocess(size, mean, std, chosen)
+
+
+def _three(values: Any) -> tuple[float, float, float] | None:
+    """Three finite numbers, one a colour; None for anything else."""
+    try:
+        red, green, blue = map(float, values)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (red, green, blue) if all(map(math.isfinite, (red, green, blue))) else None

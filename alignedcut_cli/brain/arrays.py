@@ -42,8 +42,8 @@ def read_npy_header(stream: IO[bytes], where: str) -> NpyHeader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's remark on headers that Python 2 wrote
             shape, fortran, dtype = _HEADERS[npy.read_magic(stream)](stream)
-        if min(shape, default=0) < 0:
-            raise ValueError("a negative length")
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise ValueError("a length that is none")
     except OSError:
         raise
     except Exception as error:  # what a hostile header makes numpy's parser raise is many things

@@ -16,7 +16,8 @@ def as_share(values: np.ndarray, where: str) -> tuple[np.ndarray, str | None]:
 
     Any value above 1 says that all are percentages. Raises DataError for a value below 0, above 100, or infinite.
     """
-    shares = np.array(values, np.float32)
+    with np.errstate(over="ignore"):  # what overflows is infinite, and is refused below
+        shares = np.array(values, np.float32)
     note = None
     if np.nanmax(shares, initial=0.0) > 1 + _ROUNDING:
         shares, note = shares / 100, f"{where}: percentages, divided by 100"

@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """The regions of the paper's tables, and the parts that make them."""
 _NO_REGION = "Unknown"
+_MOST = 1 << 31
 
 
 def with_groups(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -96,6 +97,6 @@ def _labels(path: Path, width: int) -> np.ndarray:
             f"{path} must have one label for each of {width} vertices, and has shape {labels.shape}",
             "Give the challenge_space mask of this subject and hemisphere",
         )
-    if not np.isfinite(labels).all() or (labels != np.rint(labels)).any():
+    if not (np.isfinite(labels) & (labels == np.rint(labels)) & (labels >= -_MOST) & (labels <= _MOST)).all():
         raise DataError("roi-labels", f"{path} must hold whole numbers as labels", "Fetch the file again")
     return np.asarray(labels, np.int64)

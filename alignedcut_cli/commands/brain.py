@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from alignedcut_cli.errors import printable
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.canonical import short
@@ -115,9 +116,9 @@ def _text(summary: dict[str, Any], verbose: bool) -> str:
     if verbose and voxels["dropped"]:
         parts.append("dropped columns:\n  " + ", ".join(map(str, voxels["dropped"])))
     if verbose and summary["left_out"]:
-        parts.append("images left out:\n  " + ", ".join(summary["left_out"]))
+        parts.append("images left out:\n  " + printable(", ".join(summary["left_out"])))
     if summary["notes"]:
-        parts.append("\n".join(["missing or odd:", *(f"  {note}" for note in summary["notes"])]))
+        parts.append("\n".join(["missing or odd:", *(f"  {printable(note)}" for note in summary["notes"])]))
     return "\n\n".join(parts)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from alignedcut_cli.errors import printable
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
@@ -38,7 +39,7 @@ def command(
         frame.output.note(f"removed {path}")
     findings = list(check_project(frame.project, deep=deep))
     rows = [[found.where, found.code, found.message] for found in findings]
-    lines = [table(rows), "", "To mend this:", *dict.fromkeys(f"  {found.repair}" for found in findings)]
+    lines = [table(rows), "", "To mend this:", *dict.fromkeys(f"  {printable(found.repair)}" for found in findings)]
     value = {"schema": "alignedcut.check/1", "findings": [vars(found) for found in findings], "removed": swept}
     frame.output.result("\n".join(lines) if rows else "everything is whole", value)
     if exit_code and findings:

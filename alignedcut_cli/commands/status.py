@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from alignedcut_cli.errors import printable
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
@@ -34,7 +35,7 @@ def command(
     states = project_states(frame.project)
     rows = [[state.reference, state.state, short(state.content), state.reason] for state in states]
     lines = [table(rows)] if rows else ["no artifacts yet: begin with alignedcut extract"]
-    repairs = [f"  {state.repair}" for state in states if state.repair]
+    repairs = [f"  {printable(state.repair)}" for state in states if state.repair]
     if repairs:
         lines += ["", "To mend this, in this order:", *dict.fromkeys(repairs)]
     value = {

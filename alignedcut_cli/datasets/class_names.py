@@ -35,6 +35,8 @@ def read_names(
     Raises DataError for others, for a line without an id among lines with ids, and for an id with two names.
     """
     with disk_errors(path):
+        if path.exists() and not path.is_file():
+            raise DataError("bad-names", f"{path} is no regular file", "Give a file of names")
         text = _decoded(path.read_bytes())
     try:
         if "\0" in text:

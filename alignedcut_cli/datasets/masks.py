@@ -42,6 +42,8 @@ def read_png(path: Path) -> tuple[np.ndarray, str]:
     Raises DataError for 16-bit colours, which Pillow would cut to 8, for transparent pixels, or for what cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DataError("bad-mask", f"{path} is no regular file", "Save it again as PNG")
         with Image.open(path, formats=["PNG"]) as image:
             stored = str(image.tile[0][3])
             if image.width * image.height > MOST_PIXELS or stored not in _STORED:

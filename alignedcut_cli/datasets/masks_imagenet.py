@@ -25,7 +25,7 @@ def open_imagenet(path: Path) -> MaskSet:
     UnavailableError without h5py, InputMissingError if the file is missing, DataError if it is laid out otherwise.
     """
     file = _file(path)
-    count = _with(file, lambda opened: len(opened["value/gt"]))
+    count = _count(file, "value/gt")
     return MaskSet(
         file,
         tuple(str(number) for number in range(count)),
@@ -41,7 +41,7 @@ def unpack_imagenet(path: Path, folder: Path, advance: Callable[[int], None]) ->
     /value/img (N, 1) refers to arrays (3, W, H) of bytes. Photographs that are there already stay.
     """
     file = _file(path)
-    count = _with(file, lambda opened: len(opened["value/img"]))
+    count = _count(file, "value/img")
     make_folder(folder)
     for number in range(count):
         target = folder / f"{number:05d}.png"
@@ -77,6 +77,18 @@ def _with(file: Path, read: Callable[[Any], Any]) -> Any:
         raise DataError(
             "bad-mask", f"{file} is not laid out as {FILE} ({told})", "Download it again, or read a folder of PNGs"
         ) from None
+
+
+def _count(file: Path, name: str) -> int:
+    """How many cells a data set has. Raises DataError for more than the file can hold references to."""
+
+    def count(opened: Any) -> int:
+        cells = opened[name]
+        if cells.shape[0] > file.stat().st_size:
+            raise ValueError(f"{name} declares {cells.shape[0]} cells")
+        return cells.shape[0]
+
+    return _with(file, count)
 
 
 def _mask(opened: Any, number: int) -> np.ndarray:

@@ -50,7 +50,8 @@ def open_voc(path: Path, split: str | None = None) -> MaskSet:
 
 def _listed(root: Path, split: str) -> dict[str, tuple[Path, Path]]:
     """{key: (photograph, mask)} of a split's list."""
-    there = {found.stem: found for folder in reversed(_LISTS) for found in sorted((root / folder).glob("*.txt"))}
+    texts = [found for folder in reversed(_LISTS) for found in sorted((root / folder).glob("*.txt"))]
+    there = {found.stem: found for found in texts if found.is_file()}
     if not there:
         raise InputMissingError("masks-missing", f"{root / _LISTS[0]} holds no list", "Unpack VOC 2012 again")
     if split not in there:

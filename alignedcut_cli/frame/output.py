@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alignedcut_cli.errors import printable
 from alignedcut_cli.frame.pace import Pace
 from alignedcut_cli.store.files import disk_error
 
@@ -39,7 +40,8 @@ def format_bytes(count: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, two spaces between them."""
+    """Rows as aligned columns, two spaces between them; each row is one printable line."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
@@ -67,7 +69,7 @@ class Output:
     def note(self, text: str) -> None:
         """A remark on stderr."""
         if not self.quiet:
-            sys.stderr.write(f"alignedcut {self.command}: {text}\n")
+            sys.stderr.write(f"alignedcut {self.command}: {printable(text)}\n")
             sys.stderr.flush()
 
     def detail(self, text: str) -> None:

@@ -38,7 +38,7 @@ def _shows(folder: Path, wanted: Mapping[str, Any]) -> bool:
     marker = folder / MARKER
     try:
         found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     found = found if isinstance(found, dict) else {}
     files = found.get("files")

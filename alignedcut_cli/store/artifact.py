@@ -80,6 +80,8 @@ def _parse_layout(path: Path, size: int, length: int, text: bytes) -> Layout:
         end = 8 + length
         for name, entry in parsed.items():
             dtype, shape, (first, last) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            if not all(type(one) is int for one in (*shape, first, last)):
+                raise TypeError
             if min(shape, default=0) < 0 or first < 0 or last - first != math.prod(shape) * int(dtype[2:]):
                 raise ValueError
             offsets[name] = (dtype, shape, 8 + length + first)

@@ -18,7 +18,7 @@ from alignedcut_cli.store.canonical import canonical_json, digest, tensor_digest
 from alignedcut_cli.store.files import disk_errors, fsync_folder, remove, writing_text
 from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.header import Header, Recipe, header_from, header_object
-from alignedcut_cli.store.index import INDEX, read_index, read_json
+from alignedcut_cli.store.index import INDEX, is_shard_name, read_index, read_json
 from alignedcut_cli.store.project import Project
 from alignedcut_cli.store.verify import demand_whole
 
@@ -76,7 +76,13 @@ def read_plan(folder: Path) -> Mapping[str, Any] | None:
         plan = read_json(path)
     except DataError:
         return None
-    return plan if isinstance(plan, dict) and plan.keys() >= {"recipe", "params", "external", "shards"} else None
+    return plan if _is_plan(plan) else None
+
+
+def _is_plan(value: Any) -> bool:
+    kinds = {"recipe": str, "params": dict, "external": dict, "shards": list}
+    shaped = isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+    return shaped and all(is_shard_name(name) for name in value["shards"])
 
 
 def is_settled(folder: Path) -> bool:
@@ -210,9 +216,11 @@ class FeatureSet:
             path = self.folder / shard["file"]
             if not path.is_file():
                 raise DataError("shard-missing", f"{path} is gone", "Make the feature set again with --overwrite")
-            if read_header(path).content != shard["content"]:
+            layout = read_layout(path)
+            same = layout.offsets.keys() == self.header.raw["tensors"].keys()
+            if not same or read_header(path).content != shard["content"]:
                 raise DataError("artifact-corrupt", f"{path} is of another run than its index.json", "Make it again")
-            found.append(read_layout(path))
+            found.append(layout)
         return found
 
     @property
@@ -229,7 +237,7 @@ class FeatureSet:
             raise DataError(
                 "tokens-missing",
                 f"{self.folder.name} holds no {tensor.split('.')[0]} (it was made with --tokens "
-                f"{self.header.params['tokens']})",
+                f"{self.header.params.get('tokens')})",
                 "Extract again with --tokens all",
             )
         _ = self.layouts

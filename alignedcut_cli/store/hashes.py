@@ -23,10 +23,10 @@ class HashCache:
     def __init__(self, project: Project, file: str = "hashes.json") -> None:
         self._path = project.root / MACHINE / file
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-            self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
-        except (OSError, ValueError):
-            self._facts = {}
+            found = json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
+        except (OSError, ValueError, RecursionError):
+            found = {}
+        self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
         self._changed = False
 
     def get(self, path: Path) -> dict[str, Any] | None:

@@ -15,20 +15,29 @@ __all__ = ["KEY", "SCHEMA", "Header", "Input", "Recipe", "axis_faults", "header_
 KEY = "alignedcut"
 SCHEMA = 1
 _FIELDS = {
-    "kind",
-    "name",
-    "tool",
-    "algorithm",
-    "params",
-    "inputs",
-    "external",
-    "axes",
-    "tensors",
-    "numerics",
-    "history",
-    "recipe",
-    "content",
+    "kind": str,
+    "name": str,
+    "tool": str,
+    "algorithm": int,
+    "params": dict,
+    "inputs": list,
+    "external": dict,
+    "axes": dict,
+    "tensors": dict,
+    "numerics": dict,
+    "history": list,
+    "recipe": str,
+    "content": str,
 }
+_PARTS = {
+    "inputs": {"role": str, "kind": str, "name": str, "content": str, "recipe": str},
+    "history": {"recipe": str, "kind": str, "name": str, "params": dict, "external": dict},
+    "axes": {"size": int},
+    "tensors": {"dtype": str, "shape": list, "axes": str, "meaning": str},
+    "images": {"path": str, "sha256": str},
+    "slots": {"model": str, "layer": int},
+}
+"""What each entry of a field is made of, and of the lists on the axes of images and slots."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ class Header:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return tuple(Input(**given) for given in self.raw["inputs"])
+        return tuple(Input(**{key: given[key] for key in _PARTS["inputs"]}) for given in self.raw["inputs"])
 
     @property
     def history(self) -> Sequence[Mapping[str, Any]]:
@@ -185,11 +194,37 @@ def header_from(raw: Any, where: str) -> Header:
             "Upgrade alignedcut",
         )
     rest = {key: value for key, value in raw.items() if key != "check"}
-    if raw.get("check") != _digest_or_none(rest) or not rest.keys() >= _FIELDS:
+    if raw.get("check") != _digest_or_none(rest):
         raise DataError(
             "artifact-corrupt", f"{where}: the header does not match its own checksum", "Make the artifact again"
         )
+    if fault := _fault(rest):
+        raise DataError("artifact-corrupt", f"{where}: the header's {fault} is malformed", "Make the artifact again")
     return Header(rest)
+
+
+def _fault(raw: Mapping[str, Any]) -> str | None:
+    """The field of a header that is not made as `header_object` makes it, whatever its checksum; None if all are."""
+    if not _has(raw, _FIELDS):
+        return next(key for key, kind in _FIELDS.items() if not isinstance(raw.get(key), kind))
+    lists = {
+        "inputs": raw["inputs"],
+        "history": raw["history"],
+        "axes": [*raw["axes"].values()],
+        "tensors": [*raw["tensors"].values()],
+    }
+    for axis in lists["axes"]:
+        lists |= {key: axis[key] for key in ("images", "slots") if isinstance(axis, dict) and key in axis}
+    for name, entries in lists.items():
+        if not isinstance(entries, list) or not all(_has(one, _PARTS[name]) for one in entries):
+            return name
+    numbers = [one for entry in lists["tensors"] for one in entry["shape"]]
+    return None if all(type(one) is int for one in numbers) else "tensors"
+
+
+def _has(value: Any, kinds: Mapping[str, type]) -> bool:
+    """Whether a value is an object whose fields are of these kinds."""
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def axis_faults(header: Header) -> Iterator[str]:

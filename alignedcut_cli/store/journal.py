@@ -17,6 +17,14 @@ from alignedcut_cli.store.project import MACHINE, Project
 __all__ = ["Journal"]
 
 
+def _is_record(value: Any) -> bool:
+    """Whether a line holds what `note` writes: words alone, and a list of them as `argv`."""
+    if not isinstance(value, dict) or not value.keys() >= {"event", "kind", "name", "argv", "cwd"}:
+        return False
+    words = value["argv"] if isinstance(value["argv"], list) else [None]
+    return all(isinstance(one, str) for one in (*words, *(one for key, one in value.items() if key != "argv")))
+
+
 @dataclass(frozen=True)
 class Journal:
     """`.alignedcut/journal.jsonl`: one JSON object a line, appended."""
@@ -50,18 +58,18 @@ class Journal:
         return b"" if stream.read(1) == b"\n" else b"\n"
 
     def records(self) -> list[dict[str, Any]]:
-        """All events, oldest first; lines that a crash cut off are left out."""
-        try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
+        """All events, oldest first; lines that are no events (a crash cut them off) are left out."""
+        if not self.path.is_file():
             return []
+        with disk_errors(self.path):
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         found = []
         for line in lines:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(record, dict):
+            if _is_record(record):
                 found.append(record)
         return found
 

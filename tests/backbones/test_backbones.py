@@ -326,6 +326,13 @@ def test_preprocessing_is_the_configuration_s(tmp_path: Path) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("mean", [None, 0.5, [0.5], "abc", [0.5, None, 0.5], [0.5, 1e999, 0.5], {}, [[0.5], 1, 2]])
+def test_a_mean_that_is_not_three_numbers_is_refused(mean: object) -> None:
+    for config in ({"mean": mean, "std": [1, 1, 1]}, {"mean": [0, 0, 0], "std": mean}):
+        with pytest.raises(DataError, match="states no mean and std"):
+            preprocess_from(224, config, "m")
+
+
 def test_a_configuration_without_a_mean_is_refused() -> None:
     with pytest.raises(DataError, match="states no mean and std"):
         preprocess_from(32, {"std": (1, 1, 1)}, "m")

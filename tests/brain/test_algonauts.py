@@ -456,3 +456,19 @@ def test_all_families_of_the_release_are_read() -> None:
     from alignedcut_cli.brain.rois import FAMILIES as read
 
     assert set(read) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("label", [1e300, float("inf"), float("nan"), 2**40, -(2**63)])
+def test_labels_that_no_integer_holds_are_refused(tmp_path: Path, label: float) -> None:
+    folder = make_subject(tmp_path / "subj01")
+    save(folder / "roi_masks/lh.streams_challenge_space.npy", [label] * 5)
+    with pytest.raises(DataError, match="whole numbers as labels"):
+        open_responses(folder)
+
+
+def test_lengths_of_an_npy_are_numbers(tmp_path: Path) -> None:
+    folder = make_subject(tmp_path / "subj01")
+    path = fmri(folder, "lh")
+    path.write_bytes(path.read_bytes().replace(b"(6, 5), }   ", b"(True, 5), }"))
+    with pytest.raises(DataError, match="is no npy array"):
+        open_responses(folder)

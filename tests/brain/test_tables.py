@@ -156,6 +156,7 @@ def test_every_image_has_one_row(tmp_path: Path, write: Writer, names: list[str]
         ({"roi.V1": np.array([0, 1, 2])}, "roi-mask"),
         ({"ceiling": CEILING[:2]}, "table-length"),
         ({"ceiling": CEILING - 1}, "ceiling-range"),
+        ({"ceiling": CEILING.astype("f8") * 1e300}, "ceiling-range"),
         ({"names": NAMES[:3]}, "image-count"),
         ({"values": VALUES[0]}, "table-shape"),
         ({"values": VALUES[:, :0]}, "table-shape"),

@@ -297,7 +297,7 @@ def test_a_radius_and_layers_are_taken_as_given(cli: Cli, world: Path) -> None:
 
 
 def test_pixels_by_name_number_and_file(cli: Cli, world: Path) -> None:
-    (world / "pixels.txt").write_text("2.png:0:5\n\n  3:1:1  \n")
+    (world / "pixels.txt").write_text("\ufeff2.png:0:5\n\n  3:1:1  \n", encoding="utf-8")
     options = ("--pixels", "1.png:2:3", "--pixels", world / "pixels.txt", "--pixels", "19:5:0", "--pixels", "1:2:3")
     assert trace(cli, world, *options, "--no-pictures", "-q").status == 0
     assert tensors_of(world)["pixels"].tolist() == [[1, 2, 3], [2, 0, 5], [3, 1, 1], [19, 5, 0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,10 @@ def test_any_text_is_names_or_one_error(tmp_path_factory: pytest.TempPathFactory
         else:
             assert all(isinstance(one, int) and isinstance(called, str) for one, called in found.items())
     assert codes <= {"bad-names"}
+
+
+def test_pipes_and_folders_are_no_names(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in (tmp_path / "pipe.txt", tmp_path, Path("/dev/null")):
+        with pytest.raises(DataError, match="is no regular file"):
+            read_names(path)

@@ -375,3 +375,10 @@ def test_labels_of_nodes_are_those_of_their_cells() -> None:
         assert label == (-1 if wanted in (255, 7) else wanted)
     order = np.random.default_rng(0).permutation(len(nodes))
     np.testing.assert_array_equal(node_labels(nodes[order], slots, masks, (255, 7)), found[order])
+
+
+def test_an_imagenet_file_that_declares_more_masks_than_it_can_hold(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "gtsegs_ijcv.mat", "w") as opened:
+        opened.create_dataset("value/gt", (1 << 40, 1), h5py.ref_dtype, chunks=(1, 1))
+    with pytest.raises(DataError, match=f"value/gt declares {1 << 40} cells"):
+        open_masks("imagenet-seg", tmp_path, None, None)

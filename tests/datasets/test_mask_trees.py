@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.masks_voc import open_voc
 from alignedcut_cli.datasets.open_masks import open_masks
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
@@ -95,3 +97,16 @@ def test_masks_beside_their_photographs(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(found.load("b"), mask(1))
     with pytest.raises(InputMissingError, match=r"holds no mask whose name ends in _other\.png"):
         open_masks("folder", tmp_path, None, None, "_other")
+
+
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    make_voc(tmp_path)
+    os.mkfifo(tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/endless.txt")
+    with pytest.raises(UsageError, match=r"has no endless\.txt"):
+        open_voc(tmp_path, "endless")
+
+
+def test_a_pipe_is_no_mask(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="is no regular file"):
+        open_folder(tmp_path).load("a")

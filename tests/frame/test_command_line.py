@@ -308,6 +308,7 @@ def test_a_bug_is_called_one(cli: Cli, toy: Path, monkeypatch: pytest.MonkeyPatc
     ("error", "status", "code"),
     [
         (MemoryError(), 71, "out-of-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 71, "out-of-memory"),
         (PermissionError(13, "Permission denied", "/x"), 77, "permission-denied"),
         (OSError(30, "Read-only file system", "/x"), 77, "read-only"),
         (OSError(28, "No space left on device", "/x"), 74, "disk-full"),

@@ -66,3 +66,14 @@ def test_the_disk_is_waited_for_once_a_folder(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", synced.append)
     assert drawn(tmp_path / "pictures/color/x", {})
     assert len(synced) == 2
+
+
+@pytest.mark.parametrize(
+    "marker", ["", "[]", "3", "{}", '{"wanted": {"a": 1}}', '{"wanted": {"a": 1}, "files": [3]}', "[" * 99_999]
+)
+def test_a_damaged_marker_is_drawn_over(tmp_path: Path, marker: str) -> None:
+    folder = tmp_path / "pictures/color/x"
+    assert drawn(folder, {"a": 1})
+    (folder / MARKER).write_text(marker)
+    assert drawn(folder, {"a": 1})
+    assert not drawn(folder, {"a": 1})

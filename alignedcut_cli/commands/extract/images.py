@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,11 @@ def checked_images(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, wr
     from alignedcut_cli.datasets.images import ImageEntry, read_manifest
     from alignedcut_cli.store.hashes import HashCache
 
-    cache = HashCache(frame.project)
+    cache, wanted = HashCache(frame.project), {field.name for field in fields(ImageEntry)}
 
     def known(path: Path) -> ImageEntry | None:
         facts = cache.get(path)
-        return ImageEntry(**facts) if facts and "width" in facts else None
+        return ImageEntry(**facts) if facts and facts.keys() == wanted else None
 
     with frame.output.progress("checking images", len(paths), "images") as advance:
         manifest, bad = read_manifest(paths, known, os.cpu_count() or 1, advance)

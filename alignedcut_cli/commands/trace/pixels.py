@@ -113,7 +113,7 @@ def _from_file(path: Path, names: Mapping[str, int], images: int, grid: tuple[in
         )
     try:
         with disk_errors(path):
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError("bad-pixels", f"{path} is no text", "Write one image:row:col a line") from None
     found = [
