@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from alignedcut_cli.errors import DataError, first_line
 
-__all__ = ["demand_fit", "load_open_clip", "read_state"]
+__all__ = ["load_open_clip", "read_state", "require_fit"]
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def demand_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+def require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
     """Raise DataError, naming the keys that are missing, unexpected or misshapen, unless a checkpoint fits."""
     missing = sorted(set(wanted) - set(given))
     unexpected = sorted(set(given) - set(wanted))

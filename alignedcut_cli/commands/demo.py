@@ -19,7 +19,7 @@ import typer
 from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
 from alignedcut_cli.errors import AlignedcutError, UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.config import demand_folder
+from alignedcut_cli.frame.config import require_folder
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
@@ -134,7 +134,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
 
 def _prepare(folder: Path, fresh: bool) -> None:
     """The project's folder with the scenes and their masks; with `fresh`, without what an earlier demo made there."""
-    demand_folder("DIR", folder)
+    require_folder("DIR", folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:

@@ -110,7 +110,9 @@ def figure_ground(classes: Classes) -> Classes:
     """The same masks with all classes but background as one: 0 ground, 1 figure. DataError if there is no background."""
     if classes.background is None:
         raise DataError(
-            "no-background", "the masks have no background to part figures from", "Say which ids it has: --background"
+            "no-background",
+            "the masks have no background to separate figures from",
+            "Say which ids it has: --background",
         )
     members = tuple((one, int(number != classes.background)) for one, number in classes.members)
     return Classes(FIGURE_GROUND, (0, 1), ("ground", "figure"), 0, members)

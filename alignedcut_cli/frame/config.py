@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG_FILE",
     "available_memory",
-    "demand_folder",
     "memory_bytes",
     "option_defaults",
     "parse_layers",
     "project_argument",
+    "require_folder",
     "resolve_device",
 ]
 
@@ -74,7 +74,7 @@ def project_argument(args: Sequence[str]) -> Path:
     return Path(given)
 
 
-def demand_folder(option: str, folder: Path) -> None:
+def require_folder(option: str, folder: Path) -> None:
     """Raise UsageError where a folder cannot be, because it, or what it should lie in, is a file."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if there and not there.is_dir():

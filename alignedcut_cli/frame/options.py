@@ -15,9 +15,9 @@ from typer.core import TyperCommand
 from alignedcut_cli.frame.config import (
     PROJECT_VARIABLE,
     SHARED_OPTIONS,
-    demand_folder,
     option_defaults,
     project_argument,
+    require_folder,
 )
 from alignedcut_cli.frame.run import Frame
 
@@ -70,7 +70,7 @@ class Asked:
     """The options of every command that makes an artifact, as they were given.
 
     A command adds its own as fields annotated for Typer; a field that is a tuple is an option that may be repeated.
-    `typed` are those that stood on the command line itself, such as --layers, and so were meant for this run.
+    `explicit` are those that stood on the command line itself, such as --layers, and so were meant for this run.
     """
 
     project: Project = Path()
@@ -79,7 +79,7 @@ class Asked:
     json: Json = False
     quiet: Quiet = False
     verbose: Verbose = False
-    typed: frozenset[str] = frozenset()
+    explicit: frozenset[str] = frozenset()
 
 
 A = TypeVar("A", bound=Asked)
@@ -88,7 +88,7 @@ A = TypeVar("A", bound=Asked)
 def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[..., None]]:
     """Make a command of a function of (frame, asked): its signature for Typer has a parameter for each field of `kind`."""
     hints = get_type_hints(kind, include_extras=True)
-    fields = [one for one in dataclasses.fields(kind) if one.name != "typed"]
+    fields = [one for one in dataclasses.fields(kind) if one.name != "explicit"]
     shared = ["project", *SHARED_OPTIONS]
     fields.sort(key=lambda one: shared.index(one.name) if one.name in shared else -1)
     parameters = [_parameter(one, hints[one.name]) for one in fields]
@@ -97,7 +97,7 @@ def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[.
     def command_of(run: Callable[[Frame, A], None]) -> Callable[..., None]:
         def command(ctx: typer.Context, **given: Any) -> None:
             tuples = {name: tuple(given[name] or ()) for name in repeated}
-            asked = kind(**{**given, **tuples, "typed": _typed(ctx)})
+            asked = kind(**{**given, **tuples, "explicit": _explicit(ctx)})
             frame = Frame.open(
                 ctx,
                 asked.project,
@@ -127,7 +127,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
     )
 
 
-def _typed(ctx: typer.Context) -> frozenset[str]:
+def _explicit(ctx: typer.Context) -> frozenset[str]:
     """The options that stand on the command line itself, by the names that they are declared with first."""
     given = (one for one in ctx.command.params if one.name and ctx.get_parameter_source(one.name))
     return frozenset(one.opts[0] for one in given if ctx.get_parameter_source(one.name).name == "COMMANDLINE")  # type: ignore
@@ -140,7 +140,7 @@ class ConfiguredCommand(TyperCommand):
         if "project" in self._option_names() and not _asks_for_help(args):
             commands = list(parent.command.commands) if parent else []
             folder = project_argument(args)
-            demand_folder("--project", folder)
+            require_folder("--project", folder)
             extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
         return super().make_context(info_name, args, parent, **extra)
 

@@ -14,7 +14,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Slot", "demand_same_images", "find_slots", "node_table"]
+__all__ = ["Slot", "find_slots", "node_table", "require_same_images"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Slot:
         """The tensor that holds all its tokens."""
         return f"tokens.{self.layer:02d}"
 
-    def demand_tokens(self) -> None:
+    def require_tokens(self) -> None:
         """Raise DataError unless all tokens are stored: from headers alone."""
         self.source.demand(self.tensor)
 
@@ -64,7 +64,7 @@ def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
     return [Slot(features, layer, dict(there[layer])) for layer in wanted]
 
 
-def demand_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
+def require_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
     """Raise DataError unless all feature sets were extracted from the same images in the same order."""
     for name, header in zip(names[1:], parents[1:], strict=True):
         if header.raw["external"]["manifest"] != parents[0].raw["external"]["manifest"]:

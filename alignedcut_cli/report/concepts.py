@@ -1,4 +1,4 @@
-"""Figures of what drives the brain: bars per ROI of figure and ground, their contrast, classes, and one page of concepts."""
+"""Figures of predicted responses: bars per ROI of figure and ground, their contrast, classes, and one page of concepts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def group_figure(mean: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: S
 
 
 def contrast_figure(contrast: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: Slots) -> Figure:
-    """(foreground - background) / standard error (S, R) as colours: red where the figure drives an ROI more."""
+    """(foreground - background) / standard error (S, R) as colours: red where an ROI responds more to the figure."""
     figure = Figure(figsize=(2.6 + 0.3 * len(rois), 1.8 + 0.22 * len(slots)), layout="constrained")
     axis = figure.subplots()
     ratio = np.divide(contrast, se, out=np.full_like(contrast, np.nan), where=se > 0)

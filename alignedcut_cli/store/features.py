@@ -20,7 +20,7 @@ from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.header import Header, Recipe, header_from, header_object
 from alignedcut_cli.store.index import INDEX, is_shard_name, read_index, read_json
 from alignedcut_cli.store.project import Project
-from alignedcut_cli.store.verify import demand_whole
+from alignedcut_cli.store.verify import require_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -252,7 +252,7 @@ class FeatureSet:
     def _whole(self) -> None:
         contents = [shard["content"] for shard in self.header.raw["shards"]]
         shards = list(zip(self.layouts, contents, strict=True))
-        demand_whole(project_of(self.folder), shards, always=self._verify, say=self._say)
+        require_whole(project_of(self.folder), shards, always=self._verify, say=self._say)
 
     def tensors(self) -> Iterator[tuple[Path, Layout, str]]:
         """Every tensor of every shard: (file, layout, name)."""

@@ -13,7 +13,7 @@ from alignedcut_cli.store.files import disk_errors
 from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.project import Project
 
-__all__ = ["Shard", "demand_whole"]
+__all__ = ["Shard", "require_whole"]
 
 Shard = tuple[Layout, str]
 """A shard and the content id that it must have."""
@@ -21,7 +21,7 @@ LARGE = 1 << 30
 """Bytes whose hashing takes about a second, and is told."""
 
 
-def demand_whole(project: Project, shards: Sequence[Shard], *, always: bool, say: Callable[[str], None]) -> None:
+def require_whole(project: Project, shards: Sequence[Shard], *, always: bool, say: Callable[[str], None]) -> None:
     """Raise DataError, naming the file, unless the tensors of every shard are those of its content id.
 
     A shard that was verified before is not read again while its size, inode and times of change stay, unless `always`.

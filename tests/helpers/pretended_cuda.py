@@ -96,7 +96,7 @@ def _computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     asked = kwargs.get("device")
     lands = is_here if asked is None else torch.device(asked).type in (CUDA.type, _INNER.type)
     if func not in _COPIES:
-        _demand_one_device(func, args, tensors)
+        _require_one_device(func, args, tensors)
     generator = kwargs.get("generator")
     if lands and generator is not None:
         raise DeviceMixError(f"{func}: a generator on the CPU, and numbers on {CUDA}")
@@ -116,7 +116,7 @@ def _told(made: Any, given: Mapping[int, Tensor], lands: bool) -> Any:
     return _OnCuda(made) if lands else made
 
 
-def _demand_one_device(func: Any, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
+def _require_one_device(func: Any, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
     there = [one for one in tensors if not isinstance(one, _OnCuda)]
     here = len(tensors) - len(there)
     if func in _INDEXED and isinstance(args[0], _OnCuda):  # indices may be on the CPU, what is put may not

@@ -54,15 +54,16 @@ class Asked(options.Asked):
         typer.Option(
             "--agree",
             min=0.0,
-            help="Weight of slots saying the same of images and places; 0 as in the paper.",
+            help="Weight of the agreement term (slots should predict alike for each image and patch); 0 as in the paper.",
         ),
     ] = 0.3
     epochs: Annotated[
-        int, typer.Option("--epochs", min=0, help="Passes over the images, at most; held-out R^2 ends them.")
+        int, typer.Option("--epochs", min=0, help="Most passes over the images; training stops early on held-out R^2.")
     ] = 20
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images a step.")] = 128
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Images in a step.")] = 128
     rate: Annotated[
-        float, typer.Option("--rate", help="Adam's first step, as a share of a tensor's root mean square.")
+        float,
+        typer.Option("--rate", help="Learning rate of Adam at the start, relative to each tensor's root mean square."),
     ] = 0.01
     test_split: Annotated[
         str,
@@ -91,7 +92,9 @@ class Asked(options.Asked):
         ),
     ] = ()
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: from its inputs]")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: from its inputs]")
+    ] = None
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0

@@ -22,10 +22,12 @@ class Asked(options.Asked):
     ] = None
     onto: Annotated[
         str | None,
-        typer.Option("--onto", metavar="color/NAME", help="Take the colours of this coloring; place no node anew."),
+        typer.Option(
+            "--onto", metavar="color/NAME", help="Reuse the embedding and colours of this coloring: no new t-SNE."
+        ),
     ] = None
     eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
+        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top eigenvectors to use.")
     ] = 20
     dims: Annotated[int, typer.Option("--dims", min=2, max=3, help="3: the RGB cube; 2: a square of four colours.")] = 3
     nodes: Annotated[
@@ -39,13 +41,15 @@ class Asked(options.Asked):
         "nearest"
     )
     overlay: Annotated[
-        float, typer.Option("--overlay", min=0.0, max=1.0, help="Share of the photograph that shines through.")
+        float, typer.Option("--overlay", min=0.0, max=1.0, help="Opacity of the photograph under the colours.")
     ] = 0.0
     images: Annotated[
         Path | None,
         typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
     ] = None
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the cut's name]")
+    ] = None
     device: options.Device = "auto"
     seed: options.Seed = 0

@@ -22,7 +22,7 @@ class Asked(options.Asked):
         typer.Option(
             "--from",
             metavar="color/NAME",
-            help="The colours in whose space concepts lie; cut/NAME means those of that cut.  [default: the only one]",
+            help="The coloring in whose t-SNE space concepts are found; cut/NAME: that of a cut.  [default: the only one]",
         ),
     ] = None
     align: Annotated[
@@ -30,7 +30,7 @@ class Asked(options.Asked):
         typer.Option(
             "--align",
             metavar="align/NAME",
-            help="Whose transforms lead to the brain.  [default: the cut's, or the only one]",
+            help="The alignment that maps features to brain responses.  [default: the cut's, or the only one]",
         ),
     ] = None
     layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9, of each model.")] = "all"
@@ -60,7 +60,7 @@ class Asked(options.Asked):
         str,
         typer.Option(
             "--radius",
-            help="Of their spheres: auto (half the smallest distance between centres of a slot), or a number.",
+            help="Radius of a concept's sphere: auto (half the smallest distance between centres of a slot), or a number.",
         ),
     ] = "auto"
     examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8
@@ -72,7 +72,9 @@ class Asked(options.Asked):
         typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
     ] = None
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the colours' name]")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the colours' name]")
+    ] = None
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0

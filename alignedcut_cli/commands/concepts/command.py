@@ -1,4 +1,4 @@
-"""`alignedcut concepts`: what the channels mean, by the brain regions that they drive."""
+"""`alignedcut concepts`: what the channels mean: predicted responses of brain regions to parts of images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.nodes.spaces import SPACES, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header
@@ -34,7 +34,7 @@ EXAMPLES = (
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Say what the channels mean: the brain regions that figure, ground and concepts drive.
+    """Say what the channels mean: predicted responses of brain regions to figure, ground, classes and concepts.
 
     Brain-space activation of a node is v W beta, averaged over the voxels of each ROI (eps, the read-out's intercept, is
     left out). With --masks: means over figure, ground and each class, with standard errors over images, since the nodes of
@@ -44,7 +44,7 @@ def command(frame: Frame, asked: Asked) -> None:
     patch's own side, figure or ground, whatever the class.
     """
     if asked.space is not None:
-        demand_choice("--space", asked.space, SPACES)
+        require_choice("--space", asked.space, SPACES)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:

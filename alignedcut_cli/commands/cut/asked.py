@@ -40,7 +40,9 @@ class Asked(options.Asked):
         "all"
     )
     per_slot: Annotated[bool, typer.Option("--per-slot", help="One cut for each slot instead of one for all.")] = False
-    eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many to keep.")] = 20
+    eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many eigenvectors to keep.")] = (
+        20
+    )
     solver: Annotated[
         str,
         typer.Option(
@@ -75,12 +77,13 @@ class Asked(options.Asked):
         ),
     ] = "auto"
     refine: Annotated[
-        int, typer.Option("--refine", min=0, help="lowrank: exact products on top, each M^2 D operations.")
+        int, typer.Option("--refine", min=0, help="lowrank: refine by so many exact products, M^2 D operations each.")
     ] = 0
     balance: Annotated[
         str,
         typer.Option(
-            "--balance", help="none, or voronoi: a node weighs 1 / the size of its cell, so that rare things count."
+            "--balance",
+            help="none, or voronoi: a node weighs 1 / the size of its cell, so that rare patches count like common ones.",
         ),
     ] = "none"
     gamma: Annotated[float, typer.Option("--gamma", help="Affinity exp((cos - 1) / gamma); smaller is sharper.")] = 1.0

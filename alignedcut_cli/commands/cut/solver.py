@@ -20,8 +20,8 @@ __all__ = [
     "PRECISION_CHOICES",
     "SOLVERS",
     "choose_solver",
-    "demand_affordable",
     "measure_solvers",
+    "require_affordable",
     "solver_params",
 ]
 
@@ -44,10 +44,10 @@ def choose_solver(asked: Asked, nodes: int, device: torch.device) -> tuple[str |
     """The solver for graphs of up to `nodes` nodes, and in one line why; None where neither size nor options decide."""
     if asked.solver != "auto":
         return asked.solver, "as asked"
-    if "--neighbors" in asked.typed:
+    if "--neighbors" in asked.explicit:
         return "nystrom", "--neighbors is given"
-    if asked.typed & (USES["lowrank"] - USES["exact"]):
-        return "lowrank", f"{', '.join(sorted(asked.typed & (USES['lowrank'] - USES['exact'])))} given"
+    if asked.explicit & (USES["lowrank"] - USES["exact"]):
+        return "lowrank", f"{', '.join(sorted(asked.explicit & (USES['lowrank'] - USES['exact'])))} given"
     if nodes <= EXACT_NODES[device.type]:
         return "exact", f"{nodes} nodes are at most {EXACT_NODES[device.type]}"
     if asked.balance != "none":
@@ -60,7 +60,7 @@ def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -
 
     Raises UsageError for options that the solver does not use, or that contradict one another.
     """
-    _demand_used(asked, solver)
+    _require_used(asked, solver)
     params: dict[str, Any] = {
         "per_slot": asked.per_slot,
         "eigenvectors": asked.eigenvectors,
@@ -104,8 +104,8 @@ def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
     return best, f"error against the exact cut of {size} nodes at gamma {asked.gamma:g}: {told}"
 
 
-def _demand_used(asked: Asked, solver: str) -> None:
-    typed = sorted(option for option in asked.typed & set().union(*USES.values()) if option not in USES[solver])
+def _require_used(asked: Asked, solver: str) -> None:
+    typed = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
     if solver == "exact" and asked.balance != "none":
         typed = [option for option in typed if option not in ("--nodes", "--sampling")]
     if typed:
@@ -137,7 +137,7 @@ def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
     return found | ({"precision": asked.precision, "refine": asked.refine} if solver == "lowrank" else {})
 
 
-def demand_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
+def require_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
     """What the exact products of a plan cost, in words, or None if there are none or they are a matter of seconds.
 
     Raises UsageError for more than a day of them, with the estimate: M^2 (D + 2 C) floating-point operations each, at

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from alignedcut_cli.commands.extract.asked import Asked
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.extract.plan import Plan
@@ -31,9 +31,9 @@ def command(frame: Frame, asked: Asked) -> None:
     row by row; register tokens are left out. An interrupted run goes on where it stopped when the same command is given
     again.
     """
-    demand_choice("--tap", asked.tap, ("attn", "block", "mlp", "q", "k", "v"))
-    demand_choice("--dtype", asked.dtype, ("float16", "float32"))
-    demand_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
+    require_choice("--tap", asked.tap, ("attn", "block", "mlp", "q", "k", "v"))
+    require_choice("--dtype", asked.dtype, ("float16", "float32"))
+    require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.commands.extract.plan import make_plans
     from alignedcut_cli.commands.extract.run import make

@@ -54,7 +54,7 @@ def make_plans(frame: Frame, asked: Asked) -> list[Plan]:
     opened = [_open_model(frame, text, file, asked.image_size) for text, file in zip(asked.model, files, strict=True)]
     manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
     plans = [_plan(frame, asked, manifest, *one, name) for one, name in zip(opened, names, strict=True)]
-    _demand_distinct([plan.recipe.name for plan in plans])
+    _require_distinct([plan.recipe.name for plan in plans])
     return plans
 
 
@@ -68,7 +68,7 @@ def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[s
     return list(values)
 
 
-def _demand_distinct(names: Sequence[str]) -> None:
+def _require_distinct(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")

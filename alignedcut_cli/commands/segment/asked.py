@@ -52,7 +52,7 @@ class Asked(options.Asked):
         str, typer.Option("--method", help="oracle (C.4: told the classes' centres) or kway (clusters without labels).")
     ] = "oracle"
     eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="oracle: how many of the top ones to use.")
+        int, typer.Option("--eigenvectors", "-C", min=1, help="oracle: how many of the top eigenvectors to use.")
     ] = 10
     thresholds: Annotated[
         int, typer.Option("--thresholds", min=1, help="oracle: thresholds of the similarity, even in [0, 1].")
@@ -95,5 +95,7 @@ class Asked(options.Asked):
         typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
     ] = None
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw curves, overlays and masks.")] = True
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cuts' names]")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the cuts' names]")
+    ] = None
     seed: options.Seed = 0

@@ -24,7 +24,7 @@ class Asked(options.Asked):
         str, typer.Option("--layers", help="all, or a list such as 2,3,5-9, of each model; the map shows all.")
     ] = "all"
     eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top ones to use.")
+        int, typer.Option("--eigenvectors", "-C", min=1, help="How many of the top eigenvectors to use.")
     ] = 20
     dims: Annotated[int, typer.Option("--dims", min=2, max=3, help="Dimensions of the map.")] = 2
     nodes: Annotated[int, typer.Option("--nodes", min=5, help="Nodes that t-SNE places.")] = 3000
@@ -45,12 +45,16 @@ class Asked(options.Asked):
     ] = ()
     concepts: Annotated[int, typer.Option("--concepts", min=2, help="Concepts of each layer.")] = 5
     radius: Annotated[
-        str, typer.Option("--radius", help="Of a concept's ball; auto: per layer, as large as no two overlap.")
+        str,
+        typer.Option(
+            "--radius",
+            help="Radius of a concept's ball; auto: the largest in each layer at which no two balls overlap.",
+        ),
     ] = "auto"
     masks: Annotated[
         Path | None,
         typer.Option(
-            "--masks", metavar="DIR", help="PNGs of class ids, one an image: foreground and background apart."
+            "--masks", metavar="DIR", help="PNGs of class ids, one an image: compare foreground with background."
         ),
     ] = None
     mask_suffix: options.MaskSuffix = None
@@ -66,5 +70,7 @@ class Asked(options.Asked):
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs and write the tables.")] = (
         True
     )
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="[default: the cut's name]")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the cut's name]")
+    ] = None
     seed: options.Seed = 0

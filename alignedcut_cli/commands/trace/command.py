@@ -32,7 +32,7 @@ def command(frame: Frame, asked: Asked) -> None:
     The map is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are farthest-point centres and the
     patches in the ball around each, in that map: in several balls, of the nearest centre; in no ball, of "none", which
     counts as a place to go to. Transition probabilities say where the patches of a concept are in the next layer. With
-    --masks, foreground and background are counted apart: they part where their transitions differ (total variation, at
+    --masks, foreground and background are counted apart: they diverge where their transitions differ (total variation, at
     the same place of the same image; p-value by permuting masks between images).
     """
     plan = make_plan(frame, asked)
@@ -89,11 +89,11 @@ def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> S
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
     """The result; with masks, stderr and the JSON object say where each model's foreground and background part."""
-    from alignedcut_cli.commands.trace.tables import bifurcations, parting_layers
+    from alignedcut_cli.commands.trace.tables import bifurcations, diverging_layers
 
     path = frame.project.path("trace", header.name)
     rows = bifurcations(header, load_tensors(path)[1]) if "p" in header.raw["tensors"] else []
-    parts = parting_layers(rows)
+    parts = diverging_layers(rows)
     for model, row in parts.items():
         frame.output.note(f"{model}: {_sentence(row)}")
     result: dict[str, Any] = {"schema": "alignedcut.trace/1", **frame.artifact_object(header, made=made)}

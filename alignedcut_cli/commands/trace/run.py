@@ -169,7 +169,7 @@ def _chosen(group: str, labels: np.ndarray | None, nodes: np.ndarray) -> np.ndar
 def _transitions(
     plan: Plan, concepts: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Counts and shares of every pair of slots and group; with labels, how far foreground and background part."""
+    """Counts and shares of every pair of slots and group; with labels, how far foreground and background diverge."""
     size = plan.recipe.params["concepts"]
     counts, parted = [], []
     for a, b in plan.pairs:

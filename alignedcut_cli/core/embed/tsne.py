@@ -194,7 +194,7 @@ def divergence(affinities: csr_matrix, places: np.ndarray) -> float:
 
 
 def _start(rows: np.ndarray, dims: int, seed: int) -> np.ndarray:
-    """Principal components at a tiny spread, with a jitter under which equal rows part: (m, dims) float64."""
+    """Principal components at a tiny spread, with a jitter that separates equal rows: (m, dims) float64."""
     centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
     _, _, axes = np.linalg.svd(centred.T @ centred)
     axes = axes[:dims] * np.where(axes[:dims].sum(1, keepdims=True) < 0, -1, 1)

@@ -17,7 +17,7 @@ from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
 from alignedcut_cli.store.status import project_states
 from tests.conftest import Cli, Run
-from tests.frame.test_command_line import demand_error
+from tests.frame.test_command_line import require_error
 from tests.helpers.aligning import make_world
 
 EPOCHS = 4
@@ -83,7 +83,7 @@ def artifact(world: Path) -> Path:
 def test_an_interrupted_fit_goes_on_to_the_same_bytes(
     cli: Cli, world: Path, undisturbed: bytes, number: signal.Signals, status: int
 ) -> None:
-    told = demand_error(stop_in(cli, world, 3, number, ("-q",)).err, status, "stopped", "align")
+    told = require_error(stop_in(cli, world, 3, number, ("-q",)).err, status, "stopped", "align")
     assert not artifact(world).exists()
     assert kept(world).is_file()
     assert list(check_project(Project(world / "study"), deep=True)) == []
