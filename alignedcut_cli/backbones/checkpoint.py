@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        _demand_no_tar(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise _unreadable(path, error) from None
@@ -62,12 +64,19 @@ def load_open_clip(module: nn.Module, path: Path) -> None:
     from open_clip.factory import load_checkpoint
 
     try:
+        _demand_no_tar(path)
         load_checkpoint(module, str(path), strict=True, weights_only=True)  # type: ignore[arg-type]
     except Exception as error:
         if not isinstance(error, KeyError) and "Error(s) in loading state_dict" not in str(error):
             raise _unreadable(path, error) from None
         told = " ".join((f"it lacks {error}" if isinstance(error, KeyError) else str(error)).split())[:600]
         raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
+
+
+def _demand_no_tar(path: Path) -> None:
+    """Raise ValueError for torch's format of before 2017, for which it makes a folder before it refuses it."""
+    if tarfile.is_tarfile(path):
+        raise ValueError("it is a tar archive")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

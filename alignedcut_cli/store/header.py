@@ -34,7 +34,7 @@ _PARTS = {
     "history": {"recipe": str, "kind": str, "name": str, "params": dict, "external": dict},
     "axes": {"size": int},
     "tensors": {"dtype": str, "shape": list, "axes": str, "meaning": str},
-    "images": {"path": str, "sha256": str},
+    "images": {"path": str},
     "slots": {"model": str, "layer": int},
 }
 """What each entry of a field is made of, and of the lists on the axes of images and slots."""

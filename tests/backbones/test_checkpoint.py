@@ -95,3 +95,13 @@ def test_extract_refuses_a_hostile_file_in_one_line(cli: Cli, photos: Path, tmp_
         "save its state dict with safetensors.torch.save_file.   [weights-unsafe, exit 65]\n"
     )
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_tar_is_refused_before_torch_makes_a_folder_for_it(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.mkdtemp", lambda *_, **__: pytest.fail("a folder was made"))
+    (tmp_path / "w.pth").write_bytes(bytes(1717))
+    with pytest.raises(DataError, match="it is a tar archive"):
+        read(tmp_path / "w.pth")
