@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from alignedcut_cli.errors import DataError, first_line
 
-__all__ = ["demand_fit", "load_open_clip", "read_state"]
+__all__ = ["require_fit", "load_open_clip", "read_state"]
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -22,7 +22,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        _demand_no_tar(path)
+        _require_no_tar(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise _unreadable(path, error) from None
@@ -34,7 +34,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
-def demand_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+def require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
     """Raise DataError, naming the keys that are missing, unexpected or misshapen, unless a checkpoint fits."""
     missing = sorted(set(wanted) - set(given))
     unexpected = sorted(set(given) - set(wanted))
@@ -64,7 +64,7 @@ def load_open_clip(module: nn.Module, path: Path) -> None:
     from open_clip.factory import load_checkpoint
 
     try:
-        _demand_no_tar(path)
+        _require_no_tar(path)
         load_checkpoint(module, str(path), strict=True, weights_only=True)  # type: ignore[arg-type]
     except Exception as error:
         if not isinstance(error, KeyError) and "Error(s) in loading state_dict" not in str(error):
@@ -73,7 +73,7 @@ def load_open_clip(module: nn.Module, path: Path) -> None:
         raise DataError("weights-mismatch", f"{path} does not fit the model: {told}", "Give its own weights") from None
 
 
-def _demand_no_tar(path: Path) -> None:
+def _require_no_tar(path: Path) -> None:
     """Raise ValueError for torch's format of before 2017, for which it makes a folder before it refuses it."""
     if tarfile.is_tarfile(path):
         raise ValueError("it is a tar archive")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alignedcut_cli.backbones.checkpoint import demand_fit, load_open_clip, read_state
+from alignedcut_cli.backbones.checkpoint import require_fit, load_open_clip, read_state
 from alignedcut_cli.backbones.column import read_column
 from alignedcut_cli.backbones.open_clip_tags import agreed_expectation, list_tags, tell_expectation
 from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
@@ -73,12 +73,12 @@ class Backbone:
         """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
         read = read_taps(self.forward, self.blocks, layers, tap, images, self.grid)
         for layer, feature in zip(layers, read, strict=True):
-            self._demand_tokens(feature, layer, tap)
+            self._require_tokens(feature, layer, tap)
         return [
             patch_tokens(feature, self.class_token, feature.shape[1] - self.grid[0] * self.grid[1]) for feature in read
         ]
 
-    def _demand_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
+    def _require_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
         patches = self.grid[0] * self.grid[1]
         known = {patches + self.prefix} | (set() if self.class_token else {patches})
         if feature.ndim != 3 or feature.shape[1] not in known:
@@ -347,7 +347,7 @@ def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device)
             for key, value in backbone.adapt(read_state(weights.path)).items()
             if key.rpartition(".")[0] not in backbone.classifier
         }
-        demand_fit(backbone.module.state_dict(), state, weights.path)
+        require_fit(backbone.module.state_dict(), state, weights.path)
         backbone.module.load_state_dict(state, strict=True)
     backbone.module.float().eval().requires_grad_(False).to(device)
     return backbone

@@ -152,7 +152,7 @@ def _keep(
     wide, count = features[0].shape[1], tokens.sampled
     drawn = torch.stack([draw_tokens(wide, count, seed, image) for image in ids]) if count else None
     for layer, feature in zip(layers, features, strict=True):
-        _demand_range(feature, layer, dtype, label)
+        _require_range(feature, layer, dtype, label)
         kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
         if tokens.every:
             kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
@@ -171,7 +171,7 @@ def draw_tokens(tokens: int, count: int, seed: int, image: int) -> Tensor:
     return torch.randperm(tokens, generator=generator)[:count].sort().values
 
 
-def _demand_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
+def _require_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
     peak = float(torch.stack(feature.aminmax()).abs().max())
     limit = torch.finfo(DTYPES[dtype]).max
     if peak <= limit:

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from alignedcut_cli.errors import DataError, first_line
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["LARGEST", "NpyHeader", "demand_loadable", "map_npy", "read_npy_header"]
+__all__ = ["LARGEST", "NpyHeader", "require_loadable", "map_npy", "read_npy_header"]
 
 LARGEST = 64 << 30
 """The most bytes that one array may have: seven times the largest subject that was released, as float64."""
@@ -52,7 +52,7 @@ def read_npy_header(stream: IO[bytes], where: str) -> NpyHeader:
     return NpyHeader(shape, fortran, dtype, stream.tell())
 
 
-def demand_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None:
+def require_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None:
     """Raise DataError if the array holds what may not be read: Python objects, no numbers, or more than LARGEST."""
     if header.dtype.hasobject:
         raise DataError(
@@ -77,7 +77,7 @@ def map_npy(path: Path) -> np.ndarray:
     with disk_errors(path):
         with path.open("rb") as stream:
             header = read_npy_header(stream, str(path))
-        demand_loadable(header, str(path))
+        require_loadable(header, str(path))
         size, needed = path.stat().st_size, header.offset + header.size
         if size < needed:
             raise DataError("npy-cut-off", f"{path} is cut off: {size} of {needed} bytes", "Fetch it again")

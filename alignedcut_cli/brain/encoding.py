@@ -40,17 +40,17 @@ def find_encoding(path: Path, code: str = "csv-unreadable") -> tuple[str, str]:
             head = stream.read(_CHUNK)
     for mark, found in _MARKS.items():
         if head.startswith(mark):
-            return _demand_text(path, code, *found)
+            return _require_text(path, code, *found)
     if len(head) > 1 and 0 in head:
         evens, odds = head[:64:2], head[1:64:2]
         if not any(odds) and all(evens):
-            return _demand_text(path, code, "utf-16-le", "UTF-16")
+            return _require_text(path, code, "utf-16-le", "UTF-16")
         if not any(evens) and all(odds):
-            return _demand_text(path, code, "utf-16-be", "UTF-16")
-    return _PLAIN if _is_text(path, *_PLAIN) else _demand_text(path, code, *_WINDOWS)
+            return _require_text(path, code, "utf-16-be", "UTF-16")
+    return _PLAIN if _is_text(path, *_PLAIN) else _require_text(path, code, *_WINDOWS)
 
 
-def _demand_text(path: Path, code: str, encoding: str, called: str) -> tuple[str, str]:
+def _require_text(path: Path, code: str, encoding: str, called: str) -> tuple[str, str]:
     if _is_text(path, encoding, called):
         return encoding, called
     raise DataError(code, f"{path} is no text: neither UTF-8, UTF-16 nor Windows-1252 (Latin-1)", "Save it in UTF-8")

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.lib import format as npy
 
-from alignedcut_cli.brain.arrays import NpyHeader, demand_loadable, read_npy_header
+from alignedcut_cli.brain.arrays import NpyHeader, require_loadable, read_npy_header
 from alignedcut_cli.brain.encoding import decoded
 from alignedcut_cli.errors import AlignedcutError, DataError, first_line
 from alignedcut_cli.store.files import disk_errors
@@ -40,7 +40,7 @@ class Npz:
     def text(self, name: str) -> list[str]:
         """A list of names from a 1-D array of text, or of bytes that are text, of at most 1 GiB."""
         header, where = self.headers[name], f"{self.path}: {name}"
-        demand_loadable(header, where, "US")
+        require_loadable(header, where, "US")
         if len(header.shape) != 1 or header.size > _LONGEST_TEXT:
             raise DataError(
                 "npz-names",
@@ -55,7 +55,7 @@ class Npz:
 
     def _read(self, name: str, kinds: str) -> np.ndarray:
         header, where = self.headers[name], f"{self.path}: {name}"
-        demand_loadable(header, where, kinds)
+        require_loadable(header, where, kinds)
         size = self.archive.getinfo(f"{name}.npy").file_size
         if size != header.offset + header.size:
             raise DataError(

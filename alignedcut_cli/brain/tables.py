@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alignedcut_cli.brain.arrays import NpyHeader, demand_loadable, map_npy
+from alignedcut_cli.brain.arrays import NpyHeader, require_loadable, map_npy
 from alignedcut_cli.brain.ceilings import as_share
 from alignedcut_cli.brain.channels import read_channels
 from alignedcut_cli.brain.delimited import image_columns
@@ -58,7 +58,7 @@ def read_table(path: Path) -> Responses:
     rois = {name: _mask(path, name, mask, values.shape[1:]) for name, mask in table.rois.items()}
     ceiling, note = None, None
     if table.ceiling is not None:
-        _demand_length(path, "the ceiling", table.ceiling, values.shape[1:])
+        _require_length(path, "the ceiling", table.ceiling, values.shape[1:])
         ceiling, note = as_share(table.ceiling, str(path))
     files = tuple(_file(path, name) for name in names)
     training = Split((values,), np.arange(len(values)), tuple(names), files)
@@ -88,7 +88,7 @@ def _file(path: Path, name: str) -> Path | None:
         return None
 
 
-def _demand_length(path: Path, what: str, array: np.ndarray | NpyHeader, columns: tuple[int, ...]) -> None:
+def _require_length(path: Path, what: str, array: np.ndarray | NpyHeader, columns: tuple[int, ...]) -> None:
     if array.shape != columns or array.dtype.kind not in "fiub":
         raise DataError(
             "table-length",
@@ -98,7 +98,7 @@ def _demand_length(path: Path, what: str, array: np.ndarray | NpyHeader, columns
 
 
 def _mask(path: Path, name: str, mask: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
-    _demand_length(path, f"ROI {name}", mask, columns)
+    _require_length(path, f"ROI {name}", mask, columns)
     if not np.isin(mask, (0, 1)).all():
         raise DataError("roi-mask", f"{path}: ROI {name} must be true or false per channel", "Save it as bool")
     return np.array(mask, bool)
@@ -132,8 +132,8 @@ def _read_npz(path: Path) -> _Table:
 def _read_extra(archive: Npz, key: str, columns: tuple[int, ...]) -> np.ndarray:
     """A mask or ceiling; unpacked only if its header is of the right length."""
     header = archive.headers[key]
-    demand_loadable(header, f"{archive.path}: {key}")
-    _demand_length(archive.path, key, header, columns)
+    require_loadable(header, f"{archive.path}: {key}")
+    _require_length(archive.path, key, header, columns)
     return archive.numbers(key)
 
 

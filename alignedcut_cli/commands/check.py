@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Check headers, shapes across artifacts, and leftovers of killed runs; with --deep every byte."""
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
-    frame.project.demand_project()
+    frame.project.require_project()
     swept = [str(path.relative_to(frame.project.root)) for path in sweep(frame.project)] if fix else []
     for path in swept:
         frame.output.note(f"removed {path}")

@@ -55,7 +55,7 @@ def paths_in(file: Path, numbers: str) -> list[Path]:
     otherwise, or that lacks pixels.
     """
     with _brick(file) as brick:
-        _demand_written(file, brick)
+        _require_written(file, brick)
         count = brick.shape[0]
     chosen = _parse(file, numbers, count)
     digits = max(5, len(str(count - 1)))
@@ -121,7 +121,7 @@ def _fault(brick: Any) -> str | None:
     return None
 
 
-def _demand_written(file: Path, brick: Any) -> None:
+def _require_written(file: Path, brick: Any) -> None:
     """Raise DataError if parts of the data set were never written: they would be read as black images."""
     if brick.chunks:
         wanted = math.prod(math.ceil(size / chunk) for size, chunk in zip(brick.shape, brick.chunks, strict=True))

@@ -16,7 +16,7 @@ from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 
-__all__ = ["DryRun", "Frame", "demand_choice", "parameter_diff"]
+__all__ = ["DryRun", "Frame", "require_choice", "parameter_diff"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 
 
-def demand_choice(option: str, value: str, choices: Sequence[str]) -> None:
+def require_choice(option: str, value: str, choices: Sequence[str]) -> None:
     """Raise UsageError unless an option's value is one of its choices."""
     if value not in choices:
         raise UsageError("bad-choice", f"{option} {value!r} cannot be", f"Give one of: {', '.join(choices)}")

@@ -14,7 +14,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Slot", "demand_same_images", "find_slots", "node_table"]
+__all__ = ["Slot", "require_same_images", "find_slots", "node_table"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
     return [Slot(features, layer, dict(there[layer])) for layer in wanted]
 
 
-def demand_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
+def require_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:
     """Raise DataError unless all feature sets were extracted from the same images in the same order."""
     for name, header in zip(names[1:], parents[1:], strict=True):
         if header.raw["external"]["manifest"] != parents[0].raw["external"]["manifest"]:

@@ -95,7 +95,7 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
         _draw_steps(panels[0, column], header, tensors, mine)
         panels[0, column].set_title(f"{model}: how far a node moves", fontsize=10)
         if parted:
-            _draw_parting(panels[1, column], tensors, mine)
+            _draw_divergence(panels[1, column], tensors, mine)
             panels[1, column].set_title(f"{model}: foreground parts from background", fontsize=10)
         for axis in panels[:, column]:
             axis.set_xticks(range(len(mine)), ticks)
@@ -303,7 +303,7 @@ def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[
     axis.set_ylim(bottom=0)
 
 
-def _draw_parting(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
+def _draw_divergence(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
     """Bars of the matched distance, what chance gives as a line, and a star where p.holm is below 0.05."""
     heights = tensors["matched"][numbers]
     axis.bar(range(len(numbers)), heights, color="#805ad5", width=0.6, label="matched (* p < 0.05, Holm)")

@@ -34,7 +34,7 @@ class Finding:
 
 def check_project(project: Project, *, deep: bool) -> Iterator[Finding]:
     """Everything wrong in a project; `deep` reads every tensor (content ids, finite values) as well."""
-    project.demand_project()
+    project.require_project()
     journal = Journal(project)
     for kind in KINDS:
         for name in project.names(kind):

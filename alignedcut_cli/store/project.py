@@ -107,13 +107,13 @@ class Project:
         """Raise InputMissingError (exit 66), naming what there is, if the artifact does not exist."""
         if self.header_path(kind, name).is_file():
             return
-        self.demand_project()
+        self.require_project()
         there = ", ".join(self.names(kind)) or "none"
         raise InputMissingError(
             "artifact-missing", f"there is no {kind}/{name} in {self.root}", f"Give one of: {there}", available=there
         )
 
-    def demand_project(self) -> None:
+    def require_project(self) -> None:
         """Raise InputMissingError (exit 66) if the directory holds no project."""
         if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in KINDS):
             raise InputMissingError(
@@ -139,7 +139,7 @@ class Project:
         return self._unique(name)
 
     def _unique(self, name: str) -> tuple[str, str]:
-        self.demand_project()
+        self.require_project()
         kinds = [kind for kind in KINDS if self.header_path(kind, name).is_file()]
         if len(kinds) == 1:
             return kinds[0], name
@@ -151,7 +151,7 @@ class Project:
 
     def only(self, kind: str) -> str:
         """The name of the one artifact of a kind; InputMissingError if there is none, UsageError if there are several."""
-        self.demand_project()
+        self.require_project()
         names = self.names(kind)
         if len(names) == 1:
             return names[0]

@@ -36,7 +36,7 @@ def project_states(project: Project) -> list[ArtifactState]:
     An artifact is stale when what an input holds now is not what it held when it was read, or when an input is itself
     stale, corrupt or missing.
     """
-    project.demand_project()
+    project.require_project()
     journal = Journal(project)
     headers: dict[tuple[str, str], Header] = {}
     states: dict[tuple[str, str], ArtifactState] = {}

@@ -108,14 +108,14 @@ def test_pictures_of_new_nodes_are_drawn(cli: Cli, project: Path) -> None:
     assert list((project / "pictures" / "color" / "new").glob("sheet-*.png"))
 
 
-def demand_refused(run: Run, status: int, code: str) -> None:
+def require_refused(run: Run, status: int, code: str) -> None:
     assert run.status == status
     assert f"[{code}, exit {status}]" in run.err
     assert run.out == ""
 
 
 def test_a_cut_in_other_coordinates_is_refused(cli: Cli, project: Path) -> None:
-    demand_refused(color(cli, project, "--from", "cut/other", "--onto", "color/joint"), 65, "onto-unrelated")
+    require_refused(color(cli, project, "--from", "cut/other", "--onto", "color/joint"), 65, "onto-unrelated")
     assert not (project / "color" / "other.safetensors").exists()
 
 
@@ -123,15 +123,15 @@ def test_a_base_whose_cut_has_changed_is_refused(cli: Cli, project: Path) -> Non
     rows = tensors_of(project, "cut", "joint")["nodes"]
     write_onto(project, "new", "joint", np.arange(len(rows)))
     shutil.copy(project / "cut" / "other.safetensors", project / "cut" / "joint.safetensors")
-    demand_refused(color(cli, project, "--from", "cut/new", "--onto", "color/joint"), 65, "onto-changed")
+    require_refused(color(cli, project, "--from", "cut/new", "--onto", "color/joint"), 65, "onto-changed")
     (project / "cut" / "joint.safetensors").unlink()
-    demand_refused(color(cli, project, "--from", "cut/new", "--onto", "color/joint"), 66, "artifact-missing")
+    require_refused(color(cli, project, "--from", "cut/new", "--onto", "color/joint"), 66, "artifact-missing")
 
 
 def test_a_base_that_placed_nothing_itself_is_refused(cli: Cli, project: Path) -> None:
     assert color(cli, project, "--from", "cut/joint", "--onto", "color/joint", "--name", "again").status == 0
     run = color(cli, project, "--from", "cut/joint", "--onto", "color/again", "--name", "third")
-    demand_refused(run, 65, "onto-derived")
+    require_refused(run, 65, "onto-derived")
 
 
 def test_too_few_eigenvectors_or_other_graphs_are_refused(cli: Cli, project: Path) -> None:
@@ -142,17 +142,17 @@ def test_too_few_eigenvectors_or_other_graphs_are_refused(cli: Cli, project: Pat
         count = len(tensors_of(project, "cut", base)["nodes"])
         write_onto(project, f"new-{base}", base, np.arange(count), **changes)
         run = color(cli, project, "--from", f"cut/new-{base}", "--onto", f"color/{base}")
-        demand_refused(run, 65, code)
+        require_refused(run, 65, code)
 
 
 @pytest.mark.parametrize("words", [("--nodes", "50"), ("--dims", "2"), ("--seed", "1"), ("--perplexity", "3")])
 def test_options_that_onto_does_not_use_are_refused(cli: Cli, project: Path, words: tuple[str, str]) -> None:
     run = color(cli, project, "--from", "cut/joint", "--onto", "color/joint", "--name", "new", *words)
-    demand_refused(run, 2, "option-unused")
+    require_refused(run, 2, "option-unused")
 
 
 def test_a_base_that_is_not_there_is_refused(cli: Cli, project: Path) -> None:
-    demand_refused(color(cli, project, "--from", "cut/joint", "--onto", "color/none"), 66, "artifact-missing")
+    require_refused(color(cli, project, "--from", "cut/joint", "--onto", "color/none"), 66, "artifact-missing")
 
 
 def test_the_dry_run_names_both_inputs(cli: Cli, project: Path) -> None:
@@ -169,4 +169,4 @@ def test_colours_do_not_depend_on_the_device_asked_for_where_there_is_one(cli: C
 
     if not torch.cuda.is_available():
         assert np.array_equal(tensors_of(project, "color", "cpu")["rgb"], tensors_of(project, "color", "joint")["rgb"])
-    demand_refused(color(cli, project, "--from", "cut/joint", "--device", "odd"), 2, "bad-device")
+    require_refused(color(cli, project, "--from", "cut/joint", "--device", "odd"), 2, "bad-device")

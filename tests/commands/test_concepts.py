@@ -199,10 +199,10 @@ def test_concepts_are_balls_of_the_colour_space_and_their_moments_explicit(cli: 
             size = np.abs(inside.mean(0))
             r = [np.corrcoef(size, deviation)[0, 1], np.corrcoef(size / unit, deviation / unit)[0, 1]]
             close(found["correlation"][number, concept], r, 1e-3)
-    demand_examples(found, header)
+    require_examples(found, header)
 
 
-def demand_examples(found: dict[str, np.ndarray], header: Header) -> None:
+def require_examples(found: dict[str, np.ndarray], header: Header) -> None:
     """Examples are members, begin with the centre, and come from as many images as there are."""
     for slot, concept in np.ndindex(found["centres"].shape):
         shown = found["examples"][slot, concept]

@@ -43,7 +43,7 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def demand_close(
+def require_close(
     found: tuple[np.ndarray, float], wanted: tuple[np.ndarray, float], bounds: tuple[float, float]
 ) -> None:
     assert relative(found[0], wanted[0]) < bounds[0]
@@ -55,21 +55,21 @@ def demand_close(
 @pytest.mark.parametrize("name", REPULSIONS)
 def test_forces_are_those_of_all_pairs(name: str, dims: int, scale: float) -> None:
     places = scattered(700, dims, scale) + 5
-    demand_close(REPULSIONS[name](None)(places), repulsion_reference(places), BOUNDS[name])
+    require_close(REPULSIONS[name](None)(places), repulsion_reference(places), BOUNDS[name])
 
 
 def test_the_bound_can_fail() -> None:
     places = scattered(700, 3, 30.0)
     coarse = Tree(theta=3.0)(places)
     with pytest.raises(AssertionError):
-        demand_close(coarse, repulsion_reference(places), BOUNDS["tree"])
+        require_close(coarse, repulsion_reference(places), BOUNDS["tree"])
 
 
 @pytest.mark.parametrize(("leaf", "group"), [(2, 2), (4, 8), (8, 64), (50, 60)])
 def test_a_tree_that_calls_nothing_far_is_exact(leaf: int, group: int) -> None:
     places = scattered(203, 3, 10.0)
     tree = Tree(theta=1e-9, flat=0, leaf=leaf, group=group)
-    demand_close(tree(places), repulsion_reference(places), BOUNDS["exact"])
+    require_close(tree(places), repulsion_reference(places), BOUNDS["exact"])
 
 
 def test_a_smaller_theta_is_closer() -> None:
@@ -111,10 +111,10 @@ def test_lists_that_are_kept_serve_while_places_move_little() -> None:
     first = tree(places)
     for step in steps:
         places = places + step
-        demand_close(tree(places), repulsion_reference(places), BOUNDS["tree"])
+        require_close(tree(places), repulsion_reference(places), BOUNDS["tree"])
     assert first[1] != tree(places)[1]
     leap = places[::-1] * 1.5
-    demand_close(tree(leap), repulsion_reference(leap), BOUNDS["tree"])
+    require_close(tree(leap), repulsion_reference(leap), BOUNDS["tree"])
 
 
 def test_forces_depend_on_the_number_of_threads_by_rounding_alone() -> None:
@@ -133,7 +133,7 @@ def test_forces_depend_on_the_number_of_threads_by_rounding_alone() -> None:
 
 def test_the_exact_repulsion_runs_on_a_device_and_the_tree_refuses_it() -> None:
     places = scattered(50, 2, 3.0)
-    demand_close(exact_repulsion(places, torch.device("cpu")), repulsion_reference(places), BOUNDS["exact"])
+    require_close(exact_repulsion(places, torch.device("cpu")), repulsion_reference(places), BOUNDS["exact"])
     with pytest.raises(NumericsError, match="the tree runs on the CPU"):
         REPULSIONS["tree"](torch.device("cuda"))
 

@@ -58,7 +58,7 @@ def shell(*argv: object, encoding: str = "utf-8", **options: Any) -> subprocess.
     return subprocess.run(words, text=True, env=environment, check=False, **given)
 
 
-def demand_error(said: str, status: int, code: str, command: str) -> re.Match[str]:
+def require_error(said: str, status: int, code: str, command: str) -> re.Match[str]:
     """The one line that an error must be."""
     match = GRAMMAR.fullmatch(said)
     assert match, said
@@ -238,7 +238,7 @@ def test_every_error_is_one_line_and_one_object(
         words += ["-p", str(extracted)]
     told = cli(*words)
     assert (told.status, told.out) == (status, "")
-    match = demand_error(told.err, status, code, argv[0])
+    match = require_error(told.err, status, code, argv[0])
     again = cli(*words, "--json")
     assert (again.status, again.out) == (status, "")
     assert again.err.count("\n") == 1
@@ -263,7 +263,7 @@ def test_a_typo_in_a_model_name_is_answered_with_the_name(cli: Cli, photos: Path
 def test_no_project(cli: Cli, tmp_path: Path) -> None:
     for command in ("cut", "color", "concepts", "status", "check"):
         told = cli(command, "-p", tmp_path / "none")
-        demand_error(told.err, 66, "no-project", command)
+        require_error(told.err, 66, "no-project", command)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -274,7 +274,7 @@ def test_bad_images_are_named_before_anything_is_written(
     (folder / "text.jpg").write_text("text")
     argv = ("extract", folder, "-m", TINY, "--weights", tiny_weights, "-p", tmp_path / "new", "-q")
     told = cli(*argv)
-    match = demand_error(told.err, 65, "bad-image", "extract")
+    match = require_error(told.err, 65, "bad-image", "extract")
     assert match["what"].endswith(f"1 of 21 images cannot be used: '{folder / 'text.jpg'}' is no image")
     assert not (tmp_path / "new").exists()
     assert cli(*argv, "--on-bad-image", "skip").status == 0
@@ -288,7 +288,7 @@ def test_a_bug_is_called_one(cli: Cli, toy: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("alignedcut_cli.commands.status.project_states", fail)
     told = cli("status", "-p", toy)
-    assert demand_error(told.err, 70, "bug", "status")["what"] == "RuntimeError: first line second line"
+    assert require_error(told.err, 70, "bug", "status")["what"] == "RuntimeError: first line second line"
     assert told.status == 70
     assert "Traceback" in cli("status", "-p", toy, "-v").err
 
@@ -316,7 +316,7 @@ def test_exceptions_of_libraries_get_their_own_codes(
     monkeypatch.setattr("alignedcut_cli.commands.status.project_states", fail)
     told = cli("status", "-p", toy)
     assert told.status == status
-    assert demand_error(told.err, status, code, "status")
+    assert require_error(told.err, status, code, "status")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -324,13 +324,13 @@ def test_a_folder_that_may_not_be_written(cli: Cli, study: Path) -> None:
     (study / "cut").mkdir()
     (study / "cut").chmod(0o555)
     told = cli("cut", "-p", study, *FAST_CUT, "-q")
-    demand_error(told.err, 77, "permission-denied", "cut")
+    require_error(told.err, 77, "permission-denied", "cut")
 
 
 def test_a_locked_artifact(cli: Cli, study: Path) -> None:
     with Project(study).writing("cut", "tiny"):
         told = cli("cut", "-p", study, *FAST_CUT, "-q")
-    assert demand_error(told.err, 75, "locked", "cut")["what"] == f"cut/tiny is being written by process {os.getpid()}"
+    assert require_error(told.err, 75, "locked", "cut")["what"] == f"cut/tiny is being written by process {os.getpid()}"
     assert not (study / "cut").exists()
 
 
@@ -353,7 +353,7 @@ def test_a_wrong_alignedcut_toml(cli: Cli, toy: Path, content: bytes, code: str)
     (toy / "alignedcut.toml").write_bytes(content)
     told = cli("cut", "-p", toy)
     assert told.status == 78
-    match = demand_error(told.err, 78, code, "cut")
+    match = require_error(told.err, 78, code, "cut")
     assert str(toy / "alignedcut.toml") in match["what"]
 
 
@@ -479,7 +479,7 @@ def test_up_to_date_refused_and_overwritten(cli: Cli, study: Path, photos: Path,
         key = change[0].removeprefix("--")
         before = _visible(study)
         refused = cli(*argv, *change, "-q")
-        assert demand_error(refused.err, 73, "output-exists", str(argv[0]))["what"].count(f"{key}: ") == 1
+        assert require_error(refused.err, 73, "output-exists", str(argv[0]))["what"].count(f"{key}: ") == 1
         diff = json.loads(cli(*argv, *change, "--json").err)["details"]["diff"]
         assert str(diff[key][1]) == change[1]
         assert _visible(study) == before
@@ -503,7 +503,7 @@ def test_what_check_says_mends_a_damaged_artifact(cli: Cli, study: Path) -> None
         assert cli("check", "--deep", "--json", "-p", study).object["findings"] == []
     shards[0].unlink()
     again = cli("extract", *_typed(study), "-q")
-    assert demand_error(again.err, 65, "shard-missing", "extract")
+    assert require_error(again.err, 65, "shard-missing", "extract")
     assert cli("extract", *_typed(study), "--overwrite", "-q").status == 0
     assert [one.read_bytes() for one in (path, *shards)] == wanted
 
@@ -531,7 +531,7 @@ def test_the_old_artifact_stays_when_making_the_new_one_fails(
 
     monkeypatch.setattr("safetensors.numpy.save_file", fail)
     told = cli("cut", *FAST_CUT, "--gamma", "0.5", "--overwrite", "-p", study, "-q")
-    demand_error(told.err, 74, "disk-full", "cut")
+    require_error(told.err, 74, "disk-full", "cut")
     assert snapshot(study / "cut") == before
 
 
@@ -581,7 +581,7 @@ def test_a_full_disk_behind_stdout(toy: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = shell("status", "-p", toy, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 74
-    assert demand_error(done.stderr, 74, "disk-full", "status")["what"].startswith("standard output: ")
+    assert require_error(done.stderr, 74, "disk-full", "status")["what"].startswith("standard output: ")
 
 
 def test_a_closed_stdout(toy: Path) -> None:
@@ -618,7 +618,7 @@ sys.exit(main(sys.argv[1:]))
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (status, "")
-    assert demand_error(err, status, "stopped", "status")["what"] == f"stopped by {number.name}"
+    assert require_error(err, status, "stopped", "status")["what"] == f"stopped by {number.name}"
 
 
 # defaults

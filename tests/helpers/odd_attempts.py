@@ -111,7 +111,7 @@ def _direct(reader: Reader, root: Path, world: Path) -> str:
         with quiet_libraries():
             reader.read(root / "input", world)
     except AlignedcutError as error:
-        _demand_told(error.as_object(), reader)
+        _require_told(error.as_object(), reader)
         return error.code
     return "result"
 
@@ -135,11 +135,11 @@ def _by_command(reader: Reader, folder: Path, world: Path) -> str:
     assert not out.getvalue() and told.count("\n") == 1 and told.endswith("\n"), (status, told)
     error = json.loads(told)
     assert (error["schema"], error["exit"]) == ("alignedcut.error/1", status), told
-    _demand_told(error, reader)
+    _require_told(error, reader)
     return error["code"]
 
 
-def _demand_told(error: Mapping[str, Any], reader: Reader) -> None:
+def _require_told(error: Mapping[str, Any], reader: Reader) -> None:
     """An error has a code, an exit status other than 70, and says in one printable line what is wrong and what to do."""
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error["code"]), error
     refused = {0, 70} if reader.may_be_large else {0, 70, 71}

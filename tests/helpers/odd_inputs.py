@@ -202,13 +202,13 @@ def _read_weights(file: str) -> Callable[[Path, Path], object]:
     def read(folder: Path, _: Path) -> None:
         import torch
 
-        from alignedcut_cli.backbones.checkpoint import demand_fit, load_open_clip, read_state
+        from alignedcut_cli.backbones.checkpoint import require_fit, load_open_clip, read_state
         from alignedcut_cli.backbones.load import find_weights
 
         module, path = torch.nn.Linear(2, 3), find_weights(None, folder / file).path  # type: ignore[arg-type]
         with suppress(AlignedcutError):  # no model of open_clip's, which nothing fits
             load_open_clip(module, path)
-        demand_fit(module.state_dict(), read_state(path), path)
+        require_fit(module.state_dict(), read_state(path), path)
 
     return read
 

@@ -210,7 +210,7 @@ def test_truncated_at_every_interesting_offset(artifact: Path) -> None:
         read_header(artifact)
 
 
-def _demand_refused_or_same(path: Path) -> bool:
+def _require_refused_or_same(path: Path) -> bool:
     """True if reading is refused with a DataError, False if it gives what was written; anything else fails."""
     wanted = some_tensors()
     try:
@@ -234,7 +234,7 @@ def test_each_flipped_byte_of_the_header(artifact: Path) -> None:
         damaged = bytearray(whole)
         damaged[offset] ^= masks.randrange(1, 256)
         artifact.write_bytes(damaged)
-        harmless += not _demand_refused_or_same(artifact)
+        harmless += not _require_refused_or_same(artifact)
     assert harmless < 0.02 * end
 
 
@@ -250,7 +250,7 @@ def test_any_flipped_byte(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     damaged = bytearray(whole)
     damaged[offset] ^= data.draw(st.integers(1, 255))
     path.write_bytes(damaged)
-    refused = _demand_refused_or_same(path)
+    refused = _require_refused_or_same(path)
     assert refused or offset < 8 + int.from_bytes(whole[:8], "little"), "a flipped data byte must be refused"
 
 

@@ -75,7 +75,7 @@ def _files(project: Path) -> dict[str, bytes]:
     }
 
 
-def _demand_nothing_broken(project: Path) -> None:
+def _require_nothing_broken(project: Path) -> None:
     """Leftovers are all that check may find, and nothing visible may be worse than partial."""
     if not project.exists():
         return
@@ -100,7 +100,7 @@ def _beginning(bench: Bench, folder: Path, name: str) -> Path:
     return project
 
 
-def _demand_same(bench: Bench, project: Path, name: str) -> None:
+def _require_same(bench: Bench, project: Path, name: str) -> None:
     """Everything in the project has the bytes of the undisturbed one, and what the command makes is there."""
     made = {"extract": "features/large/index.json", "color": "color/nystrom.safetensors"}.get(
         name, f"cut/{name}.safetensors"
@@ -126,10 +126,10 @@ def test_sigkill_at_random_moments(bench: Bench, tmp_path: Path, name: str) -> N
         for _ in range(8):  # a run that ends before its kill took less than was measured: begin anew, kill sooner
             ended = bench.forks.run(*argv, "-p", project, kill=signal.SIGKILL, after=share * seconds)
             assert ended.status in (0, -signal.SIGKILL), ended.said
-            _demand_nothing_broken(project)
+            _require_nothing_broken(project)
             if ended.status:
                 break
-            _demand_same(bench, project, name)
+            _require_same(bench, project, name)
             seconds = min(seconds, ended.seconds) * 0.8
             project = _beginning(bench, tmp_path, name)
         else:
@@ -137,12 +137,12 @@ def test_sigkill_at_random_moments(bench: Bench, tmp_path: Path, name: str) -> N
         if MOMENTS:
             again = bench.forks.run(*argv, "-p", project)
             assert again.status == 0, again.said
-            _demand_same(bench, project, name)
+            _require_same(bench, project, name)
             print(f"{name}: SIGKILL after {share * seconds:.2f} s; completed, same bytes")
             project = _beginning(bench, tmp_path, name)
     again = bench.forks.run(*argv, "-p", project)
     assert again.status == 0, again.said
-    _demand_same(bench, project, name)
+    _require_same(bench, project, name)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -161,7 +161,7 @@ def test_a_stopped_extraction_keeps_its_shards_and_says_how_to_go_on(
     assert 1 <= progress[0] < progress[1]
     assert f"{progress[0]} of {progress[1]} shards are kept" in ended.said
     kept = first.stat()
-    _demand_nothing_broken(project)
+    _require_nothing_broken(project)
     command = ended.said.partition("go on with: ")[2].partition(".   [")[0]
     if command.startswith("cd "):
         command = command.partition(" && ")[2]
@@ -170,4 +170,4 @@ def test_a_stopped_extraction_keeps_its_shards_and_says_how_to_go_on(
     assert main(words[1:]) == 0
     finished = project / "features" / "large" / first.name
     assert (finished.stat().st_ino, finished.stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
-    _demand_same(bench, project, "extract")
+    _require_same(bench, project, "extract")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alignedcut_cli.commands.align.make import make
-from alignedcut_cli.commands.align.plan import demand_nodes, demand_weight, slot_key
+from alignedcut_cli.commands.align.plan import require_nodes, require_weight, slot_key
 from alignedcut_cli.commands.align.result import roi_rows
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.datasets.classes import Classes, find_classes
@@ -21,7 +21,7 @@ from alignedcut_cli.datasets.masks_folder import read_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots, node_table
+from alignedcut_cli.nodes.slots import Slot, require_same_images, find_slots, node_table
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.files import writing_text
@@ -90,11 +90,11 @@ def ablation(
 
 def _with_eigen(plan: Plan, name: str, value: float) -> Plan:
     """The same plan with another weight of the eigen-constraint."""
-    demand_weight("--ablate eigen", value)
+    require_weight("--ablate eigen", value)
     recipe = replace(plan.recipe, name=name, params={**plan.recipe.params, "eigen": value})
     weights = replace(plan.settings.weights, eigen=value)
     changed = replace(plan, recipe=recipe, settings=replace(plan.settings, weights=weights))
-    demand_nodes(changed)
+    require_nodes(changed)
     return changed
 
 
@@ -121,7 +121,7 @@ def _truth(frame: Frame, plan: Plan, masks: Path, mask_suffix: str | None, segme
         slots = tuple(slot for name in dict.fromkeys(names) for slot in _aligned_slots(frame, plan, name))
     else:
         names, parents, slots = [given.name for given in plan.recipe.inputs], plan.parents, plan.slots
-    demand_same_images(names, parents)
+    require_same_images(names, parents)
     pictures = read_masks(masks, slots[0].source.images, frame.output.note, mask_suffix=mask_suffix)
     for slot in slots:
         slot.blocks()

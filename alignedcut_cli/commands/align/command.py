@@ -11,7 +11,7 @@ from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.align.plan import Plan
@@ -35,7 +35,7 @@ def command(frame: Frame, asked: Asked) -> None:
     ridge solution, in which slots agree on images and on places as far as --agree asks. A tenth of the training images
     is held out: it chooses penalty, rank, how much each slot counts, and when to stop.
     """
-    demand_choice("--init", asked.init, INITS)
+    require_choice("--init", asked.init, INITS)
     if not 0 < asked.rate <= 1:
         raise UsageError("bad-rate", f"--rate {asked.rate} is not in 0 to 1", "Give a small share such as 0.01")
 

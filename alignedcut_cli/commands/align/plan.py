@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.core.align.train import Settings
 
-__all__ = ["ALGORITHM", "Plan", "demand_nodes", "demand_weight", "make_plan", "slot_key"]
+__all__ = ["ALGORITHM", "Plan", "require_nodes", "require_weight", "make_plan", "slot_key"]
 
 ALGORITHM = 2
 LARGEST_WEIGHT = 1e6
@@ -74,7 +74,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         ("--cov", asked.cov),
         ("--agree", asked.agree),
     ):
-        demand_weight(option, weight)
+        require_weight(option, weight)
     project = frame.project
     names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     if len(set(names)) < len(names):
@@ -83,8 +83,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     sets = [FeatureSet(project.path("features", one)) for one in names]
     slots = [(number, slot) for number, features in enumerate(sets) for slot in find_slots(features, asked.layers)]
-    _demand_tokens(sets)
-    _demand_each_once([slot for _, slot in slots])
+    _require_tokens(sets)
+    _require_each_once([slot for _, slot in slots])
     responses = open_responses(asked.brain, subject=asked.subject)
     for note in responses.notes:
         frame.output.note(note)
@@ -107,11 +107,11 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     parents = tuple(header for _, header in found)
     set_of, chosen_slots = zip(*slots, strict=True)
     plan = Plan(recipe, parents, chosen_slots, set_of, responses, pairs, split, settings)
-    demand_nodes(plan)
+    require_nodes(plan)
     return plan
 
 
-def demand_weight(option: str, weight: float) -> None:
+def require_weight(option: str, weight: float) -> None:
     """Raise UsageError unless a factor of the loss is a number that float32 can multiply with."""
     if not 0 <= weight <= LARGEST_WEIGHT:
         raise UsageError(
@@ -119,7 +119,7 @@ def demand_weight(option: str, weight: float) -> None:
         )
 
 
-def demand_nodes(plan: Plan) -> None:
+def require_nodes(plan: Plan) -> None:
     """Raise DataError if the smallest step has too few tokens for the eigenvectors of the eigen-constraint."""
     from alignedcut_cli.core.align.loss import EIGENVECTORS
 
@@ -168,7 +168,7 @@ def _split_identity(split: np.ndarray) -> str:
     return tensor_digest({"split": split})
 
 
-def _demand_tokens(sets: Sequence[FeatureSet]) -> None:
+def _require_tokens(sets: Sequence[FeatureSet]) -> None:
     """Raise DataError for feature sets without any token: the regularisers are computed on tokens."""
     for features in sets:
         if not any(name.startswith(("tokens.", "sampled.")) for name in features.header.raw["tensors"]):
@@ -184,7 +184,7 @@ def slot_key(slot: Slot) -> tuple[str, str, int]:
     return slot.source.header.raw["external"].get("weights", ""), slot.about["tap"], slot.layer
 
 
-def _demand_each_once(slots: Sequence[Slot]) -> None:
+def _require_each_once(slots: Sequence[Slot]) -> None:
     """Raise UsageError if two feature sets hold the same layer of the same weights: `cut` could not tell them apart."""
     seen: dict[tuple[str, str, int], str] = {}
     for slot in slots:

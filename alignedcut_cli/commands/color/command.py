@@ -12,7 +12,7 @@ from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -45,9 +45,9 @@ def command(frame: Frame, asked: Asked) -> None:
     --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
     each image a row of its layers, and a contact sheet a model.
     """
-    demand_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
+    require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
     if asked.onto:
-        _demand_unused(asked)
+        _require_unused(asked)
     device = _resolve_device(asked.device)
     cut = frame.project.parse(asked.source, "cut")[1] if asked.source else frame.project.only("cut")
     given, parent = frame.project.input("cut", "cut", cut)
@@ -85,9 +85,9 @@ def command(frame: Frame, asked: Asked) -> None:
     frame.output.result("\n".join(lines), result)
 
 
-def _demand_unused(asked: Asked) -> None:
+def _require_unused(asked: Asked) -> None:
     """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
-    typed = [option for option in PLACING if option in asked.typed]
+    typed = [option for option in PLACING if option in asked.explicit]
     if typed:
         raise UsageError(
             "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"

@@ -53,12 +53,12 @@ def open_base(project: Project, reference: str, name: str, parent: Header) -> Ba
             f"cut/{made_of.name} has changed since color/{given.name} was made of it",
             f"Colour it again: alignedcut color --from cut/{made_of.name} --name {given.name} --overwrite",
         )
-    _demand_same_coordinates(given, cut, name, parent)
-    _demand_same_graphs(given, header, cut, name, parent)
+    _require_same_coordinates(given, cut, name, parent)
+    _require_same_graphs(given, header, cut, name, parent)
     return Base(given, header, cut)
 
 
-def _demand_same_coordinates(given: Input, cut: Header, name: str, parent: Header) -> None:
+def _require_same_coordinates(given: Input, cut: Header, name: str, parent: Header) -> None:
     bases = [one.content for one in parent.inputs if one.kind == "cut"]
     if cut.content not in (parent.content, *bases):
         raise DataError(
@@ -68,7 +68,7 @@ def _demand_same_coordinates(given: Input, cut: Header, name: str, parent: Heade
         )
 
 
-def _demand_same_graphs(given: Input, header: Header, cut: Header, name: str, parent: Header) -> None:
+def _require_same_graphs(given: Input, header: Header, cut: Header, name: str, parent: Header) -> None:
     count, needed = parent.axes["C"]["size"], header.params["eigenvectors"]
     if count < needed:
         raise DataError(

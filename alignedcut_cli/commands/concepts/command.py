@@ -12,7 +12,7 @@ from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.nodes.spaces import SPACES, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header
@@ -44,7 +44,7 @@ def command(frame: Frame, asked: Asked) -> None:
     patch's own side, figure or ground, whatever the class.
     """
     if asked.space is not None:
-        demand_choice("--space", asked.space, SPACES)
+        require_choice("--space", asked.space, SPACES)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:

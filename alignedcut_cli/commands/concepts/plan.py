@@ -107,7 +107,7 @@ class Plan:
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a run; masks are read and every option is checked. Raises UsageError, DataError or InputMissingError."""
-    _demand_used(asked)
+    _require_used(asked)
     radius = _radius(asked.radius)
     project = frame.project
     name = _color_name(frame, asked.source)
@@ -132,7 +132,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     pixels = tuple(_pixel(text, images, slots[0]) for text in asked.pixel)
     masks, names = _masks(frame, asked, images)
     if masks:
-        _demand_not_void(asked, pixels, masks, slots[0])
+        _require_not_void(asked, pixels, masks, slots[0])
     assert aligned.alignment is not None
     inputs = [given, cut_given, *(one for one, _ in behind), aligned.alignment.given]
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
@@ -153,9 +153,9 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     )
 
 
-def _demand_used(asked: Asked) -> None:
+def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that serve another one that was not."""
-    unused = [] if asked.masks else sorted(asked.typed & {"--background", "--ignore", "--mask-suffix"})
+    unused = [] if asked.masks else sorted(asked.explicit & {"--background", "--ignore", "--mask-suffix"})
     if unused:
         raise UsageError("option-unused", f"{', '.join(unused)} serves --masks alone", "Give --masks, or leave it out")
     if asked.space and not asked.pixel:
@@ -293,7 +293,7 @@ def _holds(masks: Sequence[np.ndarray], asked: Asked, ground: bool) -> bool:
     return any(((mask == asked.background) == ground)[mask != asked.ignore].any() for mask in masks)
 
 
-def _demand_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.ndarray], slot: Slot) -> None:
+def _require_not_void(asked: Asked, pixels: Sequence[Pixel], masks: Sequence[np.ndarray], slot: Slot) -> None:
     from alignedcut_cli.core.groups.grid_labels import grid_labels
 
     for text, pixel in zip(asked.pixel, pixels, strict=True):

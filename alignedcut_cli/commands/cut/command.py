@@ -8,12 +8,12 @@ from alignedcut_cli.commands.cut.asked import Asked
 from alignedcut_cli.commands.cut.onto import run_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
-from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, demand_affordable
+from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.nodes.spaces import SPACES
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -42,11 +42,11 @@ def command(frame: Frame, asked: Asked) -> None:
     (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied to
     each tile as it is read, and nothing of it is stored.
     """
-    demand_choice("--space", asked.space, SPACES)
-    demand_choice("--solver", asked.solver, SOLVERS)
-    demand_choice("--sampling", asked.sampling or "means", ("means", "uniform", "fps"))
-    demand_choice("--precision", asked.precision, PRECISION_CHOICES)
-    demand_choice("--balance", asked.balance, BALANCES)
+    require_choice("--space", asked.space, SPACES)
+    require_choice("--solver", asked.solver, SOLVERS)
+    require_choice("--sampling", asked.sampling or "means", ("means", "uniform", "fps"))
+    require_choice("--precision", asked.precision, PRECISION_CHOICES)
+    require_choice("--balance", asked.balance, BALANCES)
     if not 0 < asked.gamma < float("inf"):
         raise UsageError("bad-gamma", f"--gamma {asked.gamma} is not positive", "Give a number above 0, such as 0.3")
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
@@ -54,7 +54,7 @@ def command(frame: Frame, asked: Asked) -> None:
         run_onto(frame, asked, asked.onto, device)
         return
     plan = make_plan(frame, asked, device)
-    cost = demand_affordable(plan.recipe.params, max(plan.nodes), plan.space.width(plan.slots[0]), device)
+    cost = require_affordable(plan.recipe.params, max(plan.nodes), plan.space.width(plan.slots[0]), device)
     if plan.need() > budget:
         raise OutOfMemoryError(
             "memory-budget",

@@ -11,7 +11,7 @@ from alignedcut_cli.commands.cut.run import joined, node_tables
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import DryRun, Frame
 from alignedcut_cli.nodes.rows import GraphRows
-from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.nodes.slots import Slot, require_same_images, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.features import FeatureSet
@@ -72,8 +72,8 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
 
 def plan_onto(project: Project, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; all else is the base's."""
-    if asked.typed & OF_THE_BASE:
-        told = ", ".join(sorted(asked.typed & OF_THE_BASE))
+    if asked.explicit & OF_THE_BASE:
+        told = ", ".join(sorted(asked.explicit & OF_THE_BASE))
         raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
@@ -102,7 +102,7 @@ def _matched(project: Project, base: Header, names: list[str], headers: list[Hea
             f"cut/{base.name} joined {len(wanted)} feature sets, {len(names)} were given",
             "Give one --from for each, in its order: " + ", ".join(given.name for given in wanted),
         )
-    demand_same_images(names, headers)
+    require_same_images(names, headers)
     nodes = {node["recipe"]: node for node in base.history}
     sets = [FeatureSet(project.path("features", name)) for name in names]
     slots: list[Slot] = []

@@ -11,7 +11,7 @@ from alignedcut_cli.commands.cut.solver import resolve_solver
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import graph_rows
-from alignedcut_cli.nodes.slots import Slot, demand_same_images, find_slots
+from alignedcut_cli.nodes.slots import Slot, require_same_images, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.features import FeatureSet
@@ -57,19 +57,19 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
 
     Raises UsageError, DataError or InputMissingError.
     """
-    _demand_used(asked)
+    _require_used(asked)
     project = frame.project
     names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
-    _demand_distinct(names)
+    _require_distinct(names)
     found = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     inputs, parents = [given for given, _ in found], [header for _, header in found]
     sets = [FeatureSet(project.path("features", one)) for one in names]
     slots = [slot for features in sets for slot in find_slots(features, asked.layers)]
-    demand_same_images(names, parents)
+    require_same_images(names, parents)
     space = Space("raw") if asked.space == "raw" else aligned_space(project, asked.space, asked.align, asked.roi)
     slots = comparable_slots(space, slots)
     if space.alignment is None and not asked.per_slot:
-        _demand_same_width(frame, slots)
+        _require_same_width(frame, slots)
     groups = tuple((slot,) for slot in slots) if asked.per_slot else (tuple(slots),)
     counts = tuple(sum(slot.nodes for slot in group) for group in groups)
     if asked.eigenvectors > min(counts):
@@ -89,22 +89,22 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     return Plan(recipe, tuple(parents), space, groups, images, counts, why)
 
 
-def _demand_used(asked: Asked) -> None:
+def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that the space does not use."""
     unused = {"raw": ["--align", "--roi"], "aligned": ["--roi"]}.get(asked.space, [])
-    typed = [option for option in unused if option in asked.typed]
+    typed = [option for option in unused if option in asked.explicit]
     if typed:
         remedy = "Leave it out, or give --space brain" + ("" if "--roi" in typed else " or aligned")
         raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(typed)}", remedy)
 
 
-def _demand_distinct(names: Sequence[str]) -> None:
+def _require_distinct(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(one for one in names if names.count(one) > 1)
         raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
 
 
-def _demand_same_width(frame: Frame, slots: Sequence[Slot]) -> None:
+def _require_same_width(frame: Frame, slots: Sequence[Slot]) -> None:
     widths = sorted({slot.about["width"] for slot in slots})
     if len(widths) > 1:
         told = ", ".join(map(str, widths))

@@ -20,7 +20,7 @@ __all__ = [
     "NYSTROM_NODES",
     "PRECISION_CHOICES",
     "SOLVERS",
-    "demand_affordable",
+    "require_affordable",
     "resolve_solver",
 ]
 
@@ -49,7 +49,7 @@ def resolve_solver(
     """
     kind = device.type
     solver, why = (asked.solver, "as asked") if asked.solver != "auto" else _choose(asked, nodes, kind, open_rows)
-    _demand_used(asked, solver)
+    _require_used(asked, solver)
     params: dict[str, Any] = {
         "per_slot": asked.per_slot,
         "eigenvectors": asked.eigenvectors,
@@ -74,10 +74,10 @@ def resolve_solver(
 
 
 def _choose(asked: Asked, nodes: int, kind: str, open_rows: Callable[[], GraphRows]) -> tuple[str, str]:
-    if "--neighbors" in asked.typed:
+    if "--neighbors" in asked.explicit:
         return "nystrom", "--neighbors is given"
-    if asked.typed & (USES["lowrank"] - USES["exact"]):
-        return "lowrank", f"{', '.join(sorted(asked.typed & (USES['lowrank'] - USES['exact'])))} given"
+    if asked.explicit & (USES["lowrank"] - USES["exact"]):
+        return "lowrank", f"{', '.join(sorted(asked.explicit & (USES['lowrank'] - USES['exact'])))} given"
     if nodes <= EXACT_NODES[kind]:
         return "exact", f"{nodes} nodes are at most {EXACT_NODES[kind]}"
     if asked.balance != "none":
@@ -105,8 +105,8 @@ def _measured(asked: Asked, rows: GraphRows) -> tuple[str, str]:
     return best, f"error against the exact cut of {size} nodes at gamma {asked.gamma:g}: {told}"
 
 
-def _demand_used(asked: Asked, solver: str) -> None:
-    typed = sorted(option for option in asked.typed & set().union(*USES.values()) if option not in USES[solver])
+def _require_used(asked: Asked, solver: str) -> None:
+    typed = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
     if solver == "exact" and asked.balance != "none":
         typed = [option for option in typed if option not in ("--nodes", "--sampling")]
     if typed:
@@ -138,7 +138,7 @@ def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
     return found | ({"precision": asked.precision, "refine": asked.refine} if solver == "lowrank" else {})
 
 
-def demand_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
+def require_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
     """What the exact products of a plan cost, in words, or None if there are none or they are a matter of seconds.
 
     Raises UsageError for more than a day of them, with the estimate: M^2 (D + 2 C) floating-point operations each, at

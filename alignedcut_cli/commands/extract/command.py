@@ -16,7 +16,7 @@ from alignedcut_cli.commands.extract.images import checked_images, stdin_lines
 from alignedcut_cli.errors import PermissionDeniedError, Stopped, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import parse_layers, resolve_device
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice, exists_error
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice, exists_error
 from alignedcut_cli.store.features import FeatureWriter, finish_swap, shard_ranges
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -99,9 +99,9 @@ def command(
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     names = _one_per_model("--name", name, model)
     files = _one_per_model("--weights", weights, model)
-    demand_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
-    demand_choice("--dtype", dtype, ("float16", "float32"))
-    demand_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
+    require_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
+    require_choice("--dtype", dtype, ("float16", "float32"))
+    require_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
 
     from alignedcut_cli.backbones.load import import_libraries
     from alignedcut_cli.datasets.find_images import find_images
@@ -115,7 +115,7 @@ def command(
     plans = [
         _plan(frame, manifest, *one, given, asked, write=not dry_run) for one, given in zip(opened, names, strict=True)
     ]
-    _demand_distinct([plan.recipe.name for plan in plans])
+    _require_distinct([plan.recipe.name for plan in plans])
     if dry_run:
         described = DryRun(
             [f"{len(manifest.images)} images", *(f"weights {plan.weights.path}" for plan in plans)],
@@ -155,7 +155,7 @@ def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[s
     return list(values)
 
 
-def _demand_distinct(names: Sequence[str]) -> None:
+def _require_distinct(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.commands.segment.asked import Asked
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.run import DryRun, Frame, demand_choice
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header
 
@@ -39,14 +39,14 @@ def command(frame: Frame, asked: Asked) -> None:
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
     counted and left out.
     """
-    demand_choice("--dataset", asked.dataset, DATASETS)
-    demand_choice("--method", asked.method, ("oracle", "kway"))
-    demand_choice("--discretise", asked.discretise, ("rotation", "kmeans"))
-    demand_choice("--merge", asked.merge, ("none", "figure-ground", "both"))
-    demand_choice("--to-grid", asked.to_grid, ("majority", "area"))
-    demand_choice("--to-pixels", asked.to_pixels, ("bilinear", "nearest"))
-    demand_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
-    demand_choice("--predicted", asked.predicted, ("best", "all", "none"))
+    require_choice("--dataset", asked.dataset, DATASETS)
+    require_choice("--method", asked.method, ("oracle", "kway"))
+    require_choice("--discretise", asked.discretise, ("rotation", "kmeans"))
+    require_choice("--merge", asked.merge, ("none", "figure-ground", "both"))
+    require_choice("--to-grid", asked.to_grid, ("majority", "area"))
+    require_choice("--to-pixels", asked.to_pixels, ("bilinear", "nearest"))
+    require_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
+    require_choice("--predicted", asked.predicted, ("best", "all", "none"))
     if asked.unpack:
         if asked.source:
             raise UsageError("option-unused", "--unpack needs no cut", "Leave --from out")

@@ -68,7 +68,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
-    _demand_used(asked)
+    _require_used(asked)
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     chosen = None if asked.classes is None else parse_ids("--classes", asked.classes)
     project = frame.project
@@ -78,7 +78,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
-    _demand_same_images(names, cuts)
+    _require_same_images(names, cuts)
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
     for text in masks.notes:
         frame.output.note(text)
@@ -126,10 +126,10 @@ def _twice(names: Sequence[str]) -> str:
     return next(one for one in names if names.count(one) > 1)
 
 
-def _demand_used(asked: Asked) -> None:
+def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that the method does not use."""
     for method, options in METHOD_OPTIONS.items():
-        typed = [option for option in options if option in asked.typed]
+        typed = [option for option in options if option in asked.explicit]
         if method != asked.method and typed:
             raise UsageError(
                 "option-unused",
@@ -138,7 +138,7 @@ def _demand_used(asked: Asked) -> None:
             )
 
 
-def _demand_same_images(names: Sequence[str], cuts: Sequence[Header]) -> None:
+def _require_same_images(names: Sequence[str], cuts: Sequence[Header]) -> None:
     def contents(cut: Header) -> list[tuple[str, str]]:
         return [(image["path"], image["sha256"]) for image in cut.axes["B"]["images"]]
 

@@ -90,11 +90,11 @@ def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> S
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
     """The result; with masks, stderr and the JSON object say where each model's foreground and background part."""
-    from alignedcut_cli.commands.trace.tables import bifurcations, parting_layers
+    from alignedcut_cli.commands.trace.tables import bifurcations, diverging_layers
 
     path = frame.project.path("trace", header.name)
     rows = bifurcations(header, _verdicts(path)) if "p" in header.raw["tensors"] else []
-    parts = parting_layers(rows)
+    parts = diverging_layers(rows)
     for model, row in parts.items():
         frame.output.note(f"{model}: {_sentence(row)}")
     result: dict[str, Any] = {"schema": "alignedcut.trace/1", **frame.artifact_object(header, made=made)}

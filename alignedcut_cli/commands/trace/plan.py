@@ -12,7 +12,7 @@ from alignedcut_cli.commands.trace.pixels import Pixel, choose_pixels, in_grid
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.config import parse_layers
-from alignedcut_cli.frame.run import Frame, demand_choice
+from alignedcut_cli.frame.run import Frame, require_choice
 from alignedcut_cli.store.canonical import tensor_digest
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -77,7 +77,7 @@ class Plan:
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a trace, from headers and masks alone. Raises UsageError, DataError or InputMissingError."""
-    demand_choice("--measure", asked.measure, MEASURES)
+    require_choice("--measure", asked.measure, MEASURES)
     radius = _radius(asked.radius)
     if asked.mask_suffix and not asked.masks:
         raise UsageError("option-unused", "--mask-suffix serves --masks alone", "Give --masks, or leave it out")

@@ -10,7 +10,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALPHA", "TABLES", "bifurcations", "parting_layers"]
+__all__ = ["ALPHA", "TABLES", "bifurcations", "diverging_layers"]
 
 ALPHA = 0.05
 Tensors = Mapping[str, "np.ndarray"]
@@ -33,7 +33,7 @@ def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
     ]
 
 
-def parting_layers(rows: Sequence[Row]) -> dict[str, Row | None]:
+def diverging_layers(rows: Sequence[Row]) -> dict[str, Row | None]:
     """Of each model the pair of layers where foreground and background part most; None where they part nowhere.
 
     That is the pair with the largest excess of `matched` over what chance gives, among those with p.holm below 0.05.

@@ -187,7 +187,7 @@ def test_scenes_and_their_masks(cli: Cli, brain_study: Path, brain_folder: Path,
 # refusals, before anything is aligned
 
 
-def demand_nothing_made(world: Path) -> None:
+def require_nothing_made(world: Path) -> None:
     assert Project(world / "study").names("align") == []
     assert not (world / "study/pictures").exists()
 
@@ -207,7 +207,7 @@ def test_masks_that_cannot_be(cli: Cli, world: Path) -> None:
     assert "8 x 12, its image 12 x 8" in refused(segment(cli, world), 65, "bad-mask")["message"]
     path.write_bytes(good[: len(good) // 2])
     refused(segment(cli, world), 65, "bad-mask")
-    demand_nothing_made(world)
+    require_nothing_made(world)
     path.write_bytes(good)
     assert segment(cli, world).status == 0
     for mask in path.parent.iterdir():
@@ -227,7 +227,7 @@ def test_feature_sets_that_cannot_be_segmented(cli: Cli, world: Path) -> None:
     refused(segment(cli, world, "stranger"), 2, "not-aligned")
     write_made(project, "turned", replace(SEEN), images, order=list(range(PICTURES))[::-1])
     refused(segment(cli, world, "seen", "--segment", "turned"), 65, "other-images")
-    demand_nothing_made(world)
+    require_nothing_made(world)
 
 
 def test_sets_of_other_orders_are_not_segmented_by_the_masks_of_the_first(cli: Cli, world: Path) -> None:
@@ -240,5 +240,5 @@ def test_sets_of_other_orders_are_not_segmented_by_the_masks_of_the_first(cli: C
         Image.new("L", (12, 8), colour).save(world / "masks" / f"{Path(image['path']).stem}.png")
     both = ("--from", "first", "--from", "turned", "--masks", world / "masks", "--json", "-q")
     refused(ablate(cli, world, "1", *both), 65, "other-images")
-    demand_nothing_made(world)
+    require_nothing_made(world)
     assert ablate(cli, world, "1", "--from", "first", "--masks", world / "masks", "-q").status == 0

@@ -18,7 +18,7 @@ from alignedcut_cli.commands.align import run as align_run
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
-from tests.frame.test_command_line import demand_error
+from tests.frame.test_command_line import require_error
 from tests.helpers.aligning import (
     FIRST,
     SECOND,
@@ -118,7 +118,7 @@ def test_every_refusal_is_one_line_and_writes_nothing(
     else:
         run = align(cli, shared, *options)
     assert run.out == ""
-    demand_error(run.err, status, code, "align")
+    require_error(run.err, status, code, "align")
     if "--name" not in options:
         refused(align(cli, shared, *options, "--json"), status, code)
     assert made(shared) == []
@@ -258,7 +258,7 @@ def test_the_largest_rate_is_finite(cli: Cli, world: Path, init: str) -> None:
 def test_a_locked_artifact(cli: Cli, world: Path) -> None:
     with Project(world / "study").writing("align", "w"):
         run = align(cli, world, "-q")
-    assert demand_error(run.err, 75, "locked", "align")["what"] == f"align/w is being written by process {os.getpid()}"
+    assert require_error(run.err, 75, "locked", "align")["what"] == f"align/w is being written by process {os.getpid()}"
     assert made(world) == []
 
 
@@ -275,7 +275,7 @@ def test_an_interrupted_run_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(when, stop)
         run = align(cli, world, "--epochs", 1, "-q")
-    demand_error(run.err, status, "stopped", "align")
+    require_error(run.err, status, "stopped", "align")
     assert made(world) == []
     assert align(cli, world, "--epochs", 1, "-q").status == 0
     assert made(world) == ["align/w.safetensors"]
@@ -319,5 +319,5 @@ def test_a_full_disk_keeps_the_old_artifact(cli: Cli, world: Path, monkeypatch: 
 
     monkeypatch.setattr("safetensors.numpy.save_file", fail)
     run = align(cli, world, "--epochs", 0, "--dim", 2, "--overwrite", "-q")
-    demand_error(run.err, 74, "disk-full", "align")
+    require_error(run.err, 74, "disk-full", "align")
     assert made(world) == ["align/w.safetensors"] and path.read_bytes() == before

@@ -165,14 +165,14 @@ def test_days_of_exact_products_are_refused_with_an_estimate(monkeypatch: pytest
     cpu = torch.device("cpu")
     monkeypatch.setattr("alignedcut_cli.core.graph.quantised_cosines.product_speed", lambda device: 1e11)
     exact = {"solver": "exact", "eigenvectors": 20}
-    assert cut_solver.demand_affordable(exact, 5000, 768, cpu) is None
-    told = cut_solver.demand_affordable(exact, 100_000, 760, cpu)
+    assert cut_solver.require_affordable(exact, 5000, 768, cpu) is None
+    told = cut_solver.require_affordable(exact, 100_000, 760, cpu)
     assert told == "12 exact products over 100000 nodes, 9.6e+13 operations: about 16 min 0 s"
     with pytest.raises(UsageError, match=r"7090000 nodes, 4.*e.17 operations"):
-        cut_solver.demand_affordable(exact, 7_090_000, 768, cpu)
+        cut_solver.require_affordable(exact, 7_090_000, 768, cpu)
     refined = {"solver": "lowrank", "eigenvectors": 20, "refine": 1}
-    assert "2 exact products" in (cut_solver.demand_affordable(refined, 100_000, 768, cpu) or "")
-    assert cut_solver.demand_affordable({**exact, "solver": "lowrank", "refine": 0}, 10**7, 768, cpu) is None
+    assert "2 exact products" in (cut_solver.require_affordable(refined, 100_000, 768, cpu) or "")
+    assert cut_solver.require_affordable({**exact, "solver": "lowrank", "refine": 0}, 10**7, 768, cpu) is None
 
 
 # --onto
