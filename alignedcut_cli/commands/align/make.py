@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from alignedcut_cli.commands.align.data import ENOUGH, HELDOUT
 from alignedcut_cli.commands.align.result import axes, roi_table, tensors
 from alignedcut_cli.commands.align.run import fit
 from alignedcut_cli.core.align.train import Alignment
@@ -26,6 +27,7 @@ def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tup
 
 
 def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
+    _note_few_heldout(frame, plan)
     keeper = Keeper(
         frame,
         plan.recipe,
@@ -48,6 +50,15 @@ def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
     )
     keeper.drop()
     return header
+
+
+def _note_few_heldout(frame: Frame, plan: Plan) -> None:
+    heldout = int((plan.split == HELDOUT).sum())
+    if heldout < ENOUGH:
+        frame.output.note(
+            f"{heldout} held-out images choose the penalty, the rank and the epoch, which is little to go by: "
+            f"from {5 * ENOUGH} training images on there are {ENOUGH}"
+        )
 
 
 def _tell(frame: Frame, alignment: Alignment) -> None:

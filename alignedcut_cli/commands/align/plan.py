@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.brain import Responses, open_responses
 from alignedcut_cli.commands.align.asked import Asked
-from alignedcut_cli.commands.align.data import ENOUGH, FIT, HELDOUT, Pairs, pair_images, split_images
+from alignedcut_cli.commands.align.data import FIT, Pairs, pair_images, split_images
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, find_slots
@@ -90,7 +90,6 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         frame.output.note(note)
     pairs = pair_images(responses, sets, frame.output)
     chosen, split = split_images(asked.test_split, pairs, responses.given, asked.seed)
-    _note_few_heldout(frame, int((split == HELDOUT).sum()))
     weights = Weights(asked.eigen, asked.zero, asked.cov, asked.agree)
     settings = Settings(
         asked.dim, weights, asked.init, asked.epochs, batch=asked.batch_size, rate=asked.rate, seed=asked.seed
@@ -110,14 +109,6 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     plan = Plan(recipe, parents, chosen_slots, set_of, responses, pairs, split, settings)
     require_nodes(plan)
     return plan
-
-
-def _note_few_heldout(frame: Frame, heldout: int) -> None:
-    if heldout < ENOUGH:
-        frame.output.note(
-            f"{heldout} held-out images choose the penalty, the rank and the epoch, which is little to go by: "
-            f"from {5 * ENOUGH} training images on there are {ENOUGH}"
-        )
 
 
 def require_weight(option: str, weight: float) -> None:
