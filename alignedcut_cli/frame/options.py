@@ -26,10 +26,12 @@ __all__ = [
     "ConfiguredCommand",
     "Device",
     "DryRun",
+    "Images",
     "Json",
     "MaskSuffix",
     "Memory",
     "Overwrite",
+    "Pictures",
     "Project",
     "Quiet",
     "Seed",
@@ -46,12 +48,17 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N o
 Memory = Annotated[
     str, typer.Option("--memory", help="Main memory that tiles may take: 8GiB, or 50% of what is free.", metavar="SIZE")
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
+]
 MaskSuffix = Annotated[
     str | None,
     typer.Option(
         "--mask-suffix", metavar="TEXT", help="The mask of a.jpg is a + TEXT + .png, such as _gtFine_labelIds."
     ),
 ]
+Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The number from which every random choice derives.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an artifact of this name that another recipe made.")

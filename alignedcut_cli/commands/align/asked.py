@@ -91,7 +91,7 @@ class Asked(options.Asked):
             help="ablate: feature sets of the images of --masks, with all tokens. May be repeated.  [default: --from]",
         ),
     ] = ()
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
+    pictures: options.Pictures = True
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: from its inputs]")
     ] = None

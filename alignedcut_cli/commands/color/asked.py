@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,11 +42,8 @@ class Asked(options.Asked):
     overlay: Annotated[
         float, typer.Option("--overlay", min=0.0, max=1.0, help="Opacity of the photograph under the colours.")
     ] = 0.0
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
+    images: options.Images = None
+    pictures: options.Pictures = True
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the cut's name]")
     ] = None

@@ -67,11 +67,8 @@ class Asked(options.Asked):
     shown: Annotated[
         int, typer.Option("--shown", min=1, help="pixel: images on each picture; the patch's own is the first.")
     ] = 16
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")] = True
+    images: options.Images = None
+    pictures: options.Pictures = True
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the colours' name]")
     ] = None

@@ -90,10 +90,7 @@ class Asked(options.Asked):
     predicted: Annotated[
         str, typer.Option("--predicted", help="Masks to write as PNG: of each line's best slot, of all slots, or none.")
     ] = "best"
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None
+    images: options.Images = None
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw curves, overlays and masks.")] = True
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The artifact's name.  [default: the cuts' names]")

@@ -63,10 +63,7 @@ class Asked(options.Asked):
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="masks: random permutations behind each p-value.")
     ] = 999
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Where the photographs lie.  [default: where extract read them]"),
-    ] = None
+    images: options.Images = None
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs and write the tables.")] = (
         True
     )
