@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
-__all__ = ["NumericsError", "fix_signs", "fixing_signs", "halving", "is_out_of_memory", "stream"]
+__all__ = ["NumericsError", "fix_signs", "fixing_signs", "halving", "holm", "is_out_of_memory", "stream"]
 
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
@@ -45,6 +46,17 @@ def fixing_signs(vectors: Tensor) -> Tensor:
         largest = here.where(here.abs() > largest.abs(), largest)
     sign = cubes.where(cubes.abs() > 1e-3 * scale, largest).sign()
     return sign.where(sign != 0, 1.0).to(vectors.dtype)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values (n,) adjusted by Holm's step-down rule for n tests: (n,) float64."""
+    import numpy as np
+
+    order = np.argsort(p, kind="stable")
+    steps = np.asarray(p, np.float64)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted
 
 
 def is_out_of_memory(error: BaseException) -> bool:
