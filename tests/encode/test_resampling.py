@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alignedcut_cli.core.encode.ceilings import halves, share_of_snr, spearman_brown, split_half
+from alignedcut_cli.core.encode.reliability import halves, share_of_snr, spearman_brown, split_half
 from alignedcut_cli.core.encode.resampling import (
     correlation_draws,
     difference_p,

@@ -56,10 +56,6 @@ def banded(on: On, _: Any) -> Any:
     return [[one.weights, one.predicted.heldout] for one in found]
 
 
-def variances(on: On) -> Tensor:
-    return dimension.principal_variances(on(gram().centred()))
-
-
 def weights() -> Tensor:
     return resampling.image_weights(IMAGES, 5, 0)
 
@@ -77,10 +73,8 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.compare.midranks": lambda on, _: compare.midranks(on(drawn(3, 9))),
     "encode.compare.pooled": lambda on, _: every(lambda by: compare.pooled(rdms(on)[1], by)),
     "encode.compare.second_moments": lambda on, _: compare.second_moments(rdms(on)[1]),
-    "encode.dimension.effective_dimension": lambda on, _: dimension.effective_dimension(variances(on)),
-    "encode.dimension.explained_curve": lambda on, _: dimension.explained_curve(variances(on)),
-    "encode.dimension.principal_variances": lambda on, _: variances(on),
-    "encode.dimension.radius": lambda on, _: dimension.radius(variances(on), 9),
+    "encode.dimension.effective_dimension": lambda on, _: dimension.effective_dimension(on(gram().centred())),
+    "encode.dimension.radius": lambda on, _: dimension.radius(on(gram().centred()), 9),
     "encode.rdm.average_rdm": lambda on, _: rdm.average_rdm(rdms(on)[1]),
     "encode.rdm.centre_both": lambda on, _: rdm.centre_both(rdms(on)[1]),
     "encode.rdm.pairs_of": lambda on, _: rdm.pairs_of(rdms(on)[1]),
