@@ -19,7 +19,7 @@ from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import file_digest
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["Matching", "match_images"]
+__all__ = ["Matching", "Named", "match_images"]
 
 _NUMBER = re.compile(r"(?:.*nsd[-_ ]?)?([0-9]{1,12})", re.IGNORECASE | re.DOTALL)
 _EXTENSIONS = SUFFIXES | UNREAD

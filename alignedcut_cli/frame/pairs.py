@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from alignedcut_cli.brain import Responses, match_images
+from alignedcut_cli.brain import match_images
+from alignedcut_cli.brain.matching import Named
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
@@ -40,7 +41,7 @@ class Pairs:
     names: tuple[str, ...]
 
 
-def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output) -> Pairs:
+def pair_images(responses: Named, sets: Sequence[FeatureSet], output: Output) -> Pairs:
     """Match all feature sets to the responses; what does not match is counted and named in a note.
 
     Raises DataError if nothing matches.

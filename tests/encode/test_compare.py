@@ -139,19 +139,19 @@ def test_permuted_comparisons_are_those_of_permuted_images(by: str) -> None:
         assert torch.allclose(found.std(1), wanted.std(1), rtol=0.1)
         assert np.corrcoef(found.flatten(), wanted.flatten())[0, 1] > 0.98
     else:
-        assert torch.allclose(found, wanted, atol=1e-10)
+        assert torch.allclose(found, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("by", COMPARISONS)
 def test_the_pooled_rdm_is_nearer_to_all_than_any_of_them_and_bounds_them(by: str) -> None:
     rdms = rdms_of(4, 20)
-    lower, upper = across_subjects(rdms, by)
+    lower, upper = (float(bound.mean()) for bound in across_subjects(rdms, by))
     assert upper == pytest.approx(float(compare(pooled(rdms, by), rdms, by).mean()))
     assert lower < upper
     best = max(float(compare(one, rdms, by).mean()) - 0.25 for one in rdms)
     assert upper > best
     same = rdms[:1].repeat(3, 1, 1)
-    assert across_subjects(same, by) == pytest.approx((1, 1), abs=0.02)
+    assert all(bound.tolist() == pytest.approx([1] * 3, abs=0.02) for bound in across_subjects(same, by))
 
 
 def test_kendalls_tau_b_of_scipy_is_not_tau_a_where_there_are_ties() -> None:

@@ -68,6 +68,9 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.bands.band_bases": banded,
     "encode.bands.encode_bands": banded,
     "encode.ceilings.across_subjects": lambda on, _: every(lambda by: list(ceilings.across_subjects(rdms(on)[1], by))),
+    "encode.ceilings.rdm_reliability": lambda _, device: ceilings.rdm_reliability(
+        drawn(IMAGES, 4, 9).numpy() + drawn(IMAGES, 1, 9).numpy(), "pearson", "spearman", 3, device=device
+    ),
     "encode.compare.compare": lambda on, _: every(lambda by: compare.compare(*rdms(on), by)),
     "encode.compare.compare_draws": lambda on, _: every(lambda by: compare.compare_draws(*rdms(on), weights(), by)),
     "encode.compare.midranks": lambda on, _: compare.midranks(on(drawn(3, 9))),

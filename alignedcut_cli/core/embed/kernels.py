@@ -6,27 +6,16 @@ on their number. Arrays are indexed without checks: the callers hold the bounds 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from alignedcut_cli.core.numerics import compiled
 
 __all__ = ["pull", "push_all", "push_lists", "walk"]
 
 _ONE = np.float32(1)
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function in machine code, compiled at its first call and kept where a folder for that can be written."""
-    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for the cache
-        return numba.njit(**options)(function)
-
-
-@_compiled
+@compiled
 def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums: np.ndarray) -> None:
     """forces[:, i] = sum_j (y_i - y_j) k_ij^2 and sums[i] = sum_j k_ij, k_ij = 1 / (1 + |y_i - y_j|^2), i in [first, last).
 
@@ -47,7 +36,7 @@ def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums
         forces[0, i], forces[1, i], forces[2, i], sums[i] = fx, fy, fz, total
 
 
-@_compiled
+@compiled
 def push_lists(
     table: np.ndarray,
     sources: np.ndarray,
@@ -89,7 +78,7 @@ def push_lists(
             forces[0, i], forces[1, i], forces[2, i], sums[i] = fx, fy, fz, total
 
 
-@_compiled
+@compiled
 def walk(
     middles: np.ndarray,
     radii: np.ndarray,
@@ -136,7 +125,7 @@ def walk(
             starts[g + 1] = place
 
 
-@_compiled
+@compiled
 def pull(
     values: np.ndarray,
     columns: np.ndarray,

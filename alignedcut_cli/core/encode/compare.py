@@ -41,13 +41,13 @@ def compare(one: Tensor, others: Tensor, by: str) -> Tensor:
 
 
 def compare_draws(one: Tensor, others: Tensor, weights: Tensor, by: str) -> Tensor:
-    """The comparison under each weighting (T, n) of images: (m, T) float64.
+    """The comparison under each weighting (T, n) of images: (m, T) float64; products are in the dtype of `weights`.
 
     Exact for pearson and spearman (ranks are taken anew for each draw). tau-a and whitened are linear in the weights
     around 1: s + 1/n sum_i (w_i - 1) (n - 1) (s - s_-i), with s_-i the score without image i (the infinitesimal
     jackknife).
     """
-    return COMPARISONS[by].draws(one.double(), others.double(), weights.to(one.device).double())
+    return COMPARISONS[by].draws(one.double(), others.double(), weights.to(one.device)).double()
 
 
 def pooled(rdms: Tensor, by: str) -> Tensor:
@@ -131,13 +131,13 @@ def _pearson_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
     def over_pairs(matrix: Tensor) -> Tensor:
         return ((weights @ matrix) * weights).sum(1)  # (T,)
 
-    left = near_zero(one)
+    left = near_zero(one).to(weights)
     count = weights.sum(1).square() - weights.square().sum(1)
     mean, spread = over_pairs(left) / count, over_pairs(left.square()) / count
     spread = spread - mean.square()
     found = []
     for other in others:
-        right = near_zero(other)
+        right = near_zero(other).to(weights)
         mean_b = over_pairs(right) / count
         spread_b = over_pairs(right.square()) / count - mean_b.square()
         shared = over_pairs(left * right) / count - mean * mean_b
@@ -153,7 +153,7 @@ def _spearman_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
     groups += [torch.unique(pairs_of(other), return_inverse=True)[1] for other in others]
     step = max(1, _CHUNK // len(rows))
     found = []
-    for chunk in weights.split(step):
+    for chunk in weights.double().split(step):
         weight = chunk[:, rows] * chunk[:, columns]  # (t, P)
         ranks = [_weighted_ranks(group, weight) for group in groups]
         found.append(torch.stack([_weighted_correlation(ranks[0], right, weight) for right in ranks[1:]]))
@@ -185,7 +185,7 @@ def _linear_draws(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor
             rest = every[every != image]
             without.append(score(one[rest][:, rest], others[:, rest][:, :, rest]))
         influence = (images - 1) * (whole[:, None] - torch.stack(without, 1))  # (m, n)
-        return whole[:, None] + influence @ (weights - 1).T / images
+        return whole[:, None] + influence @ (weights.double() - 1).T / images
 
     return draws
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode.compare import midranks, second_moments
+from alignedcut_cli.core.encode.permuted_sums import permuted_sums
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
 from alignedcut_cli.core.numerics import stream
 
@@ -100,7 +101,7 @@ def _unit(columns: Tensor) -> Tensor:
 
 
 def permuted_comparison(one: Tensor, others: Tensor, orders: Tensor, by: str) -> Tensor:
-    """Comparisons of an RDM (n, n), its images in other orders, with `others` (m, n, n): (m, P) float64.
+    """Comparisons of an RDM (n, n), its images in other orders, with `others` (m, n, n): (m, P), to float32's digits.
 
     pearson and spearman are products of z-scored distances or ranks; whitened of second moments; for tau-a the null is
     Pearson's r of ranks times the ratio that makes its spread that of Kendall's tau, 2/3.
@@ -111,6 +112,8 @@ def permuted_comparison(one: Tensor, others: Tensor, orders: Tensor, by: str) ->
         left, right = (_ready(rdms.double(), by) for rdms in (one, others))
     left, right = left / left.norm(), right / right.norm(dim=(-2, -1), keepdim=True)
     found = _permuted_products(left, right, orders)
+    if by == "whitened":  # second moments have a diagonal
+        found += right.diagonal(dim1=-2, dim2=-1) @ left.diagonal()[orders.to(left.device)].T
     return found * (2 / 3) if by == "tau-a" else found
 
 
@@ -140,14 +143,16 @@ def _u_centred(gram: Tensor) -> Tensor:
 
 
 def _permuted_products(one: Tensor, others: Tensor, orders: Tensor) -> Tensor:
-    """sum_ij A[order_i, order_j] B_ij of (n, n) and (m, n, n): (m, P)."""
-    images = len(one)
-    flat = others.flatten(1)  # (m, n n)
-    found = []
-    for chunk in orders.to(one.device).split(max(1, _CHUNK // images**2)):
-        permuted = one[chunk[:, :, None], chunk[:, None, :]].flatten(1)  # (p, n n)
-        found.append(flat @ permuted.T)
-    return torch.cat(found, 1)
+    """sum_ij A[order_i, order_j] B_ij of symmetric (n, n) and (m, n, n) with zero diagonals, in float32: (m, P)."""
+    if one.device.type == "cpu":
+        sums = np.zeros((len(others), len(orders)))
+        pair = (matrix.float().contiguous().numpy() for matrix in (one, others))
+        permuted_sums(*pair, orders.numpy(), np.empty(len(one), np.float32), sums)
+        return torch.from_numpy(sums)
+    source, flat = one.float(), others.float().flatten(1)
+    chunks = orders.to(one.device).split(max(1, _CHUNK // len(one) ** 2))
+    found = [flat @ source[chunk[:, :, None], chunk[:, None, :]].flatten(1).T for chunk in chunks]
+    return torch.cat(found, 1).double()
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tuple[float, float, float]:

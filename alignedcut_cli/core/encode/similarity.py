@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,12 +34,18 @@ def cka(one: Tensor, other: Tensor) -> float:
 def cka_draws(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
     """`cka` under each weighting (T, n) of images, such as how often each was drawn: (T,) float64.
 
+    Products are in the dtype of `weights`.
+
     A tuple weighs the product of its images' weights; the images of a tuple are different ones. Features are less their
     mean over all n images.
     """
-    left, right, weights = _near_zero(one), _near_zero(other), weights.to(one.device).double()
-    shared = _hsic(left, right, weights)
-    own = _hsic(left, left, weights) * _hsic(right, right, weights)
+    weights = weights.to(one.device)
+    pair = [_near_zero(matrix).to(weights) for matrix in (one, other)]
+    sums = [weights @ matrix for matrix in pair]  # (T, n)
+    counts = [_tuples(weights.double(), size) for size in (2, 3, 4)]
+    places = ((0, 1), (0, 0), (1, 1))
+    shared, first, second = (_hsic(pair[a] * pair[b], sums[a], sums[b], weights, counts) for a, b in places)
+    own = first * second
     return shared / own.where(own > 0, torch.nan).sqrt()
 
 
@@ -48,18 +55,21 @@ def _near_zero(gram: Tensor) -> Tensor:
     return centred.fill_diagonal_(0)
 
 
-def _hsic(left: Tensor, right: Tensor, weights: Tensor) -> Tensor:
-    """Unbiased HSIC under each weighting (T, n), of matrices with zero diagonals: (T,)."""
+def _hsic(product: Tensor, a: Tensor, b: Tensor, weights: Tensor, counts: Sequence[Tensor]) -> Tensor:
+    """Unbiased HSIC under each weighting (T, n), from K L elementwise (n, n), K w and L w (T, n): (T,) float64.
+
+    K and L have zero diagonals; `counts` are `_tuples` of 2, 3 and 4.
+    """
+    both = weights @ product, weights.square() @ product
+    weights, a, b = weights.double(), a.double(), b.double()
     squares = weights.square()
-    a, b = weights @ left, weights @ right  # (T, n)
-    product = left * right
-    pairs = ((weights @ product) * weights).sum(1)
-    twice = ((squares @ product) * squares).sum(1)  # w_i^2 w_j^2 K_ij L_ij
-    once = ((squares @ product) * weights).sum(1)  # w_i^2 w_j K_ij L_ij
+    pairs = (both[0] * weights).sum(1)
+    twice = (both[1] * squares).sum(1)  # w_i^2 w_j^2 K_ij L_ij
+    once = (both[1] * weights).sum(1)  # w_i^2 w_j K_ij L_ij
     triples = (weights * a * b).sum(1) - once
     crossed = (squares * a * b).sum(1) - twice  # w_i^2 w_j w_l K_ij L_il, j and l different
     quadruples = (weights * a).sum(1) * (weights * b).sum(1) - 4 * crossed - 2 * twice
-    return pairs / _tuples(weights, 2) - 2 * triples / _tuples(weights, 3) + quadruples / _tuples(weights, 4)
+    return pairs / counts[0] - 2 * triples / counts[1] + quadruples / counts[2]
 
 
 def _tuples(weights: Tensor, size: int) -> Tensor:
