@@ -20,6 +20,7 @@ UNITS = {
 GREY, INK = "#e2e8f0", "#333333"
 _MOST_COLUMNS = 6
 _LONGEST = 44
+_MANY = 200
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -74,6 +75,8 @@ def depth_figure(metric: str, rows: Rows, split: str) -> Figure:
         axis.grid(alpha=0.25)
     for axis in panels[:: min(_MOST_COLUMNS, len(regions))]:
         axis.set_ylabel(UNITS[metric], fontsize=8)
+    for axis in panels[-min(_MOST_COLUMNS, len(regions)) :]:
+        axis.set_xlabel("depth", fontsize=8)
     _legend(figure, panels[0], models)
     band = "; band: 95 %" if any(row["low"] is not None for row in rows) else ""
     ring = "; ring: layer chosen on train" if any(row["best_on_train"] for row in rows) else ""
@@ -162,6 +165,8 @@ def dimension_figure(rows: Rows, relation: Rows) -> Figure:
         told += f" ({found['low']:.2f} to {found['high']:.2f})" if found and found["low"] is not None else ""
         axis.set_title(f"{NAMES[metric]}, {mine[0]['region']}\n{told}", fontsize=8)
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
         axis.set_xlabel("effective dimensionality", fontsize=8)
         axis.set_ylabel(UNITS[metric], fontsize=8)
         axis.tick_params(labelsize=7, which="both")
@@ -172,9 +177,16 @@ def dimension_figure(rows: Rows, relation: Rows) -> Figure:
 
 
 def rdm_figure(titles: Sequence[str], rdms: Sequence[np.ndarray]) -> Figure:
-    """RDMs (n, n) side by side, as ranks of distances: comparisons of RDMs see little else."""
+    """RDMs (n, n) side by side, as ranks of distances: comparisons of RDMs see little else.
+
+    Images are in their own order; if they are too many to be seen, by the first principal coordinate of the first RDM.
+    """
     from scipy.stats import rankdata
 
+    order = np.arange(len(rdms[0]))
+    if len(order) > _MANY and np.isfinite(rdms[0]).all():
+        centred = rdms[0] - rdms[0].mean(0) - rdms[0].mean(1)[:, None] + rdms[0].mean()
+        order = np.argsort(np.linalg.eigh(-centred)[1][:, -1], kind="stable")
     figure, panels = _grid(len(rdms), 2.9, 2.9)
     drawn: Any = None
     for axis, title, matrix in zip(panels, titles, rdms, strict=True):
@@ -182,11 +194,14 @@ def rdm_figure(titles: Sequence[str], rdms: Sequence[np.ndarray]) -> Figure:
         ranks = rankdata(matrix[rows, columns], nan_policy="omit") / max(1, len(rows))
         shown = np.full(matrix.shape, np.nan)
         shown[rows, columns] = shown[columns, rows] = ranks
+        shown = shown[np.ix_(order, order)]
         drawn = axis.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(title, fontsize=8)
         axis.set_xticks([])
         axis.set_yticks([])
     bar = figure.colorbar(drawn, ax=panels, shrink=0.6)
     bar.set_label("rank of the distance", fontsize=8)
+    if len(order) > _MANY:
+        figure.suptitle("images in the order of the first principal coordinate of the first RDM", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure

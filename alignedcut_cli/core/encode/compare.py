@@ -14,12 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.encode.pair_loops import rank_correlations
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
 
 __all__ = ["COMPARISONS", "compare", "compare_draws", "concordance", "midranks", "pooled", "second_moments"]
-
-_CHUNK = 1 << 24
-"""The most pairs, over draws, that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -146,31 +144,14 @@ def _pearson_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
 
 
 def _spearman_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
-    """Weighted Pearson's r of weighted midranks: (weight of smaller pairs) + (weight of equal ones) / 2."""
-    images = len(one)
-    rows, columns = torch.triu_indices(images, images, offset=1, device=one.device)
-    groups = [torch.unique(pairs_of(one), return_inverse=True)[1]]
-    groups += [torch.unique(pairs_of(other), return_inverse=True)[1] for other in others]
-    step = max(1, _CHUNK // len(rows))
-    found = []
-    for chunk in weights.double().split(step):
-        weight = chunk[:, rows] * chunk[:, columns]  # (t, P)
-        ranks = [_weighted_ranks(group, weight) for group in groups]
-        found.append(torch.stack([_weighted_correlation(ranks[0], right, weight) for right in ranks[1:]]))
-    return torch.cat(found, 1)
-
-
-def _weighted_ranks(group: Tensor, weight: Tensor) -> Tensor:
-    """The midrank of each pair (t, P) under weights (t, P); `group` (P,) numbers different values, ascending."""
-    total = weight.new_zeros(len(weight), int(group.max()) + 1).index_add_(1, group, weight)
-    return (total.cumsum(1) - total / 2)[:, group]
-
-
-def _weighted_correlation(left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    count = weight.sum(1, keepdim=True)
-    a = left - (left * weight).sum(1, keepdim=True) / count
-    b = right - (right * weight).sum(1, keepdim=True) / count
-    return (weight * a * b).sum(1) / ((weight * a * a).sum(1) * (weight * b * b).sum(1)).sqrt()
+    """Pearson's r of the midranks that the pairs drawn have among themselves."""
+    groups = [np.unique(pairs_of(rdm).cpu().numpy(), return_inverse=True)[1] for rdm in (one, *others)]
+    first, *rest = (group.astype(np.int32) for group in groups)
+    found = np.empty((len(others), len(weights)))
+    total = np.empty(max(int(group.max()) for group in groups) + 1)
+    drawn = weights.double().cpu().numpy()
+    rank_correlations(first, np.stack(rest), drawn, np.empty((2, len(first))), total, found)
+    return torch.from_numpy(found).to(one.device)
 
 
 def _linear_draws(score: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode.compare import midranks, second_moments
-from alignedcut_cli.core.encode.permuted_sums import permuted_sums
+from alignedcut_cli.core.encode.pair_loops import permuted_sums
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
 from alignedcut_cli.core.numerics import stream
 
