@@ -59,10 +59,8 @@ class Projection:
         The entries lie, row after row, as the successes of a Bernoulli process do: geometric steps apart.
         """
         width = min(SLICE, self.units - number * SLICE)
-        places, draws = (
-            self.dimensions * width,
-            np.random.default_rng(stream(self._seed, "projection", self.units, self.dimensions, number)),
-        )
+        places = self.dimensions * width
+        draws = np.random.default_rng(stream(self._seed, "projection", self.units, self.dimensions, number))
         expected = places * self._density
         count = int(expected + 8 * math.sqrt(expected) + 16)
         found = np.cumsum(draws.geometric(self._density, count)) - 1
@@ -71,8 +69,9 @@ class Projection:
         found = found[found < places]
         signs = (2 * draws.integers(0, 2, len(found)) - 1).astype(np.float32)
         starts = np.searchsorted(found, width * np.arange(self.dimensions + 1)).astype(np.int32)
-        parts = (torch.from_numpy(part) for part in (starts, (found % width).astype(np.int32), signs))
+        rows, units = torch.from_numpy(starts), torch.from_numpy((found % width).astype(np.int32))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
             shape = (self.dimensions, width)
-            return torch.sparse_csr_tensor(*parts, shape, check_invariants=False).to(self._device)
+            made = torch.sparse_csr_tensor(rows, units, torch.from_numpy(signs), shape, check_invariants=False)
+            return made.to(self._device)
