@@ -20,7 +20,7 @@ from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError, first_line
 
-__all__ = ["Network", "activation_of", "bad_size", "build_network"]
+__all__ = ["Network", "activation_of", "bad_size", "build_network", "seeded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,13 @@ def build_network(model: ModelId, image_size: int | None, seed: int | None = Non
     """
     import_libraries()
     build = {"open_clip": _build_open_clip, "torchvision": _build_torchvision}.get(model.source, _build_timm)
-    with _seeded(seed):
+    with seeded(seed):
         network = build(model, image_size or model.image_size)
     return replace(network, notes=_notes(network))
 
 
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
     """While it lasts, torch draws from `seed` on the CPU; afterwards it goes on as if nothing had been drawn."""
     with torch.random.fork_rng(devices=[]):
         if seed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.extract.asked import Asked
@@ -48,11 +49,15 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
     require_choice("--keep", asked.keep, ("products", "raw"))
     device = resolve_device(asked.device)
-    if asked.tap == "maps":
-        _refuse(asked, _OF_TOKENS, "are of other taps than maps")
+    if asked.captions is not None:
+        _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
+        _run_captions(frame, asked, asked.captions, device)
+    elif asked.tap == "maps":
+        _refuse(asked, (*_OF_TOKENS, "--captions-per-image"), "cannot go with --tap maps")
         _run_maps(frame, asked, device)
     else:
-        _refuse(asked, _OF_MAPS, "are of --tap maps")
+        _refuse(asked, _OF_MAPS, "cannot go without --tap maps")
+        _refuse(asked, ["--captions-per-image"], "cannot go without --captions")
         _run_tokens(frame, asked, device)
 
 
@@ -60,7 +65,9 @@ def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
     """Raise UsageError for options that were given and would do nothing."""
     idle = [option for option in options if option in asked.explicit]
     if idle:
-        raise UsageError("option-idle", f"{', '.join(options)} {reason}", f"Leave out {', '.join(idle)}")
+        raise UsageError(
+            "option-idle", f"{', '.join(idle)} {reason}", "Leave it out" if len(idle) == 1 else "Leave them out"
+        )
 
 
 def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
@@ -98,6 +105,23 @@ def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
         memory = max(memory, layout.fixed + max(group.bytes for group in groups))
     inputs = [f"{len(plans[0].manifest.images)} images", *(_told(plan.weights) for plan in plans)]
     described = DryRun(inputs, outputs, memory, counts)
+    frame.output.result(described.text(), described.as_object())
+
+
+def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.captions import make_caption_plans, make_captioned, size_of
+
+    plans = make_caption_plans(frame, asked, path)
+    if not asked.dry_run:
+        _print_made(frame, [make_captioned(frame, plan, device, overwrite=asked.overwrite) for plan in plans])
+        return
+    captions = plans[0].captions
+    inputs = [f"{captions.count} captions of {len(captions.images)} images"]
+    inputs += [f"weights {file}" for plan in plans for file in plan.found.files]
+    sizes = [size_of(plan, device) for plan in plans]
+    paths = [str(frame.project.path("features", plan.recipe.name)) for plan in plans]
+    outputs = [(path, kept) for path, (kept, _) in zip(paths, sizes, strict=True)]
+    described = DryRun(inputs, outputs, max(memory for _, memory in sizes))
     frame.output.result(described.text(), described.as_object())
 
 
