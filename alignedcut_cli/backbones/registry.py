@@ -14,7 +14,7 @@ __all__ = ["SHORT_NAMES", "TIMM_MODULES", "ModelId", "list_models", "parse_model
 
 @dataclass(frozen=True)
 class ModelId:
-    """A model: `label` names it in artifacts, `source` is timm, local or open_clip, `target` is its name there."""
+    """A model: `label` names it in artifacts, `source` is timm, local, open_clip or torchvision, `target` its name there."""
 
     label: str
     source: str
@@ -53,9 +53,9 @@ TIMM_MODULES = (
 def parse_model(text: str) -> ModelId:
     """The model that a user's text means.
 
-    A short name, a shipped model, `open_clip:ARCH/TAG`, `local-dir:DIR`, or a timm name.
+    A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, or a timm name.
 
-    Whether timm or open_clip knows the name is found out when it is loaded.
+    Whether the library knows the name is found out when it is loaded.
     """
     if text in SHORT_NAMES:
         return SHORT_NAMES[text][0]
@@ -63,8 +63,8 @@ def parse_model(text: str) -> ModelId:
     if text in shipped:
         return ModelId(text, "local", str(shipped[text]))
     source, colon, rest = text.partition(":")
-    if source == "open_clip" and rest:
-        return ModelId(text, "open_clip", rest)
+    if source in ("open_clip", "torchvision") and rest:
+        return ModelId(text, source, rest)
     if source == "local-dir" and rest:
         if not (Path(rest) / "config.json").is_file():
             raise InputMissingError("model-missing", f"{rest} holds no config.json", "Give a folder in timm's format")

@@ -26,13 +26,13 @@ _EXTENSIONS = SUFFIXES | UNREAD
 
 
 class Named(Protocol):
-    """Rows that have names, and perhaps files of their images, as Responses do."""
+    """Rows that belong to images: the name of each row's image, and where that lies (None where it is not there)."""
 
     @property
-    def images(self) -> Sequence[str]: ...
+    def images(self) -> tuple[str, ...]: ...
 
     @property
-    def files(self) -> Sequence[Path | None]: ...
+    def files(self) -> tuple[Path | None, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["NumericsError", "compiled", "fix_signs", "fixing_signs", "halving", "holm", "is_out_of_memory", "stream"]
+__all__ = [
+    "NumericsError",
+    "compiled",
+    "fix_signs",
+    "fixing_signs",
+    "halving",
+    "holm",
+    "is_out_of_memory",
+    "stream",
+    "torch_threads",
+]
 
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
@@ -90,3 +101,16 @@ def halving(run: Callable[[int], Result], size: int, say: Callable[[str], None],
                 raise
         size = max(1, size // 2)
         say(f"out of memory: going on with {what} {size}")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """`count` threads for each of torch's operations."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

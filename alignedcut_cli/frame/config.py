@@ -23,6 +23,7 @@ __all__ = [
     "parse_layers",
     "project_argument",
     "require_folder",
+    "resident_memory",
     "resolve_device",
 ]
 
@@ -30,6 +31,7 @@ CONFIG_FILE = "alignedcut.toml"
 SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "verify", "json", "quiet", "verbose")
 PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_GRAIN = 256 << 20
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
 
 
@@ -44,6 +46,18 @@ def available_memory() -> int:
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         free = min(free, int(text))
     return free
+
+
+def resident_memory() -> int:
+    """Bytes of main memory that this process holds, rounded up to 256 MiB so that it hardly differs from run to run."""
+    held = Path("/proc/self/statm")
+    if held.is_file():
+        count = int(held.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    else:
+        import resource
+
+        count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac
+    return -(-count // _GRAIN) * _GRAIN
 
 
 def memory_bytes(text: str, available: int | None = None) -> int:

@@ -103,7 +103,7 @@ def best_figure(rows: Rows) -> Figure:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     most = max(len({row["region"] for row in rows if row["metric"] == metric}) for metric in metrics)
-    wide = max(3.0, 0.9 + most * (0.22 + 0.13 * len(models)))
+    wide = max(3.0 if len(metrics) > 1 else 5.0, 0.9 + most * (0.22 + 0.13 * len(models)))
     figure = Figure(
         figsize=(1.0 + wide * min(len(metrics), 2), 0.9 + 2.7 * -(-len(metrics) // 2) + 0.2 * len(models)),
         layout="constrained",
@@ -130,7 +130,7 @@ def best_figure(rows: Rows) -> Figure:
         axis.tick_params(axis="y", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     _legend(figure, panels[0], models)
-    figure.suptitle("best layers (chosen on train images) on test images; grey: noise ceiling", fontsize=10)
+    figure.suptitle("layers chosen on train, scores on test images; grey: noise ceiling", fontsize=10)
     return figure
 
 
