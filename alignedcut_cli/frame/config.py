@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -20,6 +21,7 @@ __all__ = [
     "available_memory",
     "memory_bytes",
     "option_defaults",
+    "parse_alphas",
     "parse_layers",
     "project_argument",
     "require_folder",
@@ -166,3 +168,24 @@ def parse_layers(text: str, depth: int) -> list[int]:
             )
         chosen.update(range(int(first), int(last or first) + 1))
     return sorted(chosen)
+
+
+def parse_alphas(text: str) -> list[float]:
+    """The penalties that LOW:HIGH:COUNT means, evenly in logarithm, or those of a list such as 1,10,100."""
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            first, last, number = math.log10(float(low)), math.log10(float(high)), int(count)
+            if not 1 <= number <= 1000 or last < first or (number == 1 and last > first):
+                raise ValueError
+            steps = [first + (last - first) * step / max(1, number - 1) for step in range(number)]
+            found = [float(f"{10**step:.12g}") for step in steps]
+        else:
+            found = sorted(float(part) for part in text.split(","))
+    except (ValueError, OverflowError):
+        found = []
+    if not found or not all(0 < one < 1e30 for one in found) or len(set(found)) < len(found):
+        raise UsageError(
+            "bad-alphas", f"--alphas {text!r} cannot be", "Give LOW:HIGH:COUNT such as 1e-1:1e5:7, or 1,10,100"
+        )
+    return found

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -21,6 +22,7 @@ from alignedcut_cli.main import COMMANDS, app, main
 from sample_data.make.brain import write_brain
 from tests.conftest import Cli
 from tests.helpers.aligning import responses_to, write_csv
+from tests.helpers.probing import make_probed
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FEW, SHOWN, RATED = 1, 3, 20
@@ -73,7 +75,17 @@ def meaning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Pat
     return folder
 
 
-PLACES = {"align": "aligning", "concepts": "meaning"}
+@pytest.fixture(scope="module")
+def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples of probe run: embeddings, labels, queries, and responses as a csv."""
+    folder = tmp_path_factory.mktemp("probing")
+    make_probed(folder)
+    held = np.load(folder / "brain.npz")
+    write_csv(folder / "responses.csv", held["images"].tolist(), held["responses"])
+    return folder
+
+
+PLACES = {"align": "aligning", "concepts": "meaning", "score": "aligning", "probe": "probing"}
 """The fixtures where examples run that need more than what the other examples leave behind."""
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from alignedcut_cli.brain import Rdms, open_brain
 from alignedcut_cli.commands.score.asked import Asked
-from alignedcut_cli.commands.score.cases import FEWEST_VOXELS, Case, cases_of_rdms, cases_of_responses
 from alignedcut_cli.errors import DataError, UsageError
-from alignedcut_cli.frame.config import parse_layers
+from alignedcut_cli.frame.cases import FEWEST_VOXELS, Case, cases_of_rdms, cases_of_responses
+from alignedcut_cli.frame.config import parse_alphas, parse_layers
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.maps import Map, MapSet, read_maps
 from alignedcut_cli.store.project import check_name
 
-__all__ = ["FITTED", "METRICS", "Layer", "Line", "Plan", "make_plan", "parse_alphas"]
+__all__ = ["FITTED", "METRICS", "Layer", "Line", "Plan", "make_plan"]
 
 ALGORITHM = 1
 METRICS = ("crsa", "ereg", "ersa", "cka")
@@ -211,25 +210,4 @@ def _lines(frame: Frame, metrics: Sequence[str], cases: Sequence[Case]) -> list[
     ]
     if not found:
         raise DataError("roi-small", f"no region has {FEWEST_VOXELS} voxels", "Give --metric ereg, or larger areas")
-    return found
-
-
-def parse_alphas(text: str) -> list[float]:
-    """The penalties that LOW:HIGH:COUNT means, evenly in logarithm, or those of a list such as 1,10,100."""
-    try:
-        if ":" in text:
-            low, high, count = text.split(":")
-            first, last, number = math.log10(float(low)), math.log10(float(high)), int(count)
-            if not 1 <= number <= 1000 or last < first or (number == 1 and last > first):
-                raise ValueError
-            steps = [first + (last - first) * step / max(1, number - 1) for step in range(number)]
-            found = [float(f"{10**step:.12g}") for step in steps]
-        else:
-            found = sorted(float(part) for part in text.split(","))
-    except (ValueError, OverflowError):
-        found = []
-    if not found or not all(0 < one < 1e30 for one in found) or len(set(found)) < len(found):
-        raise UsageError(
-            "bad-alphas", f"--alphas {text!r} cannot be", "Give LOW:HIGH:COUNT such as 1e-1:1e5:7, or 1,10,100"
-        )
     return found

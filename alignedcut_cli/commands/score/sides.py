@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.commands.score.cases import Case
 from alignedcut_cli.commands.score.plan import Layer, Plan
 from alignedcut_cli.core.encode.rdm import Gram, rdm
 from alignedcut_cli.core.encode.resampling import image_weights, orders_of
 from alignedcut_cli.core.encode.ridge import Basis, Standard, encode, ridge_basis
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.errors import DataError
+from alignedcut_cli.frame.cases import Case
 from alignedcut_cli.store.canonical import digest
 
 __all__ = ["BrainSide", "LayerSide", "Predictions", "Resampling", "predict"]

@@ -26,6 +26,7 @@ __all__ = [
     "Penalised",
     "Predicted",
     "Standard",
+    "coefficients",
     "encode",
     "ridge_basis",
     "ridge_basis_of_kernel",
@@ -231,3 +232,19 @@ def _first_largest(scores: Tensor) -> Tensor:
         best = torch.where(better, number, best)
         top = torch.where(better, scores[number], top)
     return best
+
+
+def coefficients(rows: Tensor, responses: Tensor, alphas: Tensor) -> Tensor:
+    """(X^T X + a I)^-1 X^T Y of centred X (n, d) and Y (n, N), each target under its own penalty a (N,): (d, N) float64.
+
+    For few features: a d x d system for each different penalty.
+    """
+    wide, targets = rows.double(), responses.double()
+    wide, targets = wide - wide.mean(0), targets - targets.mean(0)
+    gram, shared = wide.T @ wide, wide.T @ targets
+    found = torch.empty_like(shared)
+    for alpha in alphas.unique().tolist():
+        chosen = alphas == alpha
+        ridge = gram + alpha * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        found[:, chosen] = torch.linalg.solve(ridge, shared[:, chosen])
+    return found

@@ -17,7 +17,17 @@ from alignedcut_cli.frame.pairs import choose_test_images, pair_images
 from alignedcut_cli.store.canonical import digest, tensor_digest
 from alignedcut_cli.store.features import FeatureSet
 
-__all__ = ["ALL", "FEWEST_FIT", "FEWEST_TEST", "FEWEST_VOXELS", "Case", "Fold", "cases_of_rdms", "cases_of_responses"]
+__all__ = [
+    "ALL",
+    "FEWEST_FIT",
+    "FEWEST_TEST",
+    "FEWEST_VOXELS",
+    "Case",
+    "Fold",
+    "cases_of_rdms",
+    "cases_of_responses",
+    "split_folds",
+]
 
 ALL = "all"
 FEWEST_FIT, FEWEST_TEST, FEWEST_VOXELS = 8, 4, 11
