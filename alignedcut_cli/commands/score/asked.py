@@ -55,6 +55,9 @@ class Asked(options.Asked):
     split: Annotated[
         str, typer.Option("--split", help="even-odd, kfold:K, given (the data's own test images), or a file of names.")
     ] = "even-odd"
+    units: Annotated[
+        str, typer.Option("--units", help="ereg, ersa: projected, or raw (the maps themselves, of extract --keep raw).")
+    ] = "projected"
     alphas: Annotated[
         str,
         typer.Option("--alphas", metavar="LOW:HIGH:COUNT", help="ereg, ersa: penalties to try, evenly in logarithm."),

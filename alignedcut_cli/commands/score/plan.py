@@ -77,7 +77,12 @@ class Plan:
             images = len(case.images)
             voxels = 0 if case.responses is None else case.responses.shape[1]
             train = max(len(fold.train) for fold in case.folds)
-            width = max((one.map.projected or one.map.units) for one in self.layers) if voxels else 0
+            raw = params["units"] == "raw"
+            width = (
+                max(one.map.units if raw else one.map.projected or one.map.units for one in self.layers)
+                if voxels
+                else 0
+            )
             fit = 8 * 4 * min(train, width) ** 2 + 8 * images * width if voxels else 0
             test = max(len(fold.test) for fold in case.folds)
             draws = 8 * (params["bootstrap"] + params["permutations"]) * test
@@ -98,6 +103,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     alphas = parse_alphas(asked.alphas)
     sets = tuple(read_maps(frame.features(name)) for name in names)
     layers = [Layer(number, one) for number, there in enumerate(sets) for one in _chosen(there, asked.layers)]
+    _require_raw(sets, layers, asked.units)
     rois = [part.strip() for part in (asked.roi or "").split(",") if part.strip()]
     brain = open_brain(asked.brain, asked.subject, asked.min_snr)
     features = [there.features for there in sets]
@@ -118,6 +124,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         "subject": [case.subject for case in cases],
         "min_snr": asked.min_snr,
         "layers": [[layer.map.number for layer in layers if layer.source == number] for number in range(len(sets))],
+        "units": asked.units,
         "alphas": alphas,
         "penalty": asked.penalty,
         "ddof": asked.ddof,
@@ -148,6 +155,18 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         _model_names(names, sets),
         asked.bands,
     )
+
+
+def _require_raw(sets: Sequence[MapSet], layers: Sequence[Layer], units: str) -> None:
+    """Raise DataError if raw maps are asked for and were not kept: from headers alone."""
+    for layer in layers if units == "raw" else ():
+        features, number = sets[layer.source].features, layer.map.number
+        if layer.map.projected and f"raw.{number:03d}" not in features.header.raw["tensors"]:
+            raise DataError(
+                "raw-missing",
+                f"features/{features.folder.name} holds {layer.map.name} projected alone",
+                "Extract again with --keep raw, or leave --units out",
+            )
 
 
 def _default_name(names: Sequence[str]) -> str:

@@ -113,8 +113,9 @@ class LayerSide:
 
     @cached_property
     def matrix(self) -> Tensor:
-        """X (n, d) float32 over all images of the feature set."""
-        return torch.from_numpy(np.array(self._there.matrix(self._layer.map.number), "f4"))
+        """X (n, d) float32 over all images of the feature set: the projection, or the map itself."""
+        read = self._there.raw if self._plan.recipe.params["units"] == "raw" else self._there.matrix
+        return torch.from_numpy(np.array(read(self._layer.map.number), "f4"))
 
     def own_gram(self, case: Case, places: np.ndarray) -> Gram:
         """The Gram matrix over some images of a case."""

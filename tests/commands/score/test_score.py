@@ -334,6 +334,7 @@ def test_bands_join_the_best_layers_of_both_models(cli: Cli, study: Path) -> Non
         (("--from", "one"), 2, "names one twice"),
         (("--layers", "9"), 2, "there is no layer 9"),
         (("--compare", "kendall"), 2, "--compare 'kendall'"),
+        (("--units", "all"), 2, "Give one of: projected, raw"),
         (("--min-snr", "0.2"), 2, "has no signal-to-noise ratios"),
         (("--memory", "1MiB"), 71, "--memory allows 1.0 MiB"),
         (("--best-layer", "test"), 2, "Give one of: train, none"),
@@ -347,6 +348,13 @@ def test_what_cannot_be_is_told_in_one_line(
     found = cli("score", "--brain", study.parent / "brain.npz", "--from", "one", "-p", study, *options)
     assert found.status == status, found.err
     assert re.search(told, found.err) and found.out == "" and not (study / "score/one.safetensors").exists()
+
+
+def test_raw_maps_are_regressed_on_where_they_were_kept(cli: Cli, study: Path) -> None:
+    """Maps that are no larger than their projection are kept as they are."""
+    projected = artifact(done(score(cli, study, "--metric", "ereg", "--name", "projected", *FEW)))[1]
+    raw = artifact(done(score(cli, study, "--metric", "ereg", "--units", "raw", "--name", "raw", *FEW)))[1]
+    assert np.array_equal(projected["test"], raw["test"])
 
 
 def test_a_small_region_is_left_out_of_rdms_and_said(cli: Cli, study: Path, tmp_path: Path) -> None:
