@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from alignedcut_cli.backbones.load import Backbone, build_backbone
 from alignedcut_cli.backbones.registry import TIMM_MODULES, ModelId
-from alignedcut_cli.backbones.zoo import list_models
 from alignedcut_cli.backbones.taps import TAPS
+from alignedcut_cli.backbones.zoo import list_models
 from alignedcut_cli.errors import DataError, UnavailableError
 from tests.conftest import Cli
 from tests.helpers.vits import pictures, randomised, timm_folder
