@@ -156,7 +156,7 @@ def survey_outputs(network: Network, images: Tensor) -> Survey:
 
 def _differing(network: Network, images: Tensor, outputs: Sequence[Output]) -> set[str]:
     """The outputs whose likeness to an earlier one cannot be followed through a forward pass."""
-    return set(read_outputs(network, images, outputs, lambda *_: None))
+    return set(read_outputs(network, images, outputs, lambda *_: None) if outputs else ())
 
 
 def _layout(before: tuple[int, ...] | None, after: tuple[int, ...], fewer: int) -> tuple[int, int] | None:

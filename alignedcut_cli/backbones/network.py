@@ -20,7 +20,7 @@ from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError, first_line
 
-__all__ = ["Network", "activation_of", "bad_size", "build_network", "seeded"]
+__all__ = ["Network", "activation_of", "bad_size", "build_network", "create_timm", "seeded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _build_timm(model: ModelId, size: int | None) -> Network:
     if model.source == "timm" and not timm.is_model(name.split(".")[0]):
         raise _unknown(model.label, [*timm.list_models(), *timm.list_pretrained()])
     try:
-        module = _create_timm(name, size)
+        module = create_timm(name, size)
     except RuntimeError as error:
         if "pretrained tag" in str(error):
             raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
@@ -113,7 +113,7 @@ def _build_timm(model: ModelId, size: int | None) -> Network:
     )
 
 
-def _create_timm(name: str, size: int | None) -> nn.Module:
+def create_timm(name: str, size: int | None) -> nn.Module:
     """A model of timm's without its classifier. Convolutional ones have no fixed size, and take any."""
     import timm
 

@@ -59,7 +59,7 @@ def parse_language(text: str) -> ModelId:
     Raises UsageError for another, InputMissingError for a folder without config.json.
     """
     source, _, rest = text.partition(":")
-    if source == "hf" and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", rest):
+    if source == "hf" and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", rest):
         return ModelId(text, "hf", rest)
     if source == "local-dir" and rest:
         if not (Path(rest) / "config.json").is_file():

@@ -22,6 +22,7 @@ from alignedcut_cli.main import COMMANDS, app, main
 from sample_data.make.brain import write_brain
 from tests.conftest import Cli
 from tests.helpers.aligning import responses_to, write_csv
+from tests.helpers.languages import tiny_language
 from tests.helpers.probing import make_probed
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -39,6 +40,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     shutil.copytree(brain_folder, folder / "subj01")
     shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
     shutil.copy(brain_table, folder)
+    shutil.copy(sample_data() / "scenes" / "captions.csv", folder)
+    tiny_language(folder / "minilm", "bert")
     return folder
 
 

@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = """
 import glob, json, os, sys, time
-import timm, openTSNE
+import timm, numba
 from alignedcut_cli.main import main
 print("ready", flush=True)
 for line in sys.stdin:

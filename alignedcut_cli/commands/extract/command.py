@@ -25,7 +25,8 @@ NAME = "extract"
 EXAMPLES = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
     "alignedcut extract photos/ --model tiny-dino --tap block --layers 0,3-5 --tokens sample:8 -p study",
-    "alignedcut extract photos/ --model tiny-mae --tap maps --modules 'blocks.?' --memory 2GiB -p study",
+    "alignedcut extract photos/ --model tiny-mae --tap maps --modules 'blocks.?' --modules norm -p study",
+    "alignedcut extract photos/ --captions captions.csv --model local-dir:minilm --name sentences -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
 )
 

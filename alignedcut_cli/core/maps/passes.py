@@ -73,7 +73,11 @@ def smallest_budget(needs: Sequence[Need], sizes: Sizes) -> int:
 
 
 def _projection(need: Need, there: set[int]) -> int:
-    return Projection.bytes(need.units, need.projected) if need.projected and need.units not in there else 0
+    """Bytes of a map's projection, unless one of so many units is there, to which it is added."""
+    if not need.projected or need.units in there:
+        return 0
+    there.add(need.units)
+    return Projection.bytes(need.units, need.projected)
 
 
 def plan_groups(needs: Sequence[Need], sizes: Sizes, budget: int) -> list[Group]:
@@ -90,7 +94,6 @@ def plan_groups(needs: Sequence[Need], sizes: Sizes, budget: int) -> list[Group]
             need = needs[first]
             held += _held(need, sizes)
             fixed += _projection(need, there)
-            there.add(need.units)
             cost = max(cost, need.cost)
             fitting = (budget - fixed) // held
             if fitting < 1:
@@ -112,6 +115,5 @@ def begun_group(needs: Sequence[Need], sizes: Sizes, block: int) -> Group:
     fixed = 0
     for need in needs:
         fixed += _projection(need, there)
-        there.add(need.units)
     held = sum(_held(need, sizes) for need in needs)
     return Group(0, len(needs), block, fixed + -(-block // sizes.batch) * held, sizes)
