@@ -2,8 +2,8 @@
 
 himalaya is in the group `bench`: `uv run --group bench pytest -m benchmark -s tests/benchmarks/test_score_speed.py`. The
 same answer is a penalty a target by leave-one-out (scikit-learn's, by squared error; ours, by correlation) or, of
-himalaya, by five folds: held-out predictions whose mean r is within .01. Seconds are of processor time over all threads, which a machine shared with others disturbs least.
-ALIGNEDCUT_BENCH_SCALE (default 1) scales targets.
+himalaya, by five folds: held-out predictions whose mean r is within .01. Seconds are of processor time over all threads,
+which a machine shared with others disturbs least. ALIGNEDCUT_BENCH_SCALE (default 1) scales targets.
 """
 
 from __future__ import annotations
