@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from alignedcut_cli.brain import Rdms, Subject, open_brain, open_responses
 from alignedcut_cli.core.encode.reliability import share_of_snr
 from alignedcut_cli.errors import AlignedcutError
+from tests.conftest import Cli
 
 IMAGES = [f"{number}.png" for number in range(8)]
 VALUES = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
@@ -168,6 +169,14 @@ def test_rdms_of_subjects_and_sessions(tmp_path: Path) -> None:
     assert np.array_equal(found.regions["it_sessions.2"][1], rdms(3, 2)[:, 1])
     assert found.images == tuple(IMAGES) and found.size == 8
     assert list(rdm_set(path, "b").regions) == ["it_sessions.1", "it_sessions.2"]
+
+
+def test_the_command_shows_rdms(tmp_path: Path, cli: Cli) -> None:
+    path = tmp_path / "rdms.npz"
+    np.savez(path, rdms=rdms(2), names=np.array(["x", "y"]))
+    run = cli("brain", path)
+    assert run.status == 0 and "8, without names" in run.out and "rdms    2         x, y" in run.out
+    assert cli("brain", path, "--json").object["regions"] == [{"name": "rdms", "subjects": ["x", "y"]}]
 
 
 def test_rdms_alone_count_where_they_are_called_so(tmp_path: Path) -> None:
