@@ -139,7 +139,7 @@ class _Run:
         self._say(work)
         total = sum(group.reads for _, group in work)
         with (
-            told_when_stopped(self.frame, self.writer, "maps"),
+            told_when_stopped(self.frame, self.writer, "maps", self._told_passes),
             self.frame.output.progress(name, total, "images") as advance,
         ):
             for numbers, group in work:
@@ -189,6 +189,11 @@ class _Run:
             shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
             self.frame.output.note(f"{self.plan.recipe.name}: left out {len(names)} outputs with {reason}: {shown}")
         self.frame.output.detail(f"{self.plan.recipe.params['model']} on {self.device}, {layout.sizes.batch} a batch")
+
+    def _told_passes(self) -> str:
+        """The passes that are whole, of maps that are not."""
+        count = len(list(self.writer.partial.glob("panel-*.safetensors")))
+        return f" and {count} pass{'es' * (count != 1)} over others" if count else ""
 
     def _panels(self) -> list[Path]:
         """What an interrupted group left: its finished passes, its raw maps, and the file that says which they are."""

@@ -117,14 +117,16 @@ def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dic
 
 
 @contextmanager
-def told_when_stopped(frame: Frame, writer: FeatureWriter, things: str) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept and how to go on."""
+def told_when_stopped(
+    frame: Frame, writer: FeatureWriter, things: str, also: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
     try:
         yield
     except Stopped as stopped:
         whole = len(writer.ranges) - len(writer.missing())
         again = frame.journal.command("features", writer.recipe.name, overwrite=False)
-        stopped.remedy = f"{whole} of {len(writer.ranges)} {things} are kept; go on with: {again}"
+        stopped.remedy = f"{whole} of {len(writer.ranges)} {things}{also()} are kept; go on with: {again}"
         raise
 
 
