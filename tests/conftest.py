@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,20 @@ from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.main import main
 from sample_data.make.brain import write_brain
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is loaded, here and in processes of tests
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
+
+
+MOST_WORKERS = 4
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The processes that share the tests: for the whole suite one a core, each of which loads torch; else none."""
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.keyword
+    return min(os.cpu_count() or 1, MOST_WORKERS) if whole and config.option.capture != "no" else 0
 
 
 @dataclass(frozen=True)
