@@ -30,9 +30,9 @@ class Classes:
 
     def labels(self, mask: np.ndarray) -> np.ndarray:
         """The class of each pixel of a mask of ids (H, W): int64, -1 for void."""
-        ids, places = np.unique(mask, return_inverse=True)
-        known = dict(self.members)
-        return np.array([known.get(int(one), -1) for one in ids], np.int64)[places.reshape(mask.shape)]
+        ids, classes = np.array(sorted(self.members), np.int64).T
+        places = np.searchsorted(ids, mask).clip(max=len(ids) - 1)
+        return np.where(ids[places] == mask, classes[places], -1)
 
 
 def parse_ids(option: str, text: str) -> tuple[int, ...]:
