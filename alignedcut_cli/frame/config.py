@@ -34,7 +34,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECA
 
 
 def available_memory() -> int:
-    """Bytes of main memory that this process may still take: the machine's free memory, or its control group's limit."""
+    """Main memory in bytes that this process may still use: the machine's free memory, or its control group's limit."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
@@ -75,7 +75,7 @@ def project_argument(args: Sequence[str]) -> Path:
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Raise UsageError where a folder cannot be, because it, or what it should lie in, is a file."""
+    """Raise UsageError if a folder cannot exist because it, or one of its parents, is a file."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if there and not there.is_dir():
         raise UsageError("not-a-folder", f"{option} {folder}: {there} is a file", "Give a folder, new or of a project")
