@@ -18,7 +18,7 @@ __all__ = ["load_open_clip", "read_state", "require_fit"]
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint: safetensors, or a .pth read with weights_only."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)

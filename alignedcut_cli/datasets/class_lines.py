@@ -77,7 +77,8 @@ def _matched(lines: Lines, form: re.Pattern[str]) -> Iterator[Entry]:
     for where, line in lines:
         match = form.fullmatch(line)
         if match is None:
-            raise NotUnderstoodError(f"{where}: {line!r} has no class id where others have one")
+            unlike = next((f", but {at} has: {one!r}" for at, one in lines if form.fullmatch(one)), "")
+            raise NotUnderstoodError(f"{where}: {line!r} has no class id{unlike}")
         yield where, int(match["id"]), _unquoted(match["name"])
 
 

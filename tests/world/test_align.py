@@ -187,4 +187,4 @@ def test_patches_drive_the_areas_that_look_for_what_they_show(world: World) -> N
     scores = dict(zip(header.axes["F"]["labels"], found["separation"][0, 0], strict=True))
     print("a patch of a vehicle at tiny-clip layer 1:", scores)
     assert scores["iou"] > 2 * scores["everything"]
-    assert scores["hit.other"] > 5 * scores["false"]
+    assert scores["hit.other"] > 4 * scores["false"]
