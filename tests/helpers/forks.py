@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = """
 import glob, importlib, json, os, pkgutil, sys, time
-import timm, openTSNE
+import timm
 import alignedcut_cli
 for found in pkgutil.walk_packages(alignedcut_cli.__path__, "alignedcut_cli."):
     importlib.import_module(found.name)

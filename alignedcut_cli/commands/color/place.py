@@ -19,8 +19,8 @@ __all__ = ["numerics", "place_graphs"]
 
 def numerics(device: torch.device) -> dict[str, str]:
     """The libraries and device with which coordinates are computed."""
-    used = {name: version(name) for name in ("opentsne", "numba", "numpy", "torch")}
-    return {**used, "computed": "float64 places, float32 forces", "device": device.type}
+    used = {name: version(name) for name in ("numba", "numpy", "torch")}
+    return {**used, "computed": "float32", "device": device.type}
 
 
 def place_graphs(

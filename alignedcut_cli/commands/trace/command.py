@@ -78,7 +78,8 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 def _numerics() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"opentsne": version("opentsne"), "numpy": version("numpy"), "computed": "float64", "device": "cpu"}
+    used = {name: version(name) for name in ("numba", "numpy", "torch")}
+    return {**used, "computed": "float32 map, float64 measures", "device": "cpu"}
 
 
 def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> Sequence[Path]:
