@@ -115,25 +115,8 @@ def fit_alignment(
 
     study = Study(pooled_of, nodes_of, responses, fit, heldout, places)
     started = _restored(kept) if kept else STARTS[settings.init](study, settings)
-    parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
-    aim = responses[heldout]
-
-    def score() -> float:
-        made = predict(pooled_of(heldout), parameters[0].split(widths), parameters[1], parameters[2])
-        return float(r_squared(made, aim).mean())
-
-    def losses_of(rows: Tensor) -> Losses:
-        split = parameters[0].split(widths)
-        return total_loss(
-            pooled_of(rows),
-            nodes_of(rows),
-            responses[rows],
-            split,
-            parameters[1],
-            parameters[2],
-            settings.weights,
-            places,
-        )
+    parameters = list(started.parameters)
+    objective = _Objective(study, settings.weights, parameters, [mean.shape[1] for mean in pooled])
 
     def keep_with_start(state: dict[str, Tensor]) -> None:
         if keep:
@@ -145,8 +128,8 @@ def fit_alignment(
         if tick:
             tick(len(descent.losses))
     descent.run(
-        losses_of,
-        score,
+        objective.losses,
+        objective.score,
         fit,
         epochs=settings.epochs,
         batch=settings.batch,
@@ -154,11 +137,37 @@ def fit_alignment(
         tick=tick,
         keep=keep_with_start,
     )
-    fitted = [matrix / scale for matrix, scale in zip(parameters[0].split(widths), scales, strict=True)]
+    fitted = [matrix / scale for matrix, scale in zip(objective.transforms(), scales, strict=True)]
     losses = torch.tensor(descent.losses).reshape(-1, len(LOGGED))
     return Alignment(
         fitted, parameters[1], parameters[2], losses, torch.tensor(descent.curve), descent.best, started.choice
     )
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """The loss and the held-out score of `parameters`: W of all slots (sum of D_i, E), beta (E, N), eps (N,)."""
+
+    study: Study
+    weights: Weights
+    parameters: list[Tensor]
+    widths: list[int]
+
+    def transforms(self) -> Sequence[Tensor]:
+        """W_i (D_i, E) of each slot."""
+        return self.parameters[0].split(self.widths)
+
+    def losses(self, rows: Tensor) -> Losses:
+        """The loss of one step over images `rows` (b,)."""
+        study, (_, beta, eps) = self.study, self.parameters
+        pooled, nodes, aim = study.pooled_of(rows), study.nodes_of(rows), study.responses[rows]
+        return total_loss(pooled, nodes, aim, self.transforms(), beta, eps, self.weights, study.places)
+
+    def score(self) -> float:
+        """Mean R^2 of the prediction for the held-out images."""
+        study, (_, beta, eps) = self.study, self.parameters
+        made = predict(study.pooled_of(study.heldout), self.transforms(), beta, eps)
+        return float(r_squared(made, study.responses[study.heldout]).mean())
 
 
 @dataclass(frozen=True)
