@@ -89,10 +89,10 @@ def spectrum(features: Tensor) -> Spectrum:
 def _positive(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (k,) descending and eigenvectors (n, k) of a Gram matrix, without those that are rounding."""
     values, vectors = torch.linalg.eigh(gram)
-    kept = values > _LOST * values[-1]
-    if not bool(kept.any()):
+    kept = int((values > _LOST * values[-1]).sum())
+    if not kept:
         raise NumericsError("the features of all images are equal: there is nothing to regress on")
-    return values[kept].flip(0), vectors[:, kept].flip(1)
+    return values[-kept:].flip(0), vectors[:, -kept:].flip(1)
 
 
 def smoother(spectra: Sequence[Spectrum], alpha: float, agree: float) -> Smoother:
@@ -122,9 +122,7 @@ def reduced_rank(
     Y beta^T and W_i = X_i^T (alpha + agree X_i X_i^T)^-1 ((1 + agree) T - H T). The first E' columns are the solution
     of rank E'. Where Y has a rank below E, the rest is zero.
     """
-    coordinates = found.vectors.T @ responses  # (k, N)
-    coordinates *= found.shares.sqrt()[:, None]
-    beta = _right_singular(coordinates, rank)  # (e, N)
+    beta = _right_singular(found.vectors * found.shares.sqrt(), responses, rank)  # (e, N)
     target = responses @ beta.T  # (B, e)
     mean = found.vectors @ (found.shares[:, None] * (found.vectors.T @ target))
     residual = (1 + found.agree) * target - mean
@@ -139,13 +137,16 @@ def reduced_rank(
     )
 
 
-def _right_singular(matrix: Tensor, rank: int) -> Tensor:
-    """The top right singular vectors of `matrix` (k, N) as orthonormal rows (e, N), e <= rank, by the smaller Gram."""
-    rows, columns = matrix.shape
-    if rows > columns:
-        return _positive(matrix.T @ matrix)[1][:, :rank].T
-    left = _positive(matrix @ matrix.T)[1][:, :rank]  # (k, e)
-    return torch.linalg.qr(matrix.T @ left).Q.T
+def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
+    """The top right singular vectors of L^T Y for L (B, k) and Y (B, N) as orthonormal rows (e, N), e <= rank.
+
+    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, no (k, N) numbers are held.
+    """
+    if left.shape[1] > right.shape[1]:
+        product = left.T @ right
+        return _positive(product.T @ product)[1][:, :rank].T
+    gram = left.T @ (right @ right.T) @ left  # (k, k)
+    return torch.linalg.qr(right.T @ (left @ _positive(gram)[1][:, :rank])).Q.T
 
 
 @dataclass(frozen=True)
