@@ -79,7 +79,7 @@ def _numerics() -> dict[str, str]:
     from importlib.metadata import version
 
     used = {name: version(name) for name in ("numba", "numpy", "torch")}
-    return {**used, "computed": "float32 map, float64 measures", "device": "cpu"}
+    return {**used, "computed": "float32 map, float64 statistics", "device": "cpu"}
 
 
 def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> Sequence[Path]:
