@@ -16,9 +16,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = """
 import glob, importlib, json, os, pkgutil, sys, time
-import timm
-import alignedcut_cli
-for found in pkgutil.walk_packages(alignedcut_cli.__path__, "alignedcut_cli."):
+import timm, numba
+from alignedcut_cli import commands
+for found in pkgutil.walk_packages(commands.__path__, "alignedcut_cli.commands."):
     importlib.import_module(found.name)
 from alignedcut_cli.main import main
 from alignedcut_cli.store import features
