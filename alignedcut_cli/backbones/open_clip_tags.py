@@ -60,7 +60,7 @@ def tell_expectation(arch: str, preprocess: Preprocess, activation: str) -> str:
 
 
 def _told(values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Some of the values in words: mean 0.5 0.5 0.5, activation QuickGELU."""
+    """Some of the values as text: mean 0.5 0.5 0.5, activation QuickGELU."""
     return ", ".join(
         f"activation {'QuickGELU' if values[key] else 'GELU'}"
         if key == "quick_gelu"

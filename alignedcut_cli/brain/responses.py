@@ -35,7 +35,7 @@ class Responses:
     notes      what is missing or unusual, one line each
     identity   64 hex digits: the content of images, values, rois and ceiling
     left       how many of the source's columns are of the left hemisphere; None if unknown
-    vertices   int64 (N,), the vertex of its hemisphere of fsaverage where each voxel lies; None where nobody knows
+    vertices   int64 (N,), the vertex of its hemisphere of fsaverage for each voxel; None if unknown
     absent     ROIs that the source names and that have no usable voxel
     lost       images whose rows were left out, because more than half of their numbers are missing
     """

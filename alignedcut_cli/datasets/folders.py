@@ -19,12 +19,12 @@ _COMPANIONS = ("@eaDir", "__MACOSX")
 
 @dataclass(frozen=True)
 class Walk:
-    """What lies below a folder; all paths begin with it, and are sorted by their parts.
+    """The content of a folder and those below; all paths begin with it, and are sorted by their parts.
 
-    files        what has one of the suffixes asked for, in any case
+    files        files with one of the given suffixes, in any case
     dangling     broken links with such a name (git-annex before `get`)
     lost         broken links without any suffix: folders, perhaps
-    passed_over  how many files with such a suffix are or lie in each hidden path, and each that is a project's own
+    passed_over  how many files with such a suffix each hidden path, and each of a project's own, is or holds
     others       how many files have each other suffix, in lower case
     """
 

@@ -47,7 +47,7 @@ def available_memory() -> int:
 
 
 def memory_bytes(text: str, available: int | None = None) -> int:
-    """The bytes that `--memory` means: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
+    """The bytes that `--memory` sets: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
     match = _SIZE.fullmatch(text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError("bad-memory", f"--memory {text!r} is no size", "Give for example 8GiB or 50%")
@@ -119,7 +119,7 @@ def _section(path: Path, parsed: Mapping[str, Any], name: str, options: Sequence
 def resolve_device(text: str) -> torch.device:
     """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU.
 
-    Raises UnavailableError (exit 69) if a device asked for by name is not there: never a silent fall back.
+    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback.
     """
     import torch
 

@@ -93,7 +93,7 @@ A = TypeVar("A", bound=Asked)
 
 
 def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[..., None]]:
-    """Make a command of a function of (frame, asked): its signature for Typer has a parameter for each field of `kind`."""
+    """Turn a function of (frame, asked) into a command whose signature for Typer has a parameter per field of `kind`."""
     hints = get_type_hints(kind, include_extras=True)
     fields = [one for one in dataclasses.fields(kind) if one.name != "explicit"]
     shared = ["project", *SHARED_OPTIONS]

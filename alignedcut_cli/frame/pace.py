@@ -49,7 +49,7 @@ class Pace:
         return (after - before) / (ended - began) if ended - began >= SHORTEST else None
 
     def told(self, total: int, unit: str) -> str:
-        """The speed and what is left, such as `61.3 images/s, 12 s left`; nothing while that is unknown."""
+        """The rate and the time left, such as `61.3 images/s, 12 s left`; nothing while that is unknown."""
         if not self.speed:
             return ""
         return f"{self.speed:.3g} {unit}/s, {format_seconds((total - self.done) / self.speed)} left"

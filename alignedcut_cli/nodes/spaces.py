@@ -26,7 +26,7 @@ SPACES = ("raw", "aligned", "brain")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The align artifact behind a space. `rois` are the areas asked for (none: all voxels), `voxels` their size."""
+    """The align artifact behind a space. `rois` are the chosen areas (none: all voxels), `voxels` their size."""
 
     given: Input
     header: Header
