@@ -22,15 +22,21 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is lo
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
-
-
 MOST_WORKERS = 4
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The processes that share the tests: for the whole suite one a core, each of which loads torch; else none."""
-    whole = config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.keyword
-    return min(os.cpu_count() or 1, MOST_WORKERS) if whole and config.option.capture != "no" else 0
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the whole suite among processes, one a core, each of which loads torch; what is named runs in this one.
+
+    Where pytest-xdist is installed; a file's tests stay together, as they share what they make. `-n` says otherwise.
+    """
+    given, asked = config.args_source is pytest.Config.ArgsSource.ARGS, config.option
+    if given or asked.keyword or asked.usepdb or asked.capture == "no" or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if asked.numprocesses is None and not hasattr(config, "workerinput"):
+        asked.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
+        asked.dist, asked.loadscopereorder = "loadfile", False
 
 
 @dataclass(frozen=True)
