@@ -1,4 +1,4 @@
-"""A planned feature set made, shard by shard, or found up to date."""
+"""Make a planned feature set shard by shard, unless it is up to date."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["make"]
 
 
 def make(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> tuple[Header, bool]:
-    """One feature set, made or found up to date: (header, whether it was made)."""
+    """Make one feature set unless it is up to date: (header, whether it was made)."""
     from alignedcut_cli.backbones.load import load_weights
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
 
@@ -75,20 +75,20 @@ def make(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> tuple[
 
 
 def _note_done(frame: Frame, plan: Plan) -> None:
-    """Keep in the journal that a feature set is there, and where its images lie."""
+    """Record in the journal that a feature set is complete, and the folder of its images."""
     images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
     frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
 
 
 def _remember_place(frame: Frame, plan: Plan) -> None:
-    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    """Record the folder of the same images if it is new; a read-only project stays as it is."""
     if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
         with suppress(PermissionDeniedError):
             _note_done(frame, plan)
 
 
 def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any], frame: Frame) -> None:
-    """Write each shard while the next is computed. A signal waits for the shard that is being written."""
+    """Write each shard while the next is computed. A signal takes effect once the current shard is written."""
     pending: Future[None] | None = None
     try:
         with ThreadPoolExecutor(1) as disk:
