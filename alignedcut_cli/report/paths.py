@@ -167,7 +167,12 @@ def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int],
     names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
     _scatter_mixed(axis, places, colours, names)
     axis.set_title(f"{model}: brighter is later", fontsize=10)
-    axis.legend(title="layer", title_fontsize=7, fontsize=7, ncols=-(-len(numbers) // 6), handletextpad=0.1)
+    _legend(axis, title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
+
+
+def _legend(axis: Axes, **options: Any) -> None:
+    """A legend where it hides least, inside the axes, whose size it does not change."""
+    axis.legend(fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
 
 
 def _path_colour(number: int) -> Any:
@@ -204,7 +209,7 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     places = [tensors["coordinates"][group, :2] for group in kept]
     _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
     axis.set_title(f"{model}: foreground, background", fontsize=10)
-    axis.legend(fontsize=7, handletextpad=0.1)
+    _legend(axis)
 
 
 def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> None:
