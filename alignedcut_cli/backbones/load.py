@@ -1,4 +1,4 @@
-"""Open a vision transformer: build it, load its weights strictly, and say how its tokens lie."""
+"""Open a vision transformer: build it, load its weights strictly, and describe the layout of its tokens."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Backbone(Network):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Weights on this disk, and the hub's revision that they came from (empty for a file of the user's).
+    """A weights file on this disk, and its revision on the hub (empty for a file of the user's).
 
     Without a path the model stays as it was built, at random.
     """
@@ -208,7 +208,7 @@ def _download_torchvision(network: Network, say: Callable[[str], None]) -> str:
 
 
 def _say_download(model: str, repository: str, say: Callable[[str], None]) -> None:
-    """Say that the hub is asked, unless its files are in the cache: an answer may take a while, or several tries."""
+    """Note that the hub is contacted, unless the file is cached: it may take a while, or several tries."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cached = Path(HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
@@ -220,8 +220,7 @@ def load_weights(network: Opened, weights: WeightsFile, device: torch.device) ->
     """The network with its weights loaded strictly, in float32 on the device.
 
     Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are
-    named.
-    A classifier head is not used and need not fit.
+    named. A classifier head is not used and need not fit.
     """
     if weights.path is None:
         pass

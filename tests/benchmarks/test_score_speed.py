@@ -1,9 +1,10 @@
 """Ridge of many targets with a penalty each, beside himalaya and scikit-learn: time, interleaved, and agreement.
 
 himalaya is in the group `bench`: `uv run --group bench pytest -m benchmark -s tests/benchmarks/test_score_speed.py`. The
-same question is a penalty a target: by leave-one-out (scikit-learn's, by squared error; ours, by correlation) or, of
-himalaya, by five folds. The mean r of our held-out predictions may not be lower than a peer's by .01. Seconds are of processor time over all threads,
-which a machine shared with others disturbs least. ALIGNEDCUT_BENCH_SCALE (default 1) scales targets.
+question is a penalty for each target: by leave-one-out (scikit-learn's, by squared error; ours, by correlation) or, of
+himalaya, by five folds. The mean r of our held-out predictions may not be lower than a peer's by .01. Seconds are of
+processor time over all threads, which a machine shared with others disturbs least. ALIGNEDCUT_BENCH_SCALE (default 1)
+scales targets.
 """
 
 from __future__ import annotations

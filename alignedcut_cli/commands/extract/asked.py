@@ -15,11 +15,11 @@ __all__ = ["Asked"]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(options.Asked):
-    """What the command line asks for, as it was given."""
+    """The options as given on the command line."""
 
     images: Annotated[
         tuple[str, ...],
-        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="[IMAGES…]"),
+        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
     ] = ()
     model: Annotated[
         tuple[str, ...],

@@ -89,7 +89,7 @@ def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> S
 
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
-    """The result; with masks, stderr and the JSON object say where each model's foreground and background part."""
+    """The result; with masks, stderr and the JSON object say where each model's foreground and background diverge."""
     from alignedcut_cli.commands.trace.tables import bifurcations, diverging_layers
 
     path = frame.project.path("trace", header.name)

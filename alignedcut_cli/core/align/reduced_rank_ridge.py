@@ -96,7 +96,7 @@ def _positive(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def smoother(spectra: Sequence[Spectrum], alpha: float, agree: float) -> Smoother:
-    """What takes responses Y (B, N) to the fitted mean of n slots under the objective of `reduced_rank`.
+    """The linear smoother from responses Y (B, N) to the fitted mean of n slots under the objective of `reduced_rank`.
 
     With K_i = X_i X_i^T and S = 1/n sum_i K_i (alpha + agree K_i)^-1, the fitted mean is (1 + agree) (1 + S)^-1 S Y.
     Work: B^2 sum_i D_i for S, about 9 B^3 for its eigenvectors. Memory: four times B^2 numbers.
@@ -151,7 +151,7 @@ def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """What penalties are judged on: centred X_i (B, D_i) with their spectra, and Y (B, N'), of known images; X_i and Y
+    """The data of model selection: centred X_i (B, D_i) with their spectra, and Y (B, N'), of fitted images; X_i and Y
     of held-out ones with the same centre; of at most 2048 voxels, evenly spaced."""
 
     features: list[Tensor]
@@ -186,7 +186,7 @@ class Problem:
 
 
 def choose(problem: Problem, ranks: Sequence[int], agree: float, alphas: Sequence[float] = ALPHAS) -> Choice:
-    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the known ones."""
+    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the others."""
     unit = sum(float(slot.values.sum()) for slot in problem.spectra) / (len(problem.known) * len(problem.spectra))
     tried: dict[float, tuple[float, int]] = {}
     for alpha in alphas:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alignedcut_cli.core.embed.threads import Threads
 
-__all__ = ["Affinities", "affinities", "conditionals", "nearest_others", "triton_kernels"]
+__all__ = ["Affinities", "affinities", "conditionals", "nearest_among", "nearest_others", "triton_kernels"]
 
 REACH = 3
 """Neighbours of a row, in perplexities."""
@@ -21,7 +21,7 @@ _TILE = 1 << 26
 _MOST_STEPS = 100
 _SOLVED = 1 << 17
 _CLOSE = 1e-7
-_LARGE = 1000
+_LARGE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,30 @@ def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
     """
     total = len(rows)
     indices, squares = nearest_others(rows, min(total - 1, int(REACH * perplexity)), threads)
-    shares = (conditionals(squares, perplexity) / (2 * total)).flatten()
-    mine = torch.arange(total, device=rows.device)[:, None].expand_as(indices).flatten()
-    others = indices.flatten().long()
+    return _joint(indices, conditionals(squares, perplexity) / (2 * total))
+
+
+def _joint(indices: Tensor, shares: Tensor) -> Affinities:
+    """S + S^T for S (m, m) with `shares` (m, k) at the columns `indices` (m, k) of its rows."""
+    total, count = indices.shape
+    if indices.device.type == "cpu":
+        from scipy.sparse import csr_matrix
+
+        entries = (shares.numpy().ravel(), indices.numpy().ravel(), np.arange(0, total * count + 1, count))
+        one = csr_matrix(entries, shape=(total, total))
+        both = (one + one.T).tocsr()
+        both.sort_indices()
+        found = (both.data.astype(np.float32), both.indices.astype(np.int32), both.indptr.astype(np.int64))
+        return Affinities(*(torch.from_numpy(array) for array in found))
+    mine = torch.arange(total, device=indices.device)[:, None].expand_as(indices).flatten()
+    others, values = indices.flatten().long(), shares.flatten()
     # Each pair under one number, twice where both rows have it
     pairs, order = torch.cat([mine * total + others, others * total + mine]).sort(stable=True)
     pairs, place = pairs.unique_consecutive(return_inverse=True)
-    values = torch.zeros(len(pairs), dtype=shares.dtype, device=rows.device)
-    values.index_add_(0, place, torch.cat([shares, shares])[order])
-    edges = torch.arange(total + 1, device=rows.device) * total
-    return Affinities(values.float(), (pairs % total).int(), torch.searchsorted(pairs, edges))
+    summed = torch.zeros(len(pairs), dtype=values.dtype, device=values.device)
+    summed.index_add_(0, place, torch.cat([values, values])[order])
+    edges = torch.arange(total + 1, device=indices.device) * total
+    return Affinities(summed.float(), (pairs % total).int(), torch.searchsorted(pairs, edges))
 
 
 def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, Tensor]:
@@ -58,13 +72,7 @@ def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, 
     All m^2 distances, from differences: in a compiled loop on the CPU, elsewhere in tiles. In no stated order.
     """
     if rows.device.type == "cpu":
-        from alignedcut_cli.core.embed.kernels import nearest
-
-        columns = np.zeros((-(-rows.shape[1] // 4) * 4, len(rows)), np.float32)
-        columns[: rows.shape[1]] = rows.T.numpy()
-        indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
-        work = lambda a, b: nearest(columns, a, b, indices, squares)  # noqa: E731
-        threads.share(len(rows), work, large=len(rows) > _LARGE)
+        indices, squares = nearest_among(rows.numpy(), None, count, threads)
         return torch.from_numpy(indices), torch.from_numpy(squares)
     columns = rows.T.contiguous()
     squares_of = compiled.squares_of if (compiled := triton_kernels(rows)) else _squares_of
@@ -72,6 +80,31 @@ def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, 
     tiles = (squares_of(columns, start, min(start + step, len(rows))) for start in range(0, len(rows), step))
     found = [tile.topk(count, largest=False, sorted=False) for tile in tiles]
     return torch.cat([one.indices for one in found]).int(), torch.cat([one.values for one in found])
+
+
+def nearest_among(
+    rows: np.ndarray, landmarks: np.ndarray | None, count: int, threads: Threads
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
+
+    All M m distances, from differences in float32, in a compiled loop; (M, count), in no stated order.
+    """
+    from alignedcut_cli.core.embed.kernels import nearest
+
+    targets = _columns(rows)
+    among = targets if landmarks is None else _columns(landmarks)
+    indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
+    work = lambda a, b: nearest(targets, among, landmarks is None, a, b, indices, squares)  # noqa: E731
+    threads.share(len(rows), work, large=len(rows) * among.shape[1] > _LARGE)
+    return indices, squares
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """Rows (m, C) as columns float32, zero columns added up to a multiple of 4."""
+    width = rows.shape[1]
+    found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
+    found[:width] = rows.T
+    return found
 
 
 def _squares_of(columns: Tensor, first: int, last: int) -> Tensor:

@@ -18,10 +18,19 @@ _CHUNK = 256
 
 
 @compiled
-def nearest(columns: np.ndarray, first: int, last: int, indices: np.ndarray, squares: np.ndarray) -> None:
-    """The k nearest other rows of rows first to last - 1, and the squares of their distances, in no stated order.
+def nearest(
+    targets: np.ndarray,
+    columns: np.ndarray,
+    others: bool,
+    first: int,
+    last: int,
+    indices: np.ndarray,
+    squares: np.ndarray,
+) -> None:
+    """The k nearest of m rows to targets first to last - 1, and the squares of their distances, in no stated order.
 
-    columns (C, m) float32, C a multiple of 4; indices (m, k) int32 and squares (m, k) float32, 1 <= k < m.
+    targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
+    With `others`, the targets are the rows and none is its own neighbour (k < m). Of equally near rows, the first.
     """
     width, total = columns.shape
     count = indices.shape[1]
@@ -34,15 +43,15 @@ def nearest(columns: np.ndarray, first: int, last: int, indices: np.ndarray, squ
             size = min(_CHUNK, total - start)
             apart[:] = 0
             for column in range(0, width, 4):
-                a, ai = columns[column, start : start + size], columns[column, i]
-                b, bi = columns[column + 1, start : start + size], columns[column + 1, i]
-                c, ci = columns[column + 2, start : start + size], columns[column + 2, i]
-                d, di = columns[column + 3, start : start + size], columns[column + 3, i]
+                a, ai = columns[column, start : start + size], targets[column, i]
+                b, bi = columns[column + 1, start : start + size], targets[column + 1, i]
+                c, ci = columns[column + 2, start : start + size], targets[column + 2, i]
+                d, di = columns[column + 3, start : start + size], targets[column + 3, i]
                 for j in range(size):
                     near = (ai - a[j]) * (ai - a[j]) + (bi - b[j]) * (bi - b[j])
                     apart[j] += near + (ci - c[j]) * (ci - c[j]) + (di - d[j]) * (di - d[j])
             for j in range(size):
-                if apart[j] < heap[0] and start + j != i:
+                if apart[j] < heap[0] and not (others and start + j == i):
                     # sift down from the root, which leaves
                     value, place = apart[j], 0
                     while True:
