@@ -7,11 +7,9 @@ on their number. Arrays are indexed without checks: the callers hold the bounds 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from alignedcut_cli.core.numerics import compiled
 
 __all__ = ["mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
 
@@ -19,26 +17,9 @@ _ONE = np.float32(1)
 _CHUNK = 256
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """The function in machine code, compiled at its first call and kept where a folder for that can be written."""
-    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for the cache
-        return numba.njit(**options)(function)
-
-
-@_compiled
-def nearest(
-    targets: np.ndarray,
-    columns: np.ndarray,
-    others: bool,
-    first: int,
-    last: int,
-    indices: np.ndarray,
-    squares: np.ndarray,
-) -> None:
-    """The k nearest of m rows to targets first to last - 1, and the squares of their distances, in no stated order.
+@compiled
+def nearest(columns: np.ndarray, first: int, last: int, indices: np.ndarray, squares: np.ndarray) -> None:
+    """The k nearest other rows of rows first to last - 1, and the squares of their distances, in no stated order.
 
     targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
     With `others`, the targets are the rows and none is its own neighbour (k < m). Of equally near rows, the first.
@@ -79,7 +60,7 @@ def nearest(
         indices[i], squares[i] = held, heap
 
 
-@_compiled
+@compiled
 def split(places: np.ndarray, order: np.ndarray, levels: int) -> None:
     """Order the places so that each node of a tree of halves of halves, `levels` deep, holds neighbours.
 
@@ -128,7 +109,7 @@ def split(places: np.ndarray, order: np.ndarray, levels: int) -> None:
                     break
 
 
-@_compiled
+@compiled
 def tabulate(places: np.ndarray, order: np.ndarray, levels: int, table: np.ndarray, reach: np.ndarray) -> None:
     """Mean and number of the places of each node, root first, then each place with number 1: table (nodes + m, 4) float32.
 
@@ -178,7 +159,7 @@ def tabulate(places: np.ndarray, order: np.ndarray, levels: int, table: np.ndarr
         reach[node] = np.sqrt(reach[node])
 
 
-@_compiled
+@compiled
 def walk(
     table: np.ndarray,
     reach: np.ndarray,
@@ -232,7 +213,7 @@ def walk(
             starts[g + 1] = place
 
 
-@_compiled
+@compiled
 def _push(table: np.ndarray, count: int, target: np.ndarray, to: int, forces: np.ndarray, sums: np.ndarray) -> None:
     """Force and sum on a `target` (3,) from the first `count` places and weights, the columns of a table, to row `to`."""
     x, y, z, weight = table[0], table[1], table[2], table[3]
@@ -250,7 +231,7 @@ def _push(table: np.ndarray, count: int, target: np.ndarray, to: int, forces: np
     forces[to, 0], forces[to, 1], forces[to, 2], sums[to] = fx, fy, fz, total
 
 
-@_compiled
+@compiled
 def push_lists(
     table: np.ndarray,
     sources: np.ndarray,
@@ -283,14 +264,14 @@ def push_lists(
             _push(chosen, count, table[nodes + i], order[i], forces, sums)
 
 
-@_compiled
+@compiled
 def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums: np.ndarray) -> None:
     """The forces and sums of `push_lists` on places first to last - 1 from all m: places (4, m) float32, with weights."""
     for i in range(first, last):
         _push(places, places.shape[1], places[:, i], i, forces, sums)
 
 
-@_compiled
+@compiled
 def step(
     values: np.ndarray,
     columns: np.ndarray,
@@ -350,7 +331,7 @@ def step(
             moved[i, axis] = places[i, axis] + updates[i, axis]
 
 
-@_compiled
+@compiled
 def mismatch(
     values: np.ndarray,
     columns: np.ndarray,
