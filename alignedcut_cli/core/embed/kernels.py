@@ -18,8 +18,16 @@ _CHUNK = 256
 
 
 @compiled
-def nearest(columns: np.ndarray, first: int, last: int, indices: np.ndarray, squares: np.ndarray) -> None:
-    """The k nearest other rows of rows first to last - 1, and the squares of their distances, in no stated order.
+def nearest(
+    targets: np.ndarray,
+    columns: np.ndarray,
+    others: bool,
+    first: int,
+    last: int,
+    indices: np.ndarray,
+    squares: np.ndarray,
+) -> None:
+    """The k nearest of m rows to targets first to last - 1, and the squares of their distances, in no stated order.
 
     targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
     With `others`, the targets are the rows and none is its own neighbour (k < m). Of equally near rows, the first.
