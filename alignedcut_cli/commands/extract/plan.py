@@ -46,7 +46,7 @@ class Plan:
 
 
 def make_plans(frame: Frame, asked: Asked) -> list[Plan]:
-    """One plan a model. Images are checked; no weights are loaded. Raises UsageError, DataError, InputMissingError."""
+    """One plan per model. Images are checked; no weights are loaded. Raises UsageError, DataError, InputMissingError."""
     names = one_per_model("--name", asked.name, asked.model)
     files = one_per_model("--weights", asked.weights, asked.model)
     import_libraries()
@@ -80,7 +80,7 @@ def require_distinct(names: Sequence[str]) -> None:
 
 
 def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
-    """A model, built but without its weights, and the file that holds them."""
+    """A model built without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 

@@ -23,7 +23,7 @@ __all__ = ["make", "make_set", "told_when_stopped"]
 
 
 def make(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> tuple[Header, bool]:
-    """One feature set, made or found up to date: (header, whether it was made)."""
+    """Make one feature set unless it is up to date: (header, whether it was made)."""
     place = plan.manifest.identity, plan.manifest.root
     return make_set(frame, plan.recipe, place, asked.overwrite, lambda: _extract(frame, plan, asked, device))
 
@@ -92,20 +92,20 @@ def _extract(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> He
 
 
 def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Keep in the journal that a feature set is there, and where its images lie."""
+    """Record in the journal that a feature set is complete, and the folder of its images."""
     images = {"manifest": place[0], "image_root": str(place[1])} if place else {}
     frame.journal.note("done", "features", recipe.name, frame.argv, recipe=recipe.identity, **images)
 
 
 def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    """Record the folder of the same images if it is new; a read-only project stays as it is."""
     if place and place[1] not in frame.journal.image_roots([place[0]]):
         with suppress(PermissionDeniedError):
             _note_done(frame, recipe, place)
 
 
 def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any]) -> None:
-    """Write each shard while the next is computed. A signal waits for the shard that is being written."""
+    """Write each shard while the next is computed. A signal takes effect once the current shard is written."""
     pending: Future[None] | None = None
     with ThreadPoolExecutor(1) as disk:
         for number, tensors in shards:
@@ -117,14 +117,16 @@ def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dic
 
 
 @contextmanager
-def told_when_stopped(frame: Frame, writer: FeatureWriter, things: str) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept and how to go on."""
+def told_when_stopped(
+    frame: Frame, writer: FeatureWriter, things: str, also: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
     try:
         yield
     except Stopped as stopped:
         whole = len(writer.ranges) - len(writer.missing())
         again = frame.journal.command("features", writer.recipe.name, overwrite=False)
-        stopped.remedy = f"{whole} of {len(writer.ranges)} {things} are kept; go on with: {again}"
+        stopped.remedy = f"{whole} of {len(writer.ranges)} {things}{also()} are kept; go on with: {again}"
         raise
 
 
