@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from alignedcut_cli.main import main
 from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.maps import read_maps
 from sample_data.make.brain import write_brain
 
 pytestmark = pytest.mark.benchmark
@@ -18,11 +23,21 @@ LAYERS = 6
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """Tensors of eReg of all blocks of tiny-clip and tiny-mae, regions, models."""
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a smaller simulated brain."""
     folder = tmp_path_factory.mktemp("world")
     write_brain(folder / "brain", training=400, test=200)
-    seen = [str(folder / f"brain/{kind}_split/{kind}_images") for kind in ("training", "test")]
+    return folder
+
+
+def images_of(folder: Path) -> list[str]:
+    return [str(folder / f"brain/{kind}_split/{kind}_images") for kind in ("training", "test")]
+
+
+@pytest.fixture(scope="module")
+def scored(world: Path) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+    """Tensors of eReg of all blocks of tiny-clip and tiny-mae, regions, models."""
+    folder, seen = world, images_of(world)
     models = ["-m", "tiny-clip", "-m", "tiny-mae", "--name", "clip", "--name", "mae"]
     place = ["-p", str(folder / "study"), "-q"]
     assert main(["extract", *seen, *models, "--tap", "maps", "--modules", "blocks.?", *place]) == 0
@@ -49,3 +64,42 @@ def test_early_areas_follow_early_layers_and_category_areas_late_ones_of_the_mod
         else:
             assert best == LAYERS - 1 and score[clip] > score[mae] + 0.2 and share > 0.55
         assert tensors["best.p"][clip, c] < 0.02
+
+
+WORDS = ("face", "body", "animal", "vehicle", "building", "food", "word", "tool", "plant", "ball")
+KNOWN = {"EBA": "body", "OFA": "face", "FFA": "face", "OWFA": "word", "VWFA": "word"}
+
+
+def write_words(folder: Path, path: Path) -> None:
+    """A vector a word, fitted to the frozen embeddings of the training scenes: ridge regression of whether their captions
+    name it, which is what a text tower learns where the image tower is locked."""
+    there = read_maps(FeatureSet(folder / "study/features/embedding"))
+    rows = there.matrix(0) / np.linalg.norm(there.matrix(0), axis=1, keepdims=True)
+    with (folder / "brain/captions.csv").open(encoding="utf-8") as file:
+        captions = {Path(row["image"]).name: row["caption"].split() for row in csv.DictReader(file)}
+    names = [Path(image["path"]).name for image in there.images]
+    known = [place for place, name in enumerate(names) if name.startswith("train")]
+    named = np.array([[word in captions[names[place]] for word in WORDS] for place in known], float)
+    centred = rows[known] - rows[known].mean(0)
+    gram = centred.T @ centred
+    ridge = gram + 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    vectors = np.linalg.solve(ridge, centred.T @ (named - named.mean(0))).T
+    save_file({"vectors": np.ascontiguousarray(vectors, "f4")}, path, {"queries": json.dumps(WORDS)})
+
+
+def test_each_category_area_is_told_by_its_word(world: Path) -> None:
+    place = ["-p", str(world / "study"), "-q"]
+    reading = ["-m", "tiny-clip", "--tap", "block", "--layers", "5", "--tokens", "pooled", "--name", "embedding"]
+    assert main(["extract", *images_of(world), *reading, *place]) == 0
+    write_words(world, world / "words.safetensors")
+    given = ["--from", "embedding", "--queries", str(world / "words.safetensors"), "--brain", str(world / "brain")]
+    assert (
+        main(["probe", "brain", *given, "--split", "given", "--roi", ",".join(KNOWN), "--name", "words", *place]) == 0
+    )
+    header, tensors = load_tensors(world / "study/probe/words.safetensors")
+    for c, target in enumerate(header.axes["C"]["targets"]):
+        area = target["region"]
+        best = WORDS[int(tensors["importance"][:, c].argmax())]
+        embedding, queries = tensors["score"][:, c, 1]
+        print(f"{area}: {best}; r {queries:.3f} from ten words, {embedding:.3f} from the embedding")
+        assert best == KNOWN[area] and queries > 0.95 * embedding and tensors["rank"][c] == 1
