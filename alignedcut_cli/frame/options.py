@@ -148,7 +148,12 @@ class ConfiguredCommand(TyperCommand):
             commands = list(parent.command.commands) if parent else []
             folder = project_argument(args)
             require_folder("--project", folder)
-            extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
+            set_there = option_defaults(folder, info_name or "", self._option_names(), commands)
+            repeated = {one.name for one in self.params if getattr(one, "multiple", False)}
+            extra["default_map"] = {
+                name: [value] if name in repeated and isinstance(value, str) else value
+                for name, value in set_there.items()
+            }
         return super().make_context(info_name, args, parent, **extra)
 
     def _option_names(self) -> list[str]:

@@ -30,9 +30,17 @@ class Asked(options.Asked):
         typer.Option("--weights", metavar="FILE", help="Local weights (safetensors or .pth), one per --model."),
     ] = ()
     name: Annotated[
-        tuple[str, ...], typer.Option("--name", metavar="NAME", help="The feature set's name, one per --model.")
+        tuple[str, ...],
+        typer.Option(
+            "--name", metavar="NAME", help="The feature set's name, one per --model; several taps add theirs."
+        ),
     ] = ()
-    tap: Annotated[str, typer.Option("--tap", help="Where to read: attn, block, mlp, q, k or v.")] = "attn"
+    tap: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--tap", help="Where to read: attn, block, mlp, q, k or v. May be repeated: one pass.  [default: attn]"
+        ),
+    ] = ()
     layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9.")] = "all"
     image_size: Annotated[
         int | None,

@@ -19,19 +19,21 @@ NAME = "extract"
 EXAMPLES = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
     "alignedcut extract photos/ --model tiny-dino --tap block --layers 0,3-5 --tokens sample:8 -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
 )
 
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Read what each layer of a vision transformer sees in photographs: one feature set a model.
+    """Read what each layer of a vision transformer sees in photographs: one feature set a model and tap.
 
     The whole image is resized to the model's square input. At each tap the class token comes first, then the patches
-    row by row; register tokens are left out. An interrupted run goes on where it stopped when the same command is given
-    again.
+    row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in tiny-clip-q. An
+    interrupted run goes on where it stopped when the same command is given again.
     """
-    require_choice("--tap", asked.tap, ("attn", "block", "mlp", "q", "k", "v"))
+    for tap in asked.tap:
+        require_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
     require_choice("--dtype", asked.dtype, ("float16", "float32"))
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
 
@@ -39,11 +41,11 @@ def command(frame: Frame, asked: Asked) -> None:
     from alignedcut_cli.commands.extract.run import make
 
     device = resolve_device(asked.device)
-    plans = make_plans(frame, asked)
+    models = make_plans(frame, asked)
     if asked.dry_run:
-        _print_dry_run(frame, plans)
+        _print_dry_run(frame, models)
         return
-    done = [make(frame, plan, asked, device) for plan in plans]
+    done = [made for plans in models for made in make(frame, plans, asked, device)]
     frame.output.result(
         "\n".join(str(frame.project.path("features", header.name)) for header, _ in done),
         {
@@ -53,11 +55,11 @@ def command(frame: Frame, asked: Asked) -> None:
     )
 
 
-def _print_dry_run(frame: Frame, plans: Sequence[Plan]) -> None:
-    images = len(plans[0].manifest.images)
+def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
+    images = len(models[0][0].manifest.images)
     described = DryRun(
-        [f"{images} images", *(f"weights {plan.weights.path}" for plan in plans)],
-        [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plan in plans],
-        max(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans),
+        [f"{images} images", *(f"weights {plans[0].weights.path}" for plans in models)],
+        [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
+        max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
     )
     frame.output.result(described.text(), described.as_object())
