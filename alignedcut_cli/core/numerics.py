@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NumericsError", "fix_signs", "fixing_signs", "halving", "is_out_of_memory", "stream"]
+__all__ = ["NumericsError", "compiled", "fix_signs", "fixing_signs", "halving", "is_out_of_memory", "stream"]
 
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
@@ -18,6 +18,20 @@ _SIGN_ROWS = 16384
 
 class NumericsError(ValueError):
     """The numbers given cannot be computed with; the message states which and why."""
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function in machine code, compiled at its first call and kept where a folder for that can be written.
+
+    It runs without Python's lock, and its arrays are indexed without checks: callers hold the bounds of its docstring.
+    """
+    import numba
+
+    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no place for the cache
+        return numba.njit(**options)(function)
 
 
 def stream(seed: int, *names: str | int) -> int:
