@@ -178,7 +178,7 @@ def test_two_partitions_that_conflict_in_two_layers_both_come_out() -> None:
         units = (indicators / indicators.norm(dim=0)).double()
         assert float((units - joint @ (joint.T @ units)).norm()) < 0.02
         other = ncut_of_graphs(alone, indicators.shape[1]).eigenvectors.double()
-        rest = [one for one in layers if one is not indicators][0]
+        rest = next(one for one in layers if one is not indicators)
         missing = (rest / rest.norm(dim=0)).double()
         assert float((missing - other @ (other.T @ missing)).norm()) > 1, "one layer alone knows of one partition"
 

@@ -19,7 +19,7 @@ ROW_TILE, COLUMN_TILE = 384, 4096
 """Of the search across images: a tile of cosines and its codes stay near the caches."""
 MORE_CANDIDATES = 2
 """Of K neighbours, K / 2 more candidates are found in low precision, and all are ranked again in float32."""
-_GROUP = 128
+_GROUP = 64
 
 
 @dataclass(frozen=True)
