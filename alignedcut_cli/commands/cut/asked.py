@@ -72,9 +72,16 @@ class Asked(options.Asked):
         typer.Option(
             "--solver",
             help="exact (Eq. 3), lowrank (a factor from landmarks), nystrom (Eq. 4), or auto: exact up to 5,000 nodes on "
-            "a CPU, else the better of the two on a sample. Graphs: direct.",
+            "a CPU, else the better of the two on a sample. Graphs: direct, or gradient (descent on soft groups).",
         ),
     ] = "auto"
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="gradient: passes over the images; by image: steps.  [default: 200; by image 100]"
+        ),
+    ] = None
+    batch: Annotated[int, typer.Option("--batch", min=2, help="gradient, data set: images a batch.")] = 40
     nodes: Annotated[
         int | None,
         typer.Option(

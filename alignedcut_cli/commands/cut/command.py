@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "cut"
-OF_GRAPHS = ("--heads", "--scope", "--layer-weights", "--neighbors-across", "--threshold", "--images", "--pictures")
+OF_GRAPHS = (
+    "--heads",
+    "--scope",
+    "--layer-weights",
+    "--neighbors-across",
+    "--threshold",
+    "--epochs",
+    "--batch",
+    "--images",
+    "--pictures",
+)
 EXAMPLES = (
     "alignedcut cut --from features/tiny-clip -p study",
     "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
@@ -51,7 +61,8 @@ def command(frame: Frame, asked: Asked) -> None:
     With --graph vv, kk, qk or attn every layer gives a graph over the same places (image, row, col), of values, keys or
     queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
     normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no say
-    there. Feature sets of the other taps are found by recipe.
+    there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
+    with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses.
     """
     require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "make_graph_plan"]
 
 ALGORITHM = 1
-GRAPH_SOLVERS = ("auto", "direct")
+GRAPH_SOLVERS = ("auto", "direct", "gradient")
 NEIGHBORS, THRESHOLD = 50, 0.1
 OF_FEATURES = ("--space", "--align", "--roi", "--nodes", "--sampling", "--refine", "--balance", "--gamma")
 GRID_SIDE = 32
@@ -92,12 +92,15 @@ class GraphPlan:
         nodes, count = max(self.nodes), self.recipe.params["eigenvectors"]
         largest = max(len(self._images()) * layer.places * self._kept(layer) for layer in self.layers)
         features = max(4 * nodes * layer.queries.about["width"] for layer in self.layers)
+        if self.recipe.params["solver"] == "gradient":  # all layers' features are at hand, for any batch
+            features *= 2 * max(map(len, self.groups)) / 3
         blocks = 4 * 2 * nodes * (count + MORE_COLUMNS) * (DEPTH + 2)
         written = sum(self.nodes) * 4 * (count + 4)
-        return 8 * self.edges() + 16 * largest + blocks + 3 * features + written
+        return int(8 * self.edges() + 16 * largest + blocks + 3 * features + written)
 
     def _images(self) -> Sequence[Any]:
-        return self.images[:1] if self.by_image else self.images
+        """The images whose graphs are held at once."""
+        return self.images[:1] if self.by_image else self.images[: self.recipe.params.get("batch")]
 
     def _graphs_of(self, layer: GraphLayer) -> int:
         joined = not self.recipe.params["heads"]
@@ -162,6 +165,11 @@ def _require_used(asked: Asked) -> None:
             "--graph attn with --scope dataset: attention joins the patches of one image, never of two",
             "Give --scope image, or --graph qk",
         )
+    descent = [option for option in ("--epochs", "--batch") if option in asked.explicit]
+    if descent and asked.solver != "gradient":
+        raise UsageError("option-unused", f"--solver {asked.solver} does not use {', '.join(descent)}", "Leave it out")
+    if "--batch" in descent and (asked.graph == "attn" or asked.scope == "image"):
+        raise UsageError("option-unused", "--scope image does not use --batch: each image is cut alone", "Leave it out")
     if "--neighbors-across" in asked.explicit and (asked.graph == "attn" or asked.scope == "image"):
         raise UsageError(
             "option-unused", "--scope image does not use --neighbors-across: each image is cut alone", "Leave it out"
@@ -169,10 +177,18 @@ def _require_used(asked: Asked) -> None:
 
 
 def _params(asked: Asked, images: int) -> dict[str, Any]:
+    from alignedcut_cli.core.graph.gradient_cut import EPOCHS, UPDATES
+
     attention = asked.graph == "attn"
     scope = asked.scope or ("image" if attention else "dataset")
     threshold = asked.threshold if asked.threshold is not None else 0.0 if attention else THRESHOLD
+    gradient: dict[str, Any] = {}
+    if asked.solver == "gradient":
+        by_image = scope == "image"
+        gradient["epochs"] = asked.epochs or (UPDATES if by_image else EPOCHS)
+        gradient |= {} if by_image else {"batch": min(asked.batch, images)}
     return {
+        **gradient,
         "graph": asked.graph,
         "heads": asked.heads,
         "scope": scope,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_graphs"]
 
+LOSSES = ["total", "eigenvalues", "overlaps"]
 QUICK_NODES = 20_000
 """Nodes from which on neighbours are looked for in low precision first."""
 
@@ -62,7 +63,8 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     import torch
 
     isolated = np.zeros(len(plan.layers), np.int64)
-    solved = _solve(frame, plan, isolated)
+    losses: list[Tensor] = []
+    solved = _solve(frame, plan, isolated, losses)
     _tell_isolated(frame, plan, isolated)
     tensors, meanings = cut_tensors(plan, solved)
     tensors |= {"isolated": isolated, "layer_weights": np.array([layer.weight for layer in plan.layers], np.float32)}
@@ -70,13 +72,24 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
         "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no say in these"),
         "layer_weights": ("l", "the weight of each layer's graphs in the mean"),
     }
+    if losses:
+        steps = torch.nn.utils.rnn.pad_sequence(losses, batch_first=True)
+        tensors["losses"] = steps.numpy()
+        meanings["losses"] = (
+            "G t e",
+            "loss of each step, and its parts: 1 - the groups' eigenvalues, squared overlaps",
+        )
     told = [{"model": layer.queries.about["model"], "layer": layer.queries.layer} for layer in plan.layers]
     return write_artifact(
         frame.project.path("cut", plan.recipe.name),
         plan.recipe,
         tensors,
         meanings,
-        axes={**cut_axes(plan, tensors), "l": {"size": len(plan.layers), "layers": told}},
+        axes={
+            **cut_axes(plan, tensors),
+            "l": {"size": len(plan.layers), "layers": told},
+            **({"t": {"size": losses[0].shape[0]}, "e": {"size": 3, "labels": LOSSES}} if losses else {}),
+        },
         numerics={
             "torch": torch.__version__,
             "device": "cpu",
@@ -87,8 +100,14 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     )
 
 
-def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> list[Solved]:
-    """The cut of every graph of a plan, slot by slot; `isolated` gets the count of each layer's isolated places."""
+def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray, losses: list[Tensor]) -> list[Solved]:
+    """The cut of every graph of a plan, slot by slot; `isolated` gets the count of each layer's isolated places.
+
+    `losses` gets those of gradient descent, graph by graph.
+    """
+    if plan.recipe.params["solver"] == "gradient" and not plan.by_image:
+        return _descend(frame, plan, losses)
+    from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_image
     from alignedcut_cli.core.graph.mean_of_graphs import ncut_of_graphs
     from alignedcut_cli.core.numerics import NumericsError, stream
 
@@ -105,7 +124,12 @@ def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> list[Solved]:
                 flat = [graph for graphs in layers for graph in graphs]
                 try:
                     seed = stream(params["seed"], "cut", len(found))
-                    cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
+                    if params["solver"] == "gradient":
+                        made = gradient_cut_of_image(flat, params["eigenvectors"], updates=params["epochs"], seed=seed)
+                        cut = made.cut
+                        losses.append(made.losses)
+                    else:
+                        cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
                 except NumericsError as error:
                     raise DataError(
                         "cannot-cut",
@@ -115,6 +139,57 @@ def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> list[Solved]:
                 found.append(Solved(cut, None, precision))
                 _tell(frame, len(found) - 1, found[-1])
     return found
+
+
+def _descend(frame: Frame, plan: GraphPlan, losses: list[Tensor]) -> list[Solved]:
+    """The cut of every slot by gradient descent in batches of images, whose graphs are made as they come."""
+    from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_data_set
+    from alignedcut_cli.core.numerics import NumericsError, stream
+
+    params, found = plan.recipe.params, []
+    total = params["epochs"] * len(plan.groups)
+    with frame.output.progress("descending", total, "epochs") as advance:
+        for number, group in enumerate(plan.groups):
+            slot = plan.slots[number]
+            try:
+                made = gradient_cut_of_data_set(
+                    _graphs_of_batches(plan, group),
+                    len(plan.images),
+                    (slot.about["grid"][0], slot.about["grid"][1]),
+                    params["eigenvectors"],
+                    epochs=params["epochs"],
+                    batch=params["batch"],
+                    seed=stream(params["seed"], "cut", number),
+                    tick=advance,
+                )
+            except NumericsError as error:
+                raise DataError("cannot-cut", f"graph {number}: {error}", "Ask for fewer --eigenvectors") from None
+            losses.append(made.losses)
+            found.append(Solved(made.cut, None, "float32"))
+            _tell(frame, number, found[-1])
+    return found
+
+
+def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable[[Tensor], list[LayerGraph]]:
+    """What gives the graphs among a batch of images; kept where all images are one batch."""
+    import torch
+
+    rows = [_rows(layer) for layer in group]
+    known: dict[tuple[int, ...], list[LayerGraph]] = {}
+
+    def graphs_of(ids: torch.Tensor) -> list[LayerGraph]:
+        key = tuple(ids.tolist())
+        if key in known:
+            return known[key]
+        found = []
+        for layer, (queries, keys) in zip(group, rows, strict=True):
+            places = (ids[:, None] * layer.places + torch.arange(layer.places)).reshape(-1)
+            found += _layer_graphs(plan, layer, queries[places], keys[places], "float32", lambda _: None)
+        if len(key) == len(plan.images):
+            known[key] = found
+        return found
+
+    return graphs_of
 
 
 def _precision(plan: GraphPlan) -> str:

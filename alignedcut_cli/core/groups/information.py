@@ -116,19 +116,21 @@ def information_of_images(tables: np.ndarray, draws: int, seed: int) -> dict[str
         random = np.random.default_rng(seed)
         times = random.multinomial(images, np.full(images, 1 / images), size=draws)  # (draws, B)
         totals = (times @ tables.reshape(images, -1)).reshape(draws, *tables.shape[1:])
-        found["dataset.interval"] = _interval(adjusted_information(totals))
+        found["dataset.interval"] = _interval(adjusted_information(totals), whole)
         weights = times[:, told].astype(np.float64)
         kept = weights.sum(1) > 0
         if kept.any():
-            found["within.interval"] = _interval(weights[kept] @ each[told] / weights[kept].sum(1))
+            means = weights[kept] @ each[told] / weights[kept].sum(1)
+            found["within.interval"] = _interval(means, float(each[told].mean()))
     return found
 
 
-def _interval(values: np.ndarray) -> tuple[float, float] | None:
-    told = values[~np.isnan(values)]
-    if not len(told):
+def _interval(draws: np.ndarray, value: float) -> tuple[float, float] | None:
+    """95% of the draws, moved so that their mean is the value: images that are drawn twice raise what tables tell."""
+    told = draws[~np.isnan(draws)]
+    if not len(told) or np.isnan(value):
         return None
-    low, high = np.quantile(told, [0.025, 0.975])
+    low, high = np.quantile(told, [0.025, 0.975]) + value - told.mean()
     return float(low), float(high)
 
 

@@ -217,3 +217,26 @@ def test_a_dry_run_writes_nothing_and_tells_the_memory(cli: Cli, study: Path) ->
     run = cli("cut", "--graph", "qk", "--from", "tiny-q", "--dry-run", "--json", *CUT, "-p", study)
     assert run.object["memory"] > 50_000 and not (study / "cut").exists()
     assert run.object["inputs"] == ["features/tiny-q", "features/tiny-k"]
+
+
+@pytest.mark.parametrize("scope", ["dataset", "image"])
+def test_gradient_descent_stores_its_losses_and_reaches_no_more_than_the_direct_solver(
+    cli: Cli, study: Path, scope: str
+) -> None:
+    words = ("--scope", scope, "--neighbors", 6, "-C", COUNT, "-q", "--no-pictures", "-p", study)
+    direct = made(cli("cut", "--graph", "vv", "--from", "tiny-v", "--name", "direct", *words))[1]
+    descent = ("--solver", "gradient", "--epochs", 5, "--name", "gradient")
+    header, tensors = made(cli("cut", "--graph", "vv", "--from", "tiny-v", *descent, *words))
+    steps, graphs = (25, 1) if scope == "dataset" else (5, IMAGES)
+    assert tensors["losses"].shape == (graphs, steps, 3) and header.axes["e"]["labels"][0] == "total"
+    assert (tensors["losses"][:, -1, 0] < tensors["losses"][:, 0, 0]).all()
+    assert (tensors["eigenvalues"].sum(1) <= direct["eigenvalues"].sum(1) + 1e-4).all()
+    assert header.params["epochs"] == 5 and ("batch" in header.params) == (scope == "dataset")
+
+
+@pytest.mark.parametrize(
+    "words", [("--epochs", 3), ("--batch", 3), ("--solver", "gradient", "--scope", "image", "--batch", 3)]
+)
+def test_options_of_descent_without_it_are_refused(cli: Cli, study: Path, words: tuple[object, ...]) -> None:
+    run = cli("cut", "--graph", "vv", "--from", "tiny-v", *words, "-p", study)
+    assert run.status == 2 and "[option-unused, exit 2]" in run.err
