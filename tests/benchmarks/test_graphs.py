@@ -62,7 +62,7 @@ def test_the_graphs_of_a_data_set_are_cut_within_a_quarter_of_an_hour_and_six_gi
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     held = sum(one.graph.nbytes for one in graphs) / 2**30
     print(
-        f"\n{IMAGES} images x {PLACES} places x {LAYERS} layers, {torch.get_num_threads()} threads, cosines in {precision}:\n"
+        f"\n{IMAGES} images x {PLACES} places x {LAYERS} layers, {torch.get_num_threads()} threads, {precision} cosines:\n"
         f"graphs {wall:.0f} s ({busy:.0f} processor s), cut {seconds:.0f} s ({spent:.0f}), in all {wall + seconds:.0f} s, "
         f"{100 * wall / (wall + seconds):.0f} % in the graphs\n"
         f"graphs held {held:.2f} GiB, peak {peak:.2f} GiB, largest residual {float(cut.residuals.max()):.1e}"  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def compared(title: str, direct: Callable[[], object], descent: Callable[[int], 
     print(
         f"\n{title}\n  direct    objective {best:.4f}                  {wall:8.3f} s {busy:8.3f} processor s\n"
         f"  gradient  objective {np.mean(found):.4f} ({min(found):.4f}-{max(found):.4f})  {np.mean(walls):8.3f} s "
-        f"{np.mean(spent):8.3f} processor s: {np.mean(walls) / wall:.0f} times as long, processor {np.mean(spent) / busy:.0f}"
+        f"{np.mean(spent):8.3f} processor s: {np.mean(walls) / wall:.0f} ({np.mean(spent) / busy:.0f}) times as long"
     )
     assert max(found) <= best + 1e-5
     assert np.mean(spent) > 50 * busy

@@ -145,16 +145,16 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     listing, pictures = (part.splitlines() for part in first.out.split("Open first:\n"))
     assert len(listing) == len(demo.chain(Path(), "auto")) + 3
     assert max(map(len, listing)) <= 90
-    assert len(pictures) == 2 * len(demo.WORTH_OPENING) <= 16
+    assert len(pictures) == 2 * len(demo.WORTH_OPENING) <= 18
     assert all(
         Path(path).is_file() and shows.startswith("    ")
         for path, shows in zip(pictures[::2], pictures[1::2], strict=True)
     )
     second = cli("demo", "--json")
     assert second.status == 0
-    assert second.err.count("is up to date") == 4 * len(sample_models()) + 6
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 14
     assert all(Path(path).is_file() for path in second.object["pictures"])
-    assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models())
+    assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models()) + 2
     assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]
     assert {one["command"] for one in second.object["steps"]} == {
         shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")
