@@ -115,7 +115,7 @@ class ConfigError(AlignedcutError):
 class Stopped(BaseException):
     """SIGINT or SIGTERM arrived. A BaseException, so that no `except Exception` swallows it.
 
-    `remedy` says how to go on; whoever has a partial result to keep sets it.
+    `remedy` says how to go on; code that keeps a partial result sets it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -129,9 +129,9 @@ class Stopped(BaseException):
 
 
 def printable(text: str) -> str:
-    """A text of others (names of files, of columns, ...) whose control characters are escaped, as repr does.
+    """Text from outside (names of files, of columns, ...) with its control characters escaped, as repr does.
 
-    So no name can break a line, or write to the terminal.
+    So no name can break a line or control the terminal.
     """
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
@@ -142,5 +142,5 @@ def _clipped(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's exception says, in one line; the exception's name where it says nothing."""
+    """The message of another library's exception, in one line; the exception's name if it is empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -78,7 +78,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit status; all failures are told on stderr in one line."""
+    """Run one command line and return its exit status; every failure is one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Streams that take whatever is written: closed ones (`>&-`, None in Python) lose it, others escape what they lack."""
+    """Make stdout and stderr accept any text: closed ones (`>&-`, None) discard it, others escape what they cannot."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # open to the end
@@ -131,7 +131,7 @@ def _reader_gone() -> int:
 
 
 def _known(error: Exception) -> AlignedcutError:
-    """The failure that an exception of a library stands for; what is left is a bug (exit 70)."""
+    """The failure for an exception of a library; anything else is a bug (exit 70)."""
     if hasattr(error, "format_message"):  # the command-line parser's own errors
         told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
         return UsageError("usage", told, "See --help")
@@ -151,7 +151,7 @@ def _known(error: Exception) -> AlignedcutError:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, as Python or torch tell it; torch is loaded already where it raises."""
+    """Whether an exception says that memory ran out, in Python or torch (which is loaded already if it raised)."""
     if isinstance(error, RuntimeError) and "torch" in sys.modules:
         from alignedcut_cli.core.numerics import is_out_of_memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,26 @@ from alignedcut_cli.datasets.samples import sample_data
 from alignedcut_cli.main import main
 from sample_data.make.brain import write_brain
 
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is loaded, here and in processes of tests
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
+MOST_WORKERS = 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the whole suite among processes, one a core, each of which loads torch; what is named runs in this one.
+
+    Where pytest-xdist is installed; a file's tests stay together, as they share what they make. `-n` says otherwise.
+    """
+    given, asked = config.args_source is pytest.Config.ArgsSource.ARGS, config.option
+    if given or asked.keyword or asked.usepdb or asked.capture == "no" or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if asked.numprocesses is None and not hasattr(config, "workerinput"):
+        asked.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
+        asked.dist, asked.loadscopereorder = "loadfile", False
 
 
 @dataclass(frozen=True)

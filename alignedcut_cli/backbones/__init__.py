@@ -1,4 +1,4 @@
-"""Vision transformers of timm and open_clip: which there are, how they load, where their features are read.
+"""Vision transformers of timm and open_clip: the registry, loading, and the taps where features are read.
 
 Not here: images and their files (datasets), feature sets on disk (store).
 """

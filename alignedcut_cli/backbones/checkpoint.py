@@ -1,4 +1,4 @@
-"""Weights files: read without running what they hold, and loaded strictly."""
+"""Weights files: read without executing their contents, and loaded strictly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["load_open_clip", "read_state", "require_fit"]
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint: safetensors, or a .pth read with weights_only."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
@@ -74,13 +74,13 @@ def load_open_clip(module: nn.Module, path: Path) -> None:
 
 
 def _require_no_tar(path: Path) -> None:
-    """Raise ValueError for torch's format of before 2017, for which it makes a folder before it refuses it."""
+    """Raise ValueError for torch's format from before 2017, for which torch creates a folder before it refuses the file."""
     if tarfile.is_tarfile(path):
         raise ValueError("it is a tar archive")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    """Why a file was not read. Where torch refuses a pickle it advises to run it after all: those words stay here."""
+    """Why a file was not read. Where torch refuses a pickle it advises to load it unsafely: that advice is not repeated."""
     text = str(error)
     called = re.search(r"GLOBAL ([\w.]+)", text)
     if called or "TorchScript" in text:

@@ -1,4 +1,4 @@
-"""The column of blocks of a timm model, and how its tokens lie on the grid of its patches."""
+"""The sequence of blocks of a timm model, and the layout of its tokens on the grid of patches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from alignedcut_cli.errors import UnavailableError
 __all__ = ["Column", "read_column"]
 
 _JOINS_LATER = ("blocks_token_only", "cls_attn_blocks", "local_up_to_layer")
-"""What timm's CaiT, XCiT and ConViT have, whose class token joins the patches after all or some blocks."""
+"""Attributes of timm's CaiT, XCiT and ConViT, whose class token joins the patches after all or some blocks."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Blocks that all work on one grid: `prefix` tokens may stand before its patches, the first the class token.
+    """Blocks on one grid of patches, preceded by `prefix` tokens, the first of which is the class token.
 
     `class_token` is true if every block has one.
     """
@@ -32,7 +32,7 @@ class Column:
 
 
 def read_column(label: str, tower: Any, size: int | None, config: Mapping[str, Any]) -> Column:
-    """The blocks of a timm model, for images of `size` px or of the size that the model has itself.
+    """The blocks of a timm model, for images of `size` px or of the model's own size.
 
     Raises UnavailableError, with the reason, for a model that has no attention blocks on one grid of patches.
     """

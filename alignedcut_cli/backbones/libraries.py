@@ -1,4 +1,4 @@
-"""The libraries that models come from, imported without the compiler of PyTorch, which would take longer than they."""
+"""Import the model libraries without the compiler of PyTorch, whose import would take longer than theirs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UTILITIES = "torch._dynamo.utils"
 
 
 def import_libraries() -> None:
-    """Import timm, or raise UnavailableError (exit 69) where torch and torchvision are not a pair."""
+    """Import timm, or raise UnavailableError (exit 69) where torch and torchvision do not match."""
     try:
         with without_compiler():
             import timm  # noqa: F401  # imports torchvision
@@ -42,11 +42,11 @@ def import_libraries() -> None:
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """While it lasts, imports do not load torch._dynamo for the two small things that torchvision and timm want of it.
+    """Within the block, imports do not load torch._dynamo for the two small functions that torchvision and timm use.
 
     torchvision imports `is_compile_supported`, which is given as a function that loads the real one when it is called.
-    timm marks functions with `torch.compiler.disable`, which leaves them as they are here: no command compiles. Whatever
-    else is asked of torch._dynamo is answered by the real one, imported there and then.
+    timm marks functions with `torch.compiler.disable`, which leaves them as they are here: no command compiles. Any
+    other access to torch._dynamo imports the real one.
     """
     import torch
 
@@ -66,12 +66,12 @@ def without_compiler() -> Iterator[None]:
 
 
 class _Utilities(ModuleType):
-    """Stands for torch._dynamo.utils until anything but `is_compile_supported` is asked of it."""
+    """A stand-in for torch._dynamo.utils until anything but `is_compile_supported` is accessed."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "is_compile_supported":
             return _is_compile_supported
-        if name.startswith("__"):  # what inspect asks of every module
+        if name.startswith("__"):  # what inspect reads of every module
             raise AttributeError(name)
         self.step_aside()
         return getattr(importlib.import_module(_UTILITIES), name)
@@ -83,7 +83,7 @@ class _Utilities(ModuleType):
 
 
 class _Watch:
-    """A finder that finds nothing: it sees the real compiler come, whose own files must not meet the stand-in."""
+    """A finder that finds nothing: it notices the import of the real compiler, whose own files must not see the stand-in."""
 
     def __init__(self, stand_in: _Utilities) -> None:
         self._stand_in = stand_in

@@ -1,4 +1,4 @@
-"""Open a vision transformer: build it, load its weights strictly, and say how its tokens lie."""
+"""Open a vision transformer: build it, load its weights strictly, and describe the layout of its tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Backbone:
     `resolved` is its full name with the tag of its weights, `grid` the (rows, columns) of its patches, `prefix` the
     number of tokens before them, of which the class token (if it has one) is the first and registers are the rest.
     Where the class token joins after the first blocks, `class_token` is false and `prefix` counts it.
-    `notes` say what was taken where the name leaves it open.
+    `notes` say what was assumed where the name is ambiguous.
     """
 
     id: ModelId
@@ -122,7 +122,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Weights on this disk, and the hub's revision that they came from (empty for a file of the user's)."""
+    """A weights file on this disk, and its revision on the hub (empty for a file of the user's)."""
 
     path: Path
     revision: str = ""
@@ -144,7 +144,7 @@ def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
 
 
 def _notes(backbone: Backbone) -> tuple[str, ...]:
-    """What was taken where a model's name leaves it open."""
+    """Notes on what was assumed where a model's name is ambiguous."""
     model, resolved = backbone.id, backbone.resolved
     if model.source == "open_clip" and "/" not in model.target:
         return (tell_expectation(model.target, backbone.preprocess, backbone.activation),)
@@ -196,7 +196,7 @@ def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module,
 
 
 def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """timm's own conversion of checkpoints for a model: other names, position embeddings of another size."""
+    """timm's own checkpoint conversion for a model: renamed keys, resized position embeddings."""
     import sys
 
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -247,7 +247,7 @@ def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
 
 
 def _unknown(label: str, known: Sequence[str]) -> UsageError:
-    """The refusal of a name that nobody knows, with those near it: short and shipped ones first."""
+    """The error for an unknown name, with similar names: short and shipped ones first."""
     own = difflib.get_close_matches(label.lower(), [*SHORT_NAMES, *sample_models()])
     near = [*own, *difflib.get_close_matches(label, known)][:3]
     meant = f"Did you mean {', '.join(near)}? " if near else ""
@@ -316,7 +316,7 @@ def _download(backbone: Backbone, say: Callable[[str], None]) -> str:
 
 
 def _say_download(model: str, repository: str, say: Callable[[str], None]) -> None:
-    """Say that the hub is asked, unless its files are in the cache: an answer may take a while, or several tries."""
+    """Note that the hub is contacted, unless the file is cached: it may take a while, or several tries."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cached = Path(HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
@@ -328,8 +328,7 @@ def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device)
     """The backbone with its weights loaded strictly, in float32 on the device.
 
     Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are
-    named.
-    A classifier head is not used and need not fit.
+    named. A classifier head is not used and need not fit.
     """
     if backbone.id.source == "open_clip":
         load_open_clip(backbone.module, weights.path)

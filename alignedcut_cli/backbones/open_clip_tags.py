@@ -1,4 +1,4 @@
-"""What open_clip's tags say of an architecture: the input and the activation that its published weights expect."""
+"""The input normalisation and activation that the published weights (tags) of an open_clip architecture expect."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["agreed_expectation", "list_tags", "tell_expectation"]
 
 
 def list_tags(arch: str) -> list[str]:
-    """The tags of an architecture's published weights, none for one that open_clip publishes no weights of."""
+    """The tags of an architecture's published weights; none if open_clip publishes none."""
     import open_clip
 
     return open_clip.list_pretrained_tags_by_model(arch)
 
 
 def agreed_expectation(arch: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """{mean, std, interpolation, quick_gelu} as all tags of an architecture have them; {} where it has no tag.
+    """{mean, std, interpolation, quick_gelu} that all tags of an architecture share; {} if it has no tag.
 
     `config` is the architecture's own, which may ask for QuickGELU whatever the tag; a tower of timm's has its own
-    activation. How a photograph is cut to a square is no part of it: the whole image is always taken. Raises
-    UsageError, listing the tags and in what they differ, where they do not agree.
+    activation. Cropping is no part of it: the whole image is always used. Raises
+    UsageError, listing the tags and their differences, if they disagree.
     """
     import open_clip
 
@@ -50,7 +50,7 @@ def agreed_expectation(arch: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tell_expectation(arch: str, preprocess: Preprocess, activation: str) -> str:
-    """The note on a model without a tag: which values are taken, and why these."""
+    """The note on a model without a tag: the values used, and why."""
     values = {"mean": preprocess.mean, "std": preprocess.std, "interpolation": preprocess.interpolation}
     taken = f"open_clip:{arch} names no tag: taken are {_told(values, list(values))}, activation {activation}"
     tags = list_tags(arch)
@@ -60,7 +60,7 @@ def tell_expectation(arch: str, preprocess: Preprocess, activation: str) -> str:
 
 
 def _told(values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Some of the values in words: mean 0.5 0.5 0.5, activation QuickGELU."""
+    """Some of the values as text: mean 0.5 0.5 0.5, activation QuickGELU."""
     return ", ".join(
         f"activation {'QuickGELU' if values[key] else 'GELU'}"
         if key == "quick_gelu"

@@ -1,4 +1,4 @@
-"""The extraction loop: decode, forward, keep; the decoding of the next images runs while the model works."""
+"""The extraction loop: decode, forward, keep; the next images are decoded while the model runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TokenChoice:
 
 
 def parse_tokens(text: str, tokens: int) -> TokenChoice:
-    """What `--tokens` means for a model of P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
+    """The choice that `--tokens` names for a model of P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
     if text in ("all", "pooled"):
         return TokenChoice(text == "all")
     kind, _, count = text.partition(":")
@@ -44,7 +44,7 @@ def parse_tokens(text: str, tokens: int) -> TokenChoice:
 
 
 def batch_size_for(text: str, device: torch.device) -> int:
-    """The images per forward pass that `--batch-size` means; `auto` is 16 on a CPU and 64 on a card."""
+    """The images per forward pass that `--batch-size` sets; `auto` is 16 on a CPU and 64 on a GPU."""
     if text == "auto":
         return 16 if device.type == "cpu" else 64
     if not text.isdecimal() or int(text) < 1:
@@ -66,7 +66,7 @@ def tensor_meanings(layers: Sequence[int], tokens: TokenChoice) -> dict[str, tup
 
 
 def bytes_per_image(widths: Sequence[int], tokens: int, choice: TokenChoice, dtype: str) -> int:
-    """What one image takes on disk."""
+    """Bytes per image on disk."""
     size = DTYPES[dtype].itemsize
     kept = (tokens if choice.every else 0) + choice.sampled
     return sum(width * (4 + kept * size) + 4 * choice.sampled for width in widths)
@@ -100,7 +100,7 @@ def extract_shards(
     ]
     size = batch_size
     # On a CPU the model's threads wait for each other at every layer: a decoder that takes one core stalls them all, so
-    # the next batch is decoded by all cores between two forward passes. A card computes while the CPU decodes.
+    # the next batch is decoded by all cores between two forward passes. A GPU computes while the CPU decodes.
     lookahead = LOOKAHEAD[device.type]
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future[np.ndarray]]] = deque()
@@ -154,7 +154,7 @@ def _keep(
     seed: int,
     label: str,
 ) -> dict[str, Tensor]:
-    """What a feature set keeps of one batch, on the CPU."""
+    """The tensors stored for one batch, on the CPU."""
     kept: dict[str, Tensor] = {}
     wide, count = features[0].shape[1], tokens.sampled
     drawn = torch.stack([draw_tokens(wide, count, seed, image) for image in ids]) if count else None

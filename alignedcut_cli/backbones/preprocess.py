@@ -1,4 +1,4 @@
-"""From a photograph to a model's input, by the model's own configuration."""
+"""Preprocessing of a photograph by the model's own configuration."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Preprocess:
 
 
 def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preprocess:
-    """The rule that a model's configuration states (mean, std, interpolation). Raises DataError if it states none."""
+    """The preprocessing in a model's configuration (mean, std, interpolation). Raises DataError if it has none."""
     mean, std = _three(config.get("mean")), _three(config.get("std"))
     interpolation = config.get("interpolation") or "bicubic"
     if mean is None or std is None or min(std) <= 0:
@@ -70,7 +70,7 @@ def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preproc
 
 
 def _three(values: Any) -> tuple[float, float, float] | None:
-    """Three finite numbers, one a colour; None for anything else."""
+    """Three finite numbers, one per colour channel; None for anything else."""
     try:
         red, green, blue = map(float, values)
     except (TypeError, ValueError, OverflowError):

@@ -47,15 +47,15 @@ TIMM_MODULES = (
     "qwen3_vit", "tnt", "vision_transformer_hybrid", "vision_transformer_relpos", "vision_transformer_sam",
     "vitamin", "xcit",
 )  # fmt: skip
-"""The modules of timm whose models are columns of attention blocks on one grid of patches."""
+"""The modules of timm whose models are sequences of attention blocks on one grid of patches."""
 
 
 def parse_model(text: str) -> ModelId:
-    """The model that a user's text means.
+    """The model that a name stands for.
 
     A short name, a shipped model, `open_clip:ARCH/TAG`, `local-dir:DIR`, or a timm name.
 
-    Whether timm or open_clip knows the name is found out when it is loaded.
+    Whether timm or open_clip knows the name is checked when it is loaded.
     """
     if text in SHORT_NAMES:
         return SHORT_NAMES[text][0]

@@ -17,28 +17,28 @@ __all__ = ["TAPS", "attention_heads", "has_attention", "read_taps"]
 
 Store = Callable[[Tensor], None]
 Handles = Sequence[Any]
-"""What takes a tap's hooks off again by `remove`."""
+"""Handles that remove a tap's hooks."""
 
 _INSIDE_WINDOWS = ("attn", "q", "k", "v")
 
 
 class _Done(Exception):
-    """Every wanted layer has been read: the rest of the forward pass is not needed."""
+    """Raised once every wanted layer has been read, to skip the rest of the forward pass."""
 
 
 class _Untappable(Exception):
-    """Why a block has no such tap."""
+    """Raised with the reason why a block has no such tap."""
 
 
 def has_attention(block: nn.Module) -> bool:
-    """True if a block attends: under one of the names that timm's blocks give it."""
+    """True if a block has attention, under one of the names in timm's blocks."""
     return any(hasattr(block, name) for name in ("attn", "attns", "attn_out", "in_proj"))
 
 
 def _hook_output(
     module: nn.Module, store: Store, pick: Callable[[Any], Tensor] | None = None, call: int = 0
 ) -> Handles:
-    """Stores what a module gives when it is called for the time `call` (from 0) in a forward pass."""
+    """Store the output of a module at its call number `call` (from 0) in a forward pass."""
     calls = count()
 
     def read(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -49,7 +49,7 @@ def _hook_output(
 
 
 def _hook_sum(modules: Iterable[nn.Module], store: Store) -> Handles:
-    """Stores the sum of what modules that lie side by side give."""
+    """Store the sum of the outputs of parallel modules."""
     branches = list(modules)
     given: list[Tensor] = []
 
@@ -162,7 +162,7 @@ def read_taps(
 def _store_tokens(
     found: dict[tuple[str, int], Tensor], key: tuple[str, int], grid: tuple[int, int], window: int, output: Tensor
 ) -> None:
-    """Keeps a layer's tap as (B, tokens, D): windows laid back onto the grid, rows and columns as one axis."""
+    """Store a layer's tap as (B, tokens, D): windows merged back onto the grid, rows and columns as one axis."""
     if window:
         from timm.models.vision_transformer_sam import window_unpartition
 

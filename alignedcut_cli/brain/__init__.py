@@ -1,4 +1,4 @@
-"""Readers of responses to images: a subject of Algonauts 2023, or any table with one row an image.
+"""Readers of responses to images: a subject of Algonauts 2023, or any table with one row per image.
 
 Not here: what is fitted to them (core/align), and the images themselves (datasets).
 """

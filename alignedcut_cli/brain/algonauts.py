@@ -1,4 +1,4 @@
-"""A subject of Algonauts 2023, in the folders and files of its release."""
+"""A subject of Algonauts 2023, in the layout of its release."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def fmri_path(folder: Path, hemisphere: str, kind: str) -> Path:
 
 
 def read_algonauts(folder: Path) -> Responses:
-    """The responses of the subject in `folder`, test rows (where they were not held back) after training rows.
+    """The responses of the subject in `folder`, test rows (if released) after training rows.
 
-    Raises InputMissingError if there are no training responses or images, DataError if files do not fit one another.
+    Raises InputMissingError if there are no training responses or images, DataError if files contradict each other.
     """
     notes: list[str] = []
     fmri = _read_fmri(folder, "training", notes)
@@ -59,7 +59,7 @@ def read_algonauts(folder: Path) -> Responses:
 
 
 def _read_fmri(folder: Path, kind: str, notes: list[str]) -> dict[str, np.ndarray]:
-    """The responses of each hemisphere that is there, (rows, vertices), mapped."""
+    """The responses of each hemisphere with a file, (rows, vertices), memory-mapped."""
     paths = {hemisphere: fmri_path(folder, hemisphere, kind) for hemisphere in _HEMISPHERES}
     found = {hemisphere: map_npy(path) for hemisphere, path in paths.items() if path.is_file()}
     for hemisphere, array in found.items():
@@ -118,7 +118,7 @@ def _find_pictures(folder: Path, kind: str, notes: list[str]) -> dict[int, Path]
 
 
 def _read_test(folder: Path, training: dict[str, np.ndarray], notes: list[str]) -> Split | None:
-    """The test split's rows, if its responses are there and are of the training's hemispheres and vertices."""
+    """The test split's rows, if its responses exist and match the training split's hemispheres and vertices."""
     ignored: list[str] = []
     fmri = _read_fmri(folder, "test", ignored)
     if fmri and set(fmri) >= set(training):
@@ -143,7 +143,7 @@ def _read_test(folder: Path, training: dict[str, np.ndarray], notes: list[str]) 
 
 
 def _read_ceiling(folder: Path, widths: dict[str, int], notes: list[str]) -> np.ndarray | None:
-    """The noise ceiling of each vertex, float32 (columns,), NaN where a hemisphere has none; None if both lack it."""
+    """The noise ceiling of each vertex, float32 (columns,), NaN for a hemisphere without; None if both lack it."""
     found = {hemisphere: _find_ceiling(folder, hemisphere, width) for hemisphere, width in widths.items()}
     missing = [hemisphere for hemisphere, values in found.items() if values is None]
     if missing:
@@ -157,7 +157,7 @@ def _read_ceiling(folder: Path, widths: dict[str, int], notes: list[str]) -> np.
 
 
 def _find_ceiling(folder: Path, hemisphere: str, width: int) -> np.ndarray | None:
-    """One hemisphere's ceilings (width,): the usual name, or else the one file of that hemisphere that fits."""
+    """One hemisphere's ceilings (width,): the file of the usual name, or else the only one of that hemisphere that fits."""
     usual = folder / f"{hemisphere}_noise_ceiling.npy"
     if usual.is_file():
         values = map_npy(usual)

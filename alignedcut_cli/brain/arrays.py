@@ -1,4 +1,4 @@
-"""Arrays in files of others: nothing is ever unpickled, and nothing is read that the file cannot hold."""
+"""Untrusted array files: nothing is unpickled, and no size is trusted that the file cannot hold."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from alignedcut_cli.store.files import disk_errors
 __all__ = ["LARGEST", "NpyHeader", "map_npy", "read_npy_header", "require_loadable"]
 
 LARGEST = 64 << 30
-"""The most bytes that one array may have: seven times the largest subject that was released, as float64."""
+"""The largest accepted array in bytes: seven times the largest released subject, as float64."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What the header of an npy stream declares, and where the numbers begin."""
+    """The header of an npy stream, and the offset of the numbers."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -32,28 +32,28 @@ class NpyHeader:
 
     @property
     def size(self) -> int:
-        """Bytes of the numbers."""
+        """Size of the numbers in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npy_header(stream: IO[bytes], where: str) -> NpyHeader:
-    """The header at the start of an npy stream, which is then at its numbers. Raises DataError if it is none."""
+    """Read the header of an npy stream, leaving the stream at its numbers. Raises DataError if it is malformed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's remark on headers that Python 2 wrote
+            warnings.simplefilter("ignore")  # numpy's warning about headers that Python 2 wrote
             shape, fortran, dtype = _HEADERS[npy.read_magic(stream)](stream)
         if any(type(length) is not int or length < 0 for length in shape):
             raise ValueError("a length that is none")
     except OSError:
         raise
-    except Exception as error:  # what a hostile header makes numpy's parser raise is many things
+    except Exception as error:  # a hostile header makes numpy's parser raise many kinds of exceptions
         reason = "an unknown version" if isinstance(error, KeyError) else first_line(error)
         raise DataError("npy-unreadable", f"{where} is no npy array ({reason})", "Save it with numpy.save") from None
     return NpyHeader(shape, fortran, dtype, stream.tell())
 
 
 def require_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None:
-    """Raise DataError if the array holds what may not be read: Python objects, no numbers, or more than LARGEST."""
+    """Raise DataError if the array holds Python objects, no numbers, or more than LARGEST bytes."""
     if header.dtype.hasobject:
         raise DataError(
             "npy-objects", f"{where} holds Python objects, which are not read", "Save numbers, and names as text"
@@ -70,9 +70,9 @@ def require_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """The numbers of an npy file as a read-only array mapped from it: bytes are read when touched.
+    """The numbers of an npy file as a read-only memory-mapped array: bytes are read on access.
 
-    Raises DataError if it is no npy file, is cut off, or holds anything but numbers.
+    Raises DataError if it is no npy file, is truncated, or holds anything but numbers.
     """
     with disk_errors(path):
         with path.open("rb") as stream:

@@ -14,9 +14,9 @@ _ROUNDING = 1e-3
 def as_share(values: np.ndarray, where: str) -> tuple[np.ndarray, str | None]:
     """Ceilings as shares in 0..1, float32 (N,), NaN where unknown, and a note if percentages were given.
 
-    Any value above 1 says that all are percentages. Raises DataError for a value below 0, above 100, or infinite.
+    If any value is above 1, all are percentages. Raises DataError for a value below 0, above 100, or infinite.
     """
-    with np.errstate(over="ignore"):  # what overflows is infinite, and is refused below
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
         shares = np.array(values, np.float32)
     note = None
     if np.nanmax(shares, initial=0.0) > 1 + _ROUNDING:

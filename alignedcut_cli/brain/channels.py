@@ -1,4 +1,4 @@
-"""Delimited tables of responses: which columns are channels, and the numbers in them."""
+"""Delimited tables of responses: the columns that are channels, and their numbers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MARKS = {".": "decimal points", ",": "decimal commas"}
 
 @dataclass(frozen=True)
 class _Cells:
-    """The rows of a table that hold anything, by column: texts of those without a number, numbers of the channels.
+    """The non-blank rows of a table by column: text of the other columns, numbers of the channels.
 
-    `lines` are their line numbers, `blank` those of rows without anything, `grouped` the cells with thousands marks.
+    `lines` are their line numbers, `blank` those of blank rows, `grouped` the cells with thousands separators.
     """
 
     texts: dict[int, list[str]]
@@ -36,10 +36,10 @@ class _Cells:
 def read_channels(path: Path) -> tuple[list[str] | None, np.ndarray, list[str]]:
     """The image of each row (None where no column names them), the numbers, float32 (rows, channels), and notes.
 
-    Every column is a channel but those of image names (IMAGE_COLUMNS), of which the best known counts, and those without
-    a name that hold nothing, row numbers or row names (`nameless_content`). Row names in the first column are image
-    names where no column is called so. Raises DataError for a cell that is no finite number, naming its line and column,
-    for lines of another length, and where the decimal mark is uncertain.
+    Every column is a channel except those of image names (IMAGE_COLUMNS, the first in that order is used), and nameless
+    ones that are empty or hold row numbers or row names (`nameless_content`). Row names in the first column are image
+    names if no column is named so. Raises DataError for a cell that is no finite number, naming its line and column,
+    for lines of another length, and if the decimal mark is ambiguous.
     """
     table = open_delimited(path)
     named = image_columns(table.header)
@@ -59,7 +59,7 @@ def read_channels(path: Path) -> tuple[list[str] | None, np.ndarray, list[str]]:
 
 
 def _mark(table: Delimited, columns: Sequence[int]) -> str:
-    """The decimal mark. Raises DataError if the numbers do not tell."""
+    """The decimal mark. Raises DataError if it is ambiguous."""
     try:
         return decimal_mark(
             lambda: ([cells[place] for place in columns] for _, cells in table.rows() if cells),
@@ -89,7 +89,7 @@ def _read(table: Delimited, as_text: Sequence[int], channels: Sequence[int], mar
 
 
 def _numbers(table: Delimited, mark: str, line: int, cells: Mapping[int, str], grouped: list[str]) -> np.ndarray:
-    """The numbers of one line's cells by column, float32 (channels,); cells with thousands marks go to `grouped`."""
+    """The numbers of one line's cells by column, float32 (channels,); cells with thousands separators go to `grouped`."""
     numbers = []
     for place, cell in cells.items():
         try:
@@ -121,7 +121,7 @@ def _called(table: Delimited, place: int) -> str:
 
 
 def _content(table: Delimited, place: int, texts: Sequence[str], mark: str) -> str:
-    """What a nameless column holds; numbers that are quoted where others are not are row names."""
+    """The content of a nameless column; numbers that are quoted where others are not are row names."""
     content = nameless_content(texts, mark)
     if content == "numbers" and place == 0 and are_quoted(table.lines(), len(table.header)):
         return "row names"
@@ -131,7 +131,7 @@ def _content(table: Delimited, place: int, texts: Sequence[str], mark: str) -> s
 def _with_columns(
     table: Delimited, mark: str, cells: _Cells, channels: Sequence[int], added: Sequence[int]
 ) -> np.ndarray:
-    """The channels' numbers with those of nameless columns at their places, float32 (rows, channels)."""
+    """The channels' numbers with those of nameless columns inserted in order, float32 (rows, channels)."""
     numbers = np.stack(cells.numbers)
     if not added:
         return numbers
@@ -143,7 +143,7 @@ def _with_columns(
 
 
 def _form_notes(table: Delimited, mark: str, cells: _Cells) -> list[str]:
-    """How the file is written, where it is not plain comma-separated UTF-8 with decimal points."""
+    """Notes on the format, if it is not plain comma-separated UTF-8 with decimal points."""
     notes = []
     if table.called or table.separator != "," or mark != ".":
         between = SEPARATORS[table.separator]
@@ -164,10 +164,10 @@ def _names_notes(table: Delimited, named: Sequence[int], names: list[str] | None
 
 
 def _nameless_notes(held: Mapping[int, str], added: Sequence[int], named: Sequence[int]) -> list[str]:
-    """What came of the columns without a name, numbered from 1."""
+    """Notes on the columns without a name, numbered from 1."""
     notes = []
     for content in ("row numbers", "row names", "nothing"):
-        names_images = content == "row names" and not named  # the first column, which is not left out then
+        names_images = content == "row names" and not named  # the first column, which is then kept
         places = [place for place, what in held.items() if what == content and place not in added]
         if left := places[names_images:]:
             notes.append(f"{_numbered(left, 'holds', 'hold')} {content}: left out")

@@ -1,4 +1,4 @@
-"""How a table writes its numbers: which mark is the decimal one, and which stands between thousands."""
+"""The number format of a table: its decimal mark and thousands separator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 __all__ = ["Ambiguous", "as_number", "decimal_mark", "is_number"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a"})
-"""How R, pandas, SQL and Excel write a value that is not there, in lower case."""
+"""How R, pandas, SQL and Excel write a missing value, in lower case."""
 _SHAPE = (
     r"[+-]?(?:\d+|[1-9]\d{0,2}(?P<group>[%s'’ \u00a0\u202f])\d{3}(?:(?P=group)\d{3})*)?(?:[%s]\d*)?(?:[eE][+-]?\d+)?"
 )
@@ -17,7 +17,7 @@ _DIGIT = re.compile(r"[+-]?[.,]?\d")
 
 
 class Ambiguous(ValueError):
-    """The cells of a table say nothing certain of its decimal mark; `cells` are the one or two that show it."""
+    """The decimal mark of a table is ambiguous; `cells` are the one or two that show it."""
 
     def __init__(self, *cells: str) -> None:
         super().__init__(*cells)
@@ -27,7 +27,7 @@ class Ambiguous(ValueError):
 def decimal_mark(rows: Callable[[], Iterable[Sequence[str]]], *, either: bool) -> str:
     """The decimal mark of a table, point or comma: the one with which all of its numbers can be read.
 
-    A point if no cell has a comma, unless `either` says that a point may stand between thousands (in tables that are
+    A point if no cell has a comma, unless `either` says that a point may separate thousands (in tables that are
     separated by semicolons, which are written where the comma is the decimal mark). Raises Ambiguous if both can be
     (1,234 and nothing else), or neither (1.5 and 1,5).
     """
@@ -51,9 +51,9 @@ def decimal_mark(rows: Callable[[], Iterable[Sequence[str]]], *, either: bool) -
 
 
 def as_number(cell: str, mark: str) -> tuple[float, bool]:
-    """A cell's number, NaN for a missing value, and whether it had marks between thousands. Raises ValueError."""
+    """A cell's number, NaN for a missing value, and whether it had thousands separators. Raises ValueError."""
     text = cell.strip()
-    if mark == "." and "_" not in text:  # which float() would read past
+    if mark == "." and "_" not in text:  # which float() would accept
         try:
             return float(text), False
         except ValueError:
@@ -68,7 +68,7 @@ def as_number(cell: str, mark: str) -> tuple[float, bool]:
 
 
 def is_number(cell: str, mark: str) -> bool:
-    """Whether a cell holds a number, or says that one is missing."""
+    """Whether a cell holds a number or a missing value."""
     try:
         as_number(cell, mark)
     except ValueError:
@@ -81,7 +81,7 @@ def _matches(text: str, mark: str) -> re.Match[str] | None:
 
 
 def _infinite(text: str) -> float:
-    """Infinity, if the text says so in words. Raises ValueError."""
+    """Infinity, if the text spells it. Raises ValueError."""
     if text.lower().lstrip("+-") in ("inf", "infinity"):
         return float("inf")
     raise ValueError(text)

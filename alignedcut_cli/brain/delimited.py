@@ -1,4 +1,4 @@
-"""Delimited text: cells between commas, semicolons or tabs, and how a file writes them."""
+"""Delimited text: cells separated by commas, semicolons or tabs, and the format of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["IMAGE_COLUMNS", "SEPARATORS", "Delimited", "image_columns", "open_de
 IMAGE_COLUMNS = (
     "image", "images", "image_name", "image_file", "file", "filename", "file_name", "stimulus", "stimulus_id",
 )  # fmt: skip
-"""What a column of image names may be called, the one that is taken first before the others."""
+"""Accepted names of a column of image names, in order of precedence."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MOST_COLUMNS = 1 << 22
 _LONGEST_LINE = 1 << 27
@@ -27,14 +27,14 @@ _DECLARED = re.compile(r'"?sep=(.)"?\s*')
 
 
 def image_columns(header: Sequence[str]) -> list[int]:
-    """The places of the columns of image names, in any case and with blanks for underscores, the best first."""
+    """The indices of the columns of image names, in any case and with blanks for underscores, by precedence."""
     called = [re.sub(r"[\s_-]+", "_", name.strip().lower()) for name in header]
     return [place for known in IMAGE_COLUMNS for place, name in enumerate(called) if name == known]
 
 
 @dataclass(frozen=True)
 class Delimited:
-    """A file of delimited text: its encoding and what that is called in a note, its separator and header.
+    """A file of delimited text: its encoding and the name of that for notes, its separator and header.
 
     `declared` says that the first line is Excel's `sep=;`.
     """
@@ -47,7 +47,7 @@ class Delimited:
     declared: bool
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line number, cells) of each row below the header, as many cells as that has; none in a row of blank cells.
+        """(line number, cells) of each row below the header, with as many cells as that; no cells for a blank row.
 
         Blank cells beyond the header's are dropped. Raises DataError for a row of another length.
         """
@@ -66,7 +66,7 @@ class Delimited:
                     raise self._ragged(number, len(cells))
 
     def lines(self) -> Iterator[str]:
-        """The lines below the first, as they are written."""
+        """The unparsed lines below the first."""
         with _stream(self.path, self.encoding) as stream:
             next(stream, None)
             yield from stream
@@ -86,9 +86,9 @@ class Delimited:
 def open_delimited(path: Path) -> Delimited:
     """A file's encoding, separator and header.
 
-    The separator is what the first line declares (`sep=;`), else the one of comma, semicolon and tab that parts the
-    header; of several, the one that gives a column of image names. R's write.table leaves out the name of the first
-    column, that of row names: it is put back as a nameless one. Raises DataError if several separators are left.
+    The separator is what the first line declares (`sep=;`), else the one of comma, semicolon and tab that splits the
+    header; of several, the one that gives a column of image names. R's write.table omits the name of the first
+    column, that of row names: it is added as a nameless one. Raises DataError if several separators are left.
     """
     encoding, called = find_encoding(path)
     with _stream(path, encoding) as stream:
@@ -133,7 +133,7 @@ def _unclear(path: Path, what: str) -> DataError:
 
 
 def _beginning(path: Path, encoding: str, separator: str, count: int, *, declared: bool = False) -> list[list[str]]:
-    """The cells of the first lines, the header's among them; none for lines that are not there."""
+    """The cells of the first lines, including the header; none for absent lines."""
     with _stream(path, encoding) as stream:
         records = _records(path, stream, separator, declared)
         return [next(records, (0, []))[1] for _ in range(count)]

@@ -1,4 +1,4 @@
-"""The encoding of a text file of others, as far as its bytes tell."""
+"""The encoding of a text file, guessed from its bytes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def find_encoding(path: Path, code: str = "csv-unreadable") -> tuple[str, str]:
-    """The encoding of a text file, and what to call it in a note: nothing for plain UTF-8.
+    """The encoding of a text file, and its name for notes (empty for plain UTF-8).
 
-    A byte-order mark decides; then zeros in every second of the first bytes (UTF-16); then whether all is UTF-8. What
-    is none of them is Windows-1252, which has all of Latin-1's letters, if it reads as text. Raises DataError
-    otherwise, `code` its code.
+    A byte-order mark decides; then zeros in every second of the first bytes (UTF-16); then whether all is UTF-8. Otherwise
+    it is Windows-1252, which has all of Latin-1's letters, if that decodes to text. Raises DataError
+    otherwise, with `code`.
     """
     with disk_errors(path):
         if path.stat().st_size > LARGEST:
@@ -57,7 +57,7 @@ def _require_text(path: Path, code: str, encoding: str, called: str) -> tuple[st
 
 
 def _is_text(path: Path, encoding: str, called: str) -> bool:
-    """Whether all bytes can be decoded; where the encoding is no more than a likely one, without control characters."""
+    """Whether all bytes can be decoded, without control characters if the encoding is only a guess."""
     try:
         with disk_errors(path), path.open(encoding=encoding, newline="") as stream:
             while part := stream.read(_CHUNK):
@@ -79,7 +79,7 @@ def decoded(names: list[bytes]) -> list[str] | None:
 
 
 def read_lines(path: Path) -> tuple[list[str], str]:
-    """The lines of a list of names, without blank ones at the end, and what its encoding is called in a note."""
+    """The lines of a list of names, without blank ones at the end, and the name of its encoding for notes."""
     encoding, called = find_encoding(path, "image-list-unreadable")
     with disk_errors(path):
         if path.stat().st_size > _LONGEST_LIST:

@@ -1,4 +1,4 @@
-"""The lists that name the image of each row, where a table does not."""
+"""Lists of the image names of a table's rows, for tables that do not hold them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LISTS = (
     ("{}.txt", "{}_names.txt", "{}_images.txt", "{}_names.csv", "{}_images.csv"),
     ("images.txt", "names.txt", "images.csv", "names.csv"),
 )
-"""The files beside a table that may name its images, {} its own name: those of a kind that is there hide later kinds."""
+"""Files beside a table that may name its images ({} is its own name), in order of precedence."""
 
 
 def names_beside(path: Path) -> tuple[list[str], list[str]]:
-    """The names in the list beside a table, and notes: which list it is, if it is not NAME.images.txt.
+    """The names in the list beside a table, and a note on which list was read, if it is not NAME.images.txt.
 
-    Raises DataError if there is none, or there are several of one kind that say different things.
+    Raises DataError if there is none, or several of one kind that differ.
     """
     for kind in LISTS:
         there = [list_ for name in kind if (list_ := path.with_name(name.format(path.stem))).is_file()]
@@ -46,7 +46,7 @@ def names_beside(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _read(path: Path) -> tuple[list[str], str]:
-    """The names of one list and what its encoding is called: a line a name, or the image column of a csv."""
+    """The names of one list, one per line or the image column of a csv, and the name of its encoding."""
     if path.suffix != ".csv":
         return read_lines(path)
     table = open_delimited(path)

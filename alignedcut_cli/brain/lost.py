@@ -1,4 +1,4 @@
-"""Lost trials: rows without responses, each of which would otherwise take every column with it."""
+"""Missing trials: rows without responses, each of which would otherwise make every column unusable."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["without_lost_rows"]
 
 
 def without_lost_rows(found: Recording) -> tuple[Recording, tuple[str, ...], list[str]]:
-    """The recording without the rows that hold nothing or nearly nothing, the names of their images, and notes.
+    """The recording without rows that are entirely or mostly missing, the names of their images, and notes.
 
     Missing is what is NaN or infinite. Left out are the rows that miss all columns; and of the others those that miss
     more than half of a hemisphere's columns (a table is one hemisphere), where the columns that more than half of these
     rows miss do not count. Neither the order of rows nor that of columns matters. A recording that would have no
-    training row left is given back as it is: it has no column that is mostly there.
+    training row left is returned unchanged: no column of it is mostly present.
     """
     everywhere = np.ones(found.training.columns, bool)
     counts = [_count_missing(split, everywhere) for split in found.splits]

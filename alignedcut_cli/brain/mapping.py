@@ -1,8 +1,8 @@
-"""The names of labels, pickled in mapping_*.npy: read without letting the pickle call anything.
+"""The names of labels, pickled in mapping_*.npy, read without executing the pickle.
 
 A pickle is a program. Unpickling runs it; here its opcodes are read one by one, and the few that numpy.save writes for
-a dict are followed on plain values. A global is only ever a word, to be compared with the five that such files need, and
-no opcode reaches an importer, a constructor or an allocation that the file's own size does not bound.
+a dict are followed on plain values. A global is only compared with the five that such files need, and
+no opcode leads to an import, a constructor, or an allocation that the file's own size does not bound.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _MARK = object()
 def read_mapping(path: Path) -> dict[int, str]:
     """{label: name} of a file that `numpy.save(path, {0: "Unknown", ...})` wrote.
 
-    Raises DataError (pickle-refused) if the pickle asks for anything but dict, int, str and numpy scalars, or is longer
-    than 1 MiB; (mapping-unreadable) if it is broken or holds something else.
+    Raises DataError: pickle-refused if the pickle needs anything but dict, int, str and numpy scalars, or is longer
+    than 1 MiB; mapping-unreadable if it is malformed or holds something else.
     """
     with disk_errors(path), path.open("rb") as stream:
         header = read_npy_header(stream, str(path))
@@ -71,11 +71,11 @@ def _unreadable(path: Path, what: str) -> NoReturn:
 
 
 class _Word(str):
-    """A global that was asked for and is admitted. It stands for itself and does nothing."""
+    """An allowed global of the pickle, as an inert marker."""
 
 
 class _DType:
-    """A numpy dtype in the making: its code (i8, U3, O8) and byte order."""
+    """A numpy dtype under construction: its code (i8, U3, O8) and byte order."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -83,13 +83,13 @@ class _DType:
 
 
 class _Array:
-    """A numpy array of one object in the making."""
+    """A numpy array of one object under construction."""
 
     content: Any = None
 
 
 class _Machine:
-    """Follows a pickle's opcodes with a stack and a memo of plain values."""
+    """Interprets a pickle's opcodes with a stack and a memo of plain values."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -97,7 +97,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, data: bytes) -> Any:
-        """What the pickle leaves on its stack. Values are never hashed, compared deeply or called."""
+        """The value that the pickle leaves on its stack. Values are never hashed, compared deeply or called."""
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name == "STOP":
                 break
@@ -147,7 +147,7 @@ class _Machine:
                 _refuse(self.path, f"uses the pickle opcode {name}, which no list of names needs")
 
     def _down_to_mark(self) -> list[Any]:
-        """The values above the topmost mark, in order; they and the mark leave the stack."""
+        """Pop the values above the topmost mark, in order, and the mark."""
         place = len(self.stack) - 1
         while self.stack[place] is not _MARK:
             place -= 1
@@ -178,7 +178,7 @@ class _Machine:
         self.stack.append(_Word(_ADMITTED[asked]))
 
     def _call(self, word: Any, arguments: Any) -> Any:
-        """What an admitted global would give for these arguments, made here from plain values."""
+        """The result of an allowed global for these arguments, built here from plain values."""
         if type(word) is _Word:
             match word, arguments:
                 case "array", (_Word("ndarray"), (0,), bytes()):

@@ -1,4 +1,4 @@
-"""Which row of the responses belongs to which image of a feature set."""
+"""Matching of rows of the responses to images of a feature set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXTENSIONS = SUFFIXES | UNREAD
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of a row of the responses and a place in the feature set, int64 both, in order of rows; and the rest.
+    """Pairs of a row of the responses and an index in the feature set, both int64, in order of rows; and the unmatched.
 
     `renamed` are the (row's name, image's path) of the pairs whose names differ in their extension.
     """
@@ -68,7 +68,7 @@ def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> M
 
 
 def _by_name(names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath]) -> dict[int, int]:
-    """{row: place} of the rows whose name is an image's name, with or without extension."""
+    """{row: index} of the rows whose name is an image's name, with or without extension."""
     whole, stems = defaultdict(list), defaultdict(list)
     for place, path in enumerate(paths):
         whole[path.name].append((place, path))
@@ -91,7 +91,7 @@ def _by_name(names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath]) -> 
 
 
 def _agree(path: PurePosixPath, name: PurePosixPath) -> bool:
-    """Whether two paths are the same as far as both go, from their ends."""
+    """Whether two paths agree, compared from their ends over the length of the shorter."""
     length = min(len(path.parts), len(name.parts))
     return path.parts[-length:] == name.parts[-length:]
 
@@ -105,7 +105,7 @@ def _ambiguous(what: str) -> DataError:
 def _by_number(
     names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
 ) -> dict[int, int]:
-    """{row: place} of the rows that match no name and end in the number of an image in an HDF5 file."""
+    """{row: index} of the rows that match no name and end in the number of an image in an HDF5 file."""
     numbers: dict[int, list[int]] = defaultdict(list)
     for place, path in enumerate(paths):
         if (number := number_of(path)) is not None:
@@ -127,7 +127,7 @@ def _by_number(
 def _by_content(
     responses: Responses, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]
 ) -> dict[int, int]:
-    """{row: place} of the rows that match no name and whose file is a copy of an image that no row has taken."""
+    """{row: index} of the rows that match no name and whose file is a copy of an unmatched image."""
     taken = set(matched.values())
     free: dict[str, list[int]] = defaultdict(list)
     for place, image in enumerate(images):
@@ -152,9 +152,9 @@ def _digest(file: Path, sizes: set[int | None]) -> str | None:
 def _by_stem(
     names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
 ) -> dict[int, int]:
-    """{row: place} of the rows left whose name, with folders or else without, is one image's but for the extension.
+    """{row: index} of the remaining rows whose name, with folders or else without, is one image's except for the extension.
 
-    No other row and no other image, matched or not, may be called so.
+    No other row and no other image, matched or not, may have that name.
     """
     taken = set(matched.values())
     found: dict[int, int] = {}

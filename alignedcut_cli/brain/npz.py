@@ -1,4 +1,4 @@
-"""npz archives of others: every array's header is checked before its numbers are unpacked."""
+"""Untrusted npz archives: every array's header is checked before its numbers are decompressed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Npz:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[Npz]:
-    """The archive, with the headers of all its arrays read. Raises DataError if it is none, or is damaged."""
+    """The archive, with the headers of all its arrays read. Raises DataError if it is no npz archive, or damaged."""
     with disk_errors(path):
         archive = _guarded(path, lambda: zipfile.ZipFile(path))
         with archive:
@@ -88,13 +88,13 @@ def _header(archive: zipfile.ZipFile, path: Path, name: str) -> NpyHeader:
 
 
 def _guarded(path: Path, read: Callable[[], T]) -> T:
-    """What `read` gives; what the zip reader raises on a damaged, encrypted or hostile archive becomes a DataError."""
+    """The result of `read`; errors of the zip reader on a damaged, encrypted or hostile archive become a DataError."""
     try:
         return read()
     except (AlignedcutError, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged offset is sought before the start
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a damaged offset seeks before the start
             raise
         raise DataError(
             "npz-unreadable", f"{path} is no npz archive ({first_line(error)})", "Save it with numpy.savez"

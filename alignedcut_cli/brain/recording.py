@@ -1,4 +1,4 @@
-"""What a reader of responses found, before anything is judged: splits of mapped arrays, masks, ceilings."""
+"""The raw content of a dataset of responses, before any selection: splits of memory-mapped arrays, masks, ceilings."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Split:
         step = max(1, _BLOCK // (4 * max(1, self.columns)))
         for start in range(0, len(self.rows), step):
             rows = self.rows[start : start + step]
-            with np.errstate(over="ignore"):  # what overflows is infinite, and is dropped for that
+            with np.errstate(over="ignore"):  # overflow gives infinity; such columns are dropped
                 parts = [array[rows].astype(np.float32, copy=False) for array in self.arrays]
             yield np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """All that a reader found, before unusable voxels are dropped. Masks, ceiling and vertices are over all columns."""
+    """The raw content of a dataset, before unusable voxels are dropped. Masks, ceiling and vertices are over all columns."""
 
     source: str
     training: Split

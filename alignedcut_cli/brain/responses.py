@@ -1,4 +1,4 @@
-"""Responses to images, whatever they were read from: usable rows and voxels only, and what was wrong with the others."""
+"""Responses to images from any source: usable rows and voxels only, with notes on the others."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Responses:
     dropped    int64, ascending: the columns that hold NaN or infinity, or are constant over the training rows
     rois       bool (N,) by name: parts, then groups; none is empty
     ceiling    float32 (N,), share of variance that can be explained, NaN where unknown; None if there is none
-    notes      what is missing or odd, one line each
+    notes      what is missing or unusual, one line each
     identity   64 hex digits: the content of images, values, rois and ceiling
-    left       how many of the source's columns are of the left hemisphere; None where nobody knows
-    vertices   int64 (N,), the vertex of its hemisphere of fsaverage where each voxel lies; None where nobody knows
+    left       how many of the source's columns are of the left hemisphere; None if unknown
+    vertices   int64 (N,), the vertex of its hemisphere of fsaverage for each voxel; None if unknown
     absent     ROIs that the source names and that have no usable voxel
-    lost       images whose rows were left out, because they lack more than half of their numbers
+    lost       images whose rows were left out, because more than half of their numbers are missing
     """
 
     source: str
@@ -58,7 +58,7 @@ class Responses:
 
 
 def assemble(found: Recording, where: Path) -> Responses:
-    """The responses of the usable voxels in the rows that were not lost (`without_lost_rows`).
+    """The responses of the usable voxels in the rows kept by `without_lost_rows`.
 
     Raises DataError if no voxel is usable, or there are too many numbers.
     """

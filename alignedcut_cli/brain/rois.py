@@ -29,13 +29,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "OWFA": ("OWFA",),
     "VWFA": ("VWFA-1", "VWFA-2"),
 }
-"""The regions of the paper's tables, and the parts that make them."""
+"""The regions of the paper's tables, and the parts that they consist of."""
 _NO_REGION = "Unknown"
 _MOST = 1 << 31
 
 
 def with_groups(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks, bool (N,), followed by the GROUPS that some of them make and that are not among them."""
+    """The masks, bool (N,), followed by those GROUPS that their parts make and that are not among them."""
     groups = {
         name: np.logical_or.reduce([parts[part] for part in made_of if part in parts])
         for name, made_of in GROUPS.items()
@@ -70,7 +70,7 @@ def read_rois(folder: Path, widths: Mapping[str, int]) -> tuple[dict[str, np.nda
 def _mark(
     folder: Path, family: str, names: Mapping[int, str], widths: Mapping[str, int], parts: Mapping[str, np.ndarray]
 ) -> list[str]:
-    """Set the voxels of one family's regions in the masks; what was odd."""
+    """Set the voxels of one family's regions in the masks; returns notes."""
     notes: list[str] = []
     first = 0
     for hemisphere, width in widths.items():

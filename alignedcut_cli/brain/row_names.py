@@ -1,4 +1,4 @@
-"""Columns without a name: row numbers and row names that pandas and R write, or nothing."""
+"""Columns without a name: row numbers or row names written by pandas and R, or empty columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alignedcut_cli.brain.decimals import is_number
 __all__ = ["are_quoted", "is_nameless", "nameless_content"]
 
 _NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)*|\.\.\.\d+)?")
-"""What stands above a column without a name: nothing, or what pandas and R's readr write there."""
+"""The headers of a column without a name: empty, or what pandas and R's readr write."""
 
 
 def is_nameless(name: str) -> bool:
@@ -19,7 +19,7 @@ def is_nameless(name: str) -> bool:
 
 
 def nameless_content(texts: Sequence[str], mark: str) -> Literal["nothing", "row numbers", "row names", "numbers"]:
-    """What a column without a name holds, whatever the order of its rows.
+    """The content of a column without a name, in any order of rows.
 
     Row numbers are 0 to n - 1 or 1 to n; row names are text, none of them a number with the decimal mark `mark`.
     """

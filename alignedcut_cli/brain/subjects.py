@@ -1,4 +1,4 @@
-"""Folders of subjects: which one is meant, whatever its name is written like and however it was unpacked."""
+"""Folders of subjects: finding the one that is meant, in any spelling and however it was unpacked."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["find_subject"]
 
 _NAME = re.compile(r"(?:subject|subj|sub)[-_ ]?(\d{1,6})", re.IGNORECASE)
 _DEEPEST = 4
-"""How many folders that hold one folder alone are entered: an archive's outer folder often has its name again."""
+"""How many nested single folders are entered: archives often unpack to NAME/NAME."""
 
 
 def find_subject(path: Path, subject: int | None) -> Path:
-    """The folder of the subject that a folder and `subject` mean: itself, or subj01, sub-01, Subj01 ... in it.
+    """The folder of the subject that a folder and `subject` refer to: itself, or subj01, sub-01, Subj01 ... in it.
 
     Raises InputMissingError if it is not there, UsageError if `subject` is needed or does not apply.
     """

@@ -1,4 +1,4 @@
-"""Where a subject's vertices lie on fsaverage, the brain that all subjects share."""
+"""The positions of a subject's vertices on fsaverage, the surface that all subjects share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignedcut_cli.errors import DataError
 __all__ = ["FSAVERAGE", "read_vertices"]
 
 FSAVERAGE = 163_842
-"""Vertices of one hemisphere of fsaverage."""
+"""Vertices per hemisphere of fsaverage."""
 
 
 def read_vertices(folder: Path, widths: Mapping[str, int]) -> np.ndarray | None:

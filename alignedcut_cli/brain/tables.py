@@ -1,4 +1,4 @@
-"""Tables of responses, one row an image: csv, tsv, npy, npz and safetensors."""
+"""Tables of responses, one row per image: csv, tsv, npy, npz and safetensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CEILINGS = ("ceiling", "noise_ceiling")
 
 @dataclass(frozen=True)
 class _Table:
-    """What a file holds: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,)."""
+    """The content of a file: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,)."""
 
     values: np.ndarray
     images: list[str] | None
@@ -67,7 +67,7 @@ def read_table(path: Path) -> Responses:
 
 
 def _names(path: Path, given: Sequence[str], rows: int) -> list[str]:
-    """The name of each row's image, checked: as many as rows, none empty, none twice."""
+    """The image name of each row, checked: one per row, none empty, none repeated."""
     names = [name.strip().replace("\\", "/") for name in given]
     if len(names) != rows:
         raise DataError("image-count", f"{path} has {rows} rows and {len(names)} image names", "Name each row's image")
@@ -81,7 +81,7 @@ def _names(path: Path, given: Sequence[str], rows: int) -> list[str]:
 
 
 def _file(path: Path, name: str) -> Path | None:
-    """Where a named image lies: from the table's folder, or from the root."""
+    """The path of a named image, relative to the table's folder or absolute."""
     try:
         return found if (found := path.parent / name).is_file() else None
     except (OSError, ValueError):
@@ -130,7 +130,7 @@ def _read_npz(path: Path) -> _Table:
 
 
 def _read_extra(archive: Npz, key: str, columns: tuple[int, ...]) -> np.ndarray:
-    """A mask or ceiling; unpacked only if its header is of the right length."""
+    """A mask or ceiling; decompressed only if its header has the right length."""
     header = archive.headers[key]
     require_loadable(header, f"{archive.path}: {key}")
     _require_length(archive.path, key, header, columns)
@@ -164,7 +164,7 @@ def _json_list(path: Path, text: str) -> list[str]:
 
 
 def _roi(key: str) -> str:
-    """The name of the region whose mask an array called `key` is; empty if it is none."""
+    """The name of the region whose mask the array `key` is; empty if it is no mask."""
     return next((key[len(prefix) :] for prefix in _ROI_PREFIXES if key.startswith(prefix)), "")
 
 

@@ -1,4 +1,4 @@
-"""How readers name many things in one line."""
+"""Abbreviated lists of names for one-line messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["few"]
 
 
 def few(names: Collection[Any], most: int = 5) -> str:
-    """The first names and the number of the others: a, b, c and 7 more."""
+    """The first names and the count of the others: a, b, c and 7 more."""
     told = ", ".join(str(name) for name in islice(names, most))
     return f"{told} and {len(names) - most} more" if len(names) > most else told

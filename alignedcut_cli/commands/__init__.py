@@ -1,4 +1,4 @@
-"""One package a subcommand (command.py: signature and help; then plan, run, result, pictures); small ones are one file.
+"""One package (command.py: signature and help; then plan, run, result, pictures) or one small file per subcommand.
 
-Not here: what two commands need, which lives in nodes, frame, report or core.
+Not here: what several commands share (nodes, frame, report, core).
 """

@@ -83,7 +83,7 @@ def _summary(source: Path, found: Responses) -> dict[str, Any]:
 
 
 def _sides(found: Responses, columns: np.ndarray) -> dict[str, int | None]:
-    """How many of the columns are of each hemisphere; None where nobody knows."""
+    """How many of the columns are of each hemisphere; None if unknown."""
     left = None if found.left is None else int((columns < found.left).sum())
     return {"left": left, "right": None if left is None else len(columns) - left}
 

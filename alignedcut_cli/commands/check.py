@@ -1,4 +1,4 @@
-"""`alignedcut check`: is everything in a project whole?"""
+"""`alignedcut check`: is every artifact of a project intact?"""
 
 from __future__ import annotations
 

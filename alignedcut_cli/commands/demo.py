@@ -1,4 +1,4 @@
-"""`alignedcut demo`: the whole chain on the scenes and models that are shipped, as a lesson."""
+"""`alignedcut demo`: the whole chain on the shipped scenes and models, as a tutorial."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ WORTH_OPENING = {
     "pathways/what-where/pathways.png": "values group by what there is, queries and keys by where it is",
     "concepts/joint/figure-ground.png": "which brain areas figures activate, and which their background",
 }
-"""The pictures to open first, with what there is to see."""
+"""The pictures to open first, with what they show."""
 EXAMPLES = ("alignedcut demo", "alignedcut demo look-here --fresh --json")
 
 
@@ -89,14 +89,14 @@ def command(
 
 
 def _worth_opening(folder: Path) -> list[dict[str, str]]:
-    """The few pictures that show most, each with what there is to see."""
+    """The few most informative pictures, each with what it shows."""
     model = next(iter(sample_models()))
     found = {folder / name.format(model=model): shows for name, shows in WORTH_OPENING.items()}
     return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
 
 
 def _summary(steps: Sequence[dict[str, Any]], pictures: Sequence[dict[str, str]], width: int) -> str:
-    """What ran, in lines no longer than `width` (whole lines were said when they ran), and the pictures to open."""
+    """The commands that ran, in lines of at most `width` characters, and the pictures to open."""
     room = width - len("  seconds")
     rows = [
         [textwrap.shorten(step["command"], room, placeholder=" …", break_on_hyphens=False), f"{step['seconds']:.1f}"]
@@ -157,7 +157,7 @@ def _pathways(
 
 
 def _prepare(folder: Path, fresh: bool) -> None:
-    """The project's folder with the scenes and their masks; with `fresh`, without what an earlier demo made there."""
+    """Copy the scenes and masks into the project; with `fresh`, remove what an earlier demo made there."""
     require_folder("DIR", folder)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
@@ -175,7 +175,7 @@ def _prepare(folder: Path, fresh: bool) -> None:
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:
-    """Copy the files into a folder, but for those that are there already."""
+    """Copy the files into a folder, except those that are there already."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in files:
@@ -185,7 +185,7 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
 
 
 def _simulate(frame: Frame, brain: Path) -> None:
-    """The simulated brain: 800 training and 200 test scenes and the responses to them, made once."""
+    """Make the simulated brain once: 800 training and 200 test scenes and the responses to them."""
     if brain.is_dir():
         return
     write_brain = sample_brain()
@@ -205,7 +205,7 @@ def _simulate(frame: Frame, brain: Path) -> None:
 
 
 def _run(ctx: typer.Context, argv: Sequence[str], quiet: bool) -> None:
-    """Run one command line in this process, with its stdout going to stderr (nowhere if `quiet`). It fails as a whole."""
+    """Run one command line in this process, its stdout redirected to stderr (discarded if `quiet`); raise its failure."""
     with contextlib.ExitStack() as streams:
         there = streams.enter_context(Path(os.devnull).open("w", encoding="utf-8")) if quiet else sys.stderr
         streams.enter_context(contextlib.redirect_stdout(there))

@@ -1,4 +1,4 @@
-"""`alignedcut show`: what an artifact holds and how it came to be."""
+"""`alignedcut show`: what an artifact holds and how it was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`alignedcut status`: what state each artifact is in, and the command that mends it."""
+"""`alignedcut status`: the state of each artifact, and the command that repairs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small rules that every kernel shares: errors of fact, random streams, signs, retries in smaller pieces."""
+"""What all kernels share: the error type, random streams, sign conventions, retries with smaller batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGN_ROWS = 16384
 
 
 class NumericsError(ValueError):
-    """The numbers given cannot be computed with; the message states which and why."""
+    """The input cannot be computed with; the message states what and why."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -72,7 +72,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halving(run: Callable[[int], Result], size: int, say: Callable[[str], None], what: str) -> Result:
-    """`run(size)`, tried again with half the size whenever memory runs out, down to 1; each halving is said."""
+    """`run(size)`, tried again with half the size whenever memory runs out, down to 1; each halving is reported."""
     while True:
         try:
             return run(size)

@@ -1,4 +1,4 @@
-"""Class ids and their names from lines of text: where ids are given they are used, and else the places of the lines."""
+"""Class ids and their names from lines of text: the ids given, or else the line numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 __all__ = ["Entry", "NotUnderstoodError", "as_id", "by_place", "named_lines", "numbered"]
 
 Entry = tuple[str, int, str]
-"""Where a name stands, its id, and the name."""
+"""The position of a name, its id, and the name."""
 
 _ID = r"""["'(]?(?P<id>-?[0-9]{1,18})["')]?"""
 _FIRST = re.compile(rf"{_ID}(?:\s*(?:[,;:=|]|\.(?![0-9])|->|=>|-\s)\s*|\s+)(?P<name>\S.*)")
@@ -22,11 +22,11 @@ _ID_HEADS = (
 _NAME_HEADS = ("name", "names", "class_name", "classname", "category_name", "label_name", "category", "class", "label")
 
 Lines = Sequence[tuple[str, str]]
-"""Where each line stands, and the line without spaces at its ends."""
+"""The position of each line, and the stripped line."""
 
 
 class NotUnderstoodError(ValueError):
-    """The place in a file of names that cannot be read, and why."""
+    """The position in a file of names that cannot be parsed, and why."""
 
 
 def as_id(value: object) -> int | None:
@@ -37,10 +37,10 @@ def as_id(value: object) -> int | None:
 
 
 def named_lines(text: str) -> Iterator[Entry]:
-    """Each line's id and name: `3 dog`, `3: dog`, `dog,3` and the like, or a table below a head such as `id,name`.
+    """Each line's id and name: `3 dog`, `3: dog`, `dog,3` and the like, or a table with a header such as `id,name`.
 
-    Only where no line has an id is a line a name, and its place the id. Empty lines and those that begin with # are
-    passed over. Raises NotUnderstoodError for a line without an id among others that have one.
+    If no line has an id, each line is a name and its index the id. Empty lines and those that begin with # are
+    skipped. Raises NotUnderstoodError for a line without an id among others that have one.
     """
     lines = [(f"line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(where, line) for where, line in lines if line and not line.startswith("#")]
@@ -53,12 +53,12 @@ def named_lines(text: str) -> Iterator[Entry]:
 
 
 def by_place(lines: Lines) -> Iterator[Entry]:
-    """Each line as the name of its place, from 0."""
+    """Each line as a name, its index from 0 as the id."""
     return ((where, place, line) for place, (where, line) in enumerate(lines))
 
 
 def numbered(lines: Lines) -> Iterator[Entry] | None:
-    """The ids and names of lines that all have an id in one form, None of others."""
+    """The ids and names of lines that all have an id in the same form; else None."""
     form = _form(lines)
     return form and _matched(lines, form)
 
@@ -68,7 +68,7 @@ def _form(lines: Lines) -> re.Pattern[str] | None:
 
 
 def _distinct(lines: Lines) -> bool:
-    """Whether all lines end in a number, and neither a number nor what stands before it comes twice: `dog 3`."""
+    """Whether all lines end in a number (`dog 3`), with no number and no name repeated."""
     words = [match for _, line in lines if (match := _LAST_WORD.fullmatch(line))]
     return bool(words) and all(len({match[part] for match in words}) == len(lines) for part in ("id", "name"))
 
@@ -77,7 +77,8 @@ def _matched(lines: Lines, form: re.Pattern[str]) -> Iterator[Entry]:
     for where, line in lines:
         match = form.fullmatch(line)
         if match is None:
-            raise NotUnderstoodError(f"{where}: {line!r} has no class id where others have one")
+            unlike = next((f", but {at} has: {one!r}" for at, one in lines if form.fullmatch(one)), "")
+            raise NotUnderstoodError(f"{where}: {line!r} has no class id{unlike}")
         yield where, int(match["id"]), _unquoted(match["name"])
 
 
@@ -87,7 +88,7 @@ def _unquoted(name: str) -> str:
 
 
 def _columns(head: str) -> tuple[str | None, int, int] | None:
-    """(separator, column of ids, column of names) that a line promises as the head of a table, None if it is no head."""
+    """(separator, column of ids, column of names) if a line is the header of a table, else None."""
     separator = next((one for one in "\t,;|" if one in head), None)
     words = [word.strip(" \"'").lower() for word in head.split(separator)]
     number = next((words.index(word) for word in _ID_HEADS if word in words), None)

@@ -1,4 +1,4 @@
-"""The names of class ids, from JSON or text in the forms that data sets come with."""
+"""The names of class ids, from JSON or text in the formats that data sets ship."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_names(
 
     JSON: an object from id to a name, or to an object with a `name`; a list of objects with `id` and `name`; a list of
     names, whose places are the ids; or an object that holds one of these under `section`, as `categories`, `id2label`
-    and the like, or under other heads: then the only one that fits all `ids` is taken, and if there is no such one,
-    nothing is named; `note` is told either. Text: as `named_lines` reads it. UTF-8 or, with its mark, UTF-16.
+    and the like, or under another key: then the only one that covers all `ids` is used; without one there are
+    no names; a note says either. Text: as `named_lines` reads it. UTF-8, or UTF-16 with a byte-order mark.
     Raises DataError for others, for a line without an id among lines with ids, and for an id with two names.
     """
     with disk_errors(path):
@@ -69,7 +69,7 @@ def _collected(entries: Iterable[Entry]) -> dict[int, str]:
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, whose keys must not come twice with different values (json would take the last)."""
+    """A JSON object without repeated keys of different values (json would use the last)."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if found.setdefault(key, value) != value:
@@ -78,7 +78,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_json(value: Any, section: str) -> dict[int, str] | None:
-    """The names that a JSON value gives, None for an object of which no key is an id."""
+    """The names in a JSON value, None for an object without an id among its keys."""
     if isinstance(value, list):
         return _collected(_listed(value))
     if not isinstance(value, Mapping):
@@ -93,7 +93,7 @@ def _from_json(value: Any, section: str) -> dict[int, str] | None:
 
 
 def _listed(values: Sequence[Any]) -> Iterator[Entry]:
-    """The entries of a list: of names, whose places are the ids unless all have one, of [id, name], or of objects."""
+    """The entries of a list: of names, whose indices are the ids unless all have one, of [id, name], or of objects."""
     places = [(f"entry {place} of the list", value) for place, value in enumerate(values)]
     if all(isinstance(value, str) for value in values):
         lines = [(where, value.strip()) for where, value in places]
@@ -118,7 +118,7 @@ def _entry(where: str, one: Any, value: Any) -> Entry:
 
 
 def _sections(value: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """The names under each head that has any. Raises TypeError if no head has."""
+    """The names under each key that has any. Raises TypeError if none has."""
     found = {}
     for head, one in value.items():
         with suppress(TypeError, NotUnderstoodError):
@@ -132,7 +132,7 @@ def _sections(value: Mapping[str, Any]) -> dict[str, dict[int, str]]:
 def _of_sections(
     path: Path, sections: Mapping[str, dict[int, str]], ids: Collection[int], note: Callable[[str], None]
 ) -> dict[int, str]:
-    """The names of the only section that has all ids that any of them has; {} with a note if there is no such one."""
+    """The names of the only section that covers all ids covered by any; {} with a note if there is none."""
     known = set(ids) & {one for names in sections.values() for one in names}
     fitting = [head for head, names in sections.items() if known <= set(names)]
     if len(fitting) == 1:

@@ -1,4 +1,4 @@
-"""Which class ids of a ground truth are scored, as what."""
+"""The classes of a ground truth: which class ids are scored, and as which class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIGURE_GROUND = "figure-ground"
 
 @dataclass(frozen=True)
 class Classes:
-    """The k classes of one reading of the masks: class j has the id `ids[j]` and the name `names[j]`.
+    """The k classes of one labelling of the masks: class j has the id `ids[j]` and the name `names[j]`.
 
     `background` is the class (0 to k - 1) of background, None if the masks have none. `members` gives the class of each
     id in the masks; ids that it lacks are void.
@@ -30,9 +30,9 @@ class Classes:
 
     def labels(self, mask: np.ndarray) -> np.ndarray:
         """The class of each pixel of a mask of ids (H, W): int64, -1 for void."""
-        ids, places = np.unique(mask, return_inverse=True)
-        known = dict(self.members)
-        return np.array([known.get(int(one), -1) for one in ids], np.int64)[places.reshape(mask.shape)]
+        ids, classes = np.array(sorted(self.members), np.int64).T
+        places = np.searchsorted(ids, mask).clip(max=len(ids) - 1)
+        return np.where(ids[places] == mask, classes[places], -1)
 
 
 def parse_ids(option: str, text: str) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ def find_classes(
 ) -> Classes:
     """The classes of masks that hold the ids `present`: each id one, but all of `background` together the first.
 
-    Ids of `ignore` are void. With `chosen`, all other ids are background, too. An id that no mask holds is no class.
+    Ids of `ignore` are void. With `chosen`, all other ids are background, too. An id in no mask is no class.
     Raises UsageError for an id both background and void, or chosen and absent; DataError for fewer than two classes.
     """
     both = sorted(set(background) & set(ignore))
@@ -86,7 +86,7 @@ def find_classes(
 
 
 def _one_class(ids: Sequence[int], void: Sequence[int]) -> DataError:
-    """Too few classes; void that is one id may be meant as figure: masks of 0 and 255."""
+    """The error for too few classes; a single void id may be meant as figure: masks of 0 and 255."""
     told = f"the masks hold {len(ids)} class(es) besides void: {', '.join(map(str, ids)) or 'none'}"
     if len(void) == 1:
         told += f"; their only other id, {void[0]}, is void by --ignore"
@@ -96,7 +96,7 @@ def _one_class(ids: Sequence[int], void: Sequence[int]) -> DataError:
 
 
 def void_alone(masks: Sequence[np.ndarray], background: int, void: int) -> str | None:
-    """What to do about masks that hold no id but background and void, as those of 0 and 255 do; None for others."""
+    """The remedy for masks that hold only background and void, such as those of 0 and 255; None for others."""
     ids = {one for mask in masks for one in np.unique(mask).tolist()}
     if void not in ids or ids - {background, void}:
         return None

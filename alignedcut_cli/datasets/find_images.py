@@ -1,4 +1,4 @@
-"""The photographs that arguments name: files, folders, and lists on stdin."""
+"""Finding the photographs that arguments name: files, folders, and lists on stdin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def find_images(
 ) -> list[Path]:
     """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
 
-    FILE.hdf5 and FILE.hdf5:RANGE name images inside a file. Links to nothing are among what is found, and are bad images
-    to `read_manifest`. What lies in folders and is left out is said. Raises InputMissingError for a path that is not
+    FILE.hdf5 and FILE.hdf5:RANGE name images inside a file. Broken links are included, as bad images
+    for `read_manifest`. A note counts what is left out of folders. Raises InputMissingError for a path that is not
     there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
     as `hdf5.paths_in` does.
     """
@@ -44,7 +44,7 @@ def find_images(
 
 
 def _listed(line: str) -> list[Path]:
-    """The images that a line names, whose end may have spaces that are no part of the name."""
+    """The images that a line names; trailing spaces may or may not belong to the name."""
     name = line.rstrip("\r\n")
     there = find_in_any_form(Path(name)) is not None
     return _named(name if there else name.strip())

@@ -1,4 +1,4 @@
-"""Files below a folder that people mean: no hidden ones, none of a project's own, links followed once."""
+"""The files below a folder: no hidden ones, none of a project's own, links followed once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _COMPANIONS = ("@eaDir", "__MACOSX")
 
 @dataclass(frozen=True)
 class Walk:
-    """What lies below a folder; all paths begin with it, and are sorted by their parts.
+    """The content of a folder and those below; all paths begin with it, and are sorted by their parts.
 
-    files        what has one of the suffixes asked for, in any case
-    dangling     links with such a name to nothing (git-annex before `get`)
-    lost         links to nothing without any suffix: folders, perhaps
-    passed_over  how many files with such a suffix are or lie in each hidden path, and each that is a project's own
+    files        files with one of the given suffixes, in any case
+    dangling     broken links with such a name (git-annex before `get`)
+    lost         broken links without any suffix: folders, perhaps
+    passed_over  how many files with such a suffix each hidden path, and each of a project's own, is or holds
     others       how many files have each other suffix, in lower case
     """
 
@@ -35,7 +35,7 @@ class Walk:
     others: Counter[str] = field(default_factory=Counter)
 
     def notes(self, things: str) -> list[str]:
-        """What to say of what was left out, a line each; `things` is what was looked for, such as images."""
+        """Notes on what was left out, one line each; `things` names what was searched for, such as images."""
         lines = []
         if count := self.passed_over.total():
             told = named([f"{str(path)!r}" for path in self.passed_over])
@@ -47,7 +47,7 @@ class Walk:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is hidden (.git, ._a.png), or one that a NAS or zip program puts beside what users have."""
+    """Whether a name is hidden (.git, ._a.png), or one that a NAS or zip program adds."""
     return name.startswith(".") or name in _COMPANIONS
 
 
@@ -55,7 +55,7 @@ def walk(folder: Path, suffixes: Collection[str]) -> Walk:
     """The files below a folder that have one of the suffixes (lower case, with the dot).
 
     Hidden names and a project's own folders are not entered, whatever `folder` itself is. Linked folders are followed
-    after all that are no links, each real folder once. Raises AlignedcutError for a folder that cannot be read.
+    after all others, each real folder once. Raises AlignedcutError for a folder that cannot be read.
     """
     found, entered = Walk(), set()
     folders, links = [folder], []

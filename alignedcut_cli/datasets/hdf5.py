@@ -28,7 +28,7 @@ _RANGE = re.compile(r"[0-9]{1,12}(-[0-9]{1,12})?(,[0-9]{1,12}(-[0-9]{1,12})?)*")
 
 
 def split_range(argument: str) -> tuple[Path, str] | None:
-    """The file and the range that FILE.hdf5 or FILE.hdf5:RANGE name ("" is all); None for what names no HDF5 file."""
+    """The file and the range that FILE.hdf5 or FILE.hdf5:RANGE name ("" is all); None if it names no HDF5 file."""
     for text, numbers in ((argument, ""), (argument.rpartition(":")[0], argument.rpartition(":")[2])):
         path = Path(text)
         if path.suffix.lower() in _SUFFIXES and path.is_file():
@@ -37,13 +37,13 @@ def split_range(argument: str) -> tuple[Path, str] | None:
 
 
 def number_of(path: PurePath) -> int | None:
-    """The number of the image that a path inside an HDF5 file names; None for other paths. Nothing need be there."""
+    """The number of the image that a path inside an HDF5 file names; None for other paths. The file need not exist."""
     inside = len(path.parts) > 2 and path.parent.name == BRICK and path.parents[1].suffix.lower() in _SUFFIXES
     return int(path.name) if inside and _NUMBER.fullmatch(path.name) else None
 
 
 def file_of(path: Path) -> Path:
-    """The file that holds an image: the path itself, or the HDF5 file that it goes into."""
+    """The file that holds an image: the path itself, or the HDF5 file that it points into."""
     inside = number_of(path) is not None and path.parents[1].is_file()
     return path.parents[1] if inside else path
 
@@ -51,8 +51,8 @@ def file_of(path: Path) -> Path:
 def paths_in(file: Path, numbers: str) -> list[Path]:
     """The paths of a file's images: all, or those of a range such as 0-999 or 0,5,7-9, in its order.
 
-    Raises UnavailableError without h5py, UsageError for a range that cannot be, DataError for a file that is laid out
-    otherwise, or that lacks pixels.
+    Raises UnavailableError without h5py, UsageError for an invalid range, DataError for a file of another
+    layout, or without pixels.
     """
     with _brick(file) as brick:
         _require_written(file, brick)
@@ -110,7 +110,7 @@ _REMEDY = f"Give images as {BRICK}, (images, rows, columns, 3) of uint8"
 
 
 def _fault(brick: Any) -> str | None:
-    """What forbids to read a data set as images; None if nothing does."""
+    """Why a data set cannot be read as images; None if it can."""
     shape = brick.shape or ()
     if brick.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
         return f"is {brick.dtype} of shape {shape}"

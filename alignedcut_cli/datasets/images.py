@@ -34,7 +34,7 @@ UNREAD = frozenset({
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image of a manifest: its path below the manifest's root, what its bytes are, and its upright size in pixels."""
+    """One image of a manifest: its path below the root, hash and number of its bytes, and its upright size in pixels."""
 
     path: str
     sha256: str
@@ -56,7 +56,7 @@ class BadImage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Images in their order. `root` is where they lie on this machine, and no part of the identity."""
+    """Images in their order. `root` is their folder on this machine, and no part of the identity."""
 
     root: Path
     images: tuple[ImageEntry, ...]
@@ -76,7 +76,7 @@ def read_manifest(
     workers: int,
     advance: Callable[[int], None],
 ) -> tuple[Manifest, list[BadImage]]:
-    """Check every file by decoding it, and give the manifest of the good ones with the list of the bad ones.
+    """Check every file by decoding it: the manifest of the good ones, and the list of the bad ones.
 
     `known` may give the entry of a file that was checked before and has not changed since.
     """
@@ -131,7 +131,7 @@ def _inspect_inside(path: Path) -> ImageEntry | BadImage:
 
 
 def image_digest(path: Path) -> str | None:
-    """The sha256 of an image as manifests hold it: of its file, or of its pixels in an HDF5 file; None if none is there."""
+    """The sha256 of an image as in manifests: of its file, or of its pixels in an HDF5 file; None if it does not exist."""
     if file_of(path) != path:
         return hashlib.sha256(read_pixels(path).data).hexdigest()
     return file_digest(path) if path.is_file() else None
@@ -168,8 +168,8 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
     """The image, upright and in 8-bit RGB.
 
     EXIF orientation is applied; grey, palette, CMYK, 16-bit and float images are converted by value (16-bit to 8-bit
-    by its high byte, float by its own range), and transparency is laid on white. With `near`, a JPEG may be decoded at
-    a reduced scale whose sides are at least 2 * near pixels, which is faster and then resized the same way.
+    by its high byte, float by its own range), and transparent pixels are composited on white. With `near`, a JPEG may
+    be decoded at a reduced scale of sides of at least 2 * near pixels, which is faster and then resized the same way.
     """
     if file_of(path) != path:
         return Image.fromarray(read_pixels(path))

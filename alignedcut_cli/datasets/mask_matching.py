@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, by their names and the folders that these lie in."""
+"""Matching of masks to images by their names and folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Parts = tuple[str, ...]
 def match_masks(
     place: Path, keys: Sequence[str], images: Sequence[str], key_of: Callable[[str], str]
 ) -> list[str | None]:
-    """The key of each image's mask, None where there is none: names are compared in one form and without extension.
+    """The key of each image's mask, None where there is none: names are compared in Unicode NFC and without extension.
 
-    Images are known by their paths below the folder that they share, masks by theirs below `place`, so the first
-    folders of either may lack in the other. An image takes the mask whose path is its own or the longest end of it;
+    Images are identified by their paths below their common folder, masks by theirs below `place`, so either may lack
+    leading folders of the other. An image takes the mask whose path is its own or the longest end of it;
     else the only one whose path ends in its own; else the only one of its file name. The last two hold where no mask of
     that name is at another image's own path, the last where no other image has the name. Raises DataError if several
     masks could be an image's, or if two images would share one.

@@ -1,4 +1,4 @@
-"""A ground truth as its readers give it: masks by key, and the names of class ids."""
+"""A ground truth in the form that all readers return: masks by key, and the names of class ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMED = 3
 
 
 def named(things: Sequence[str]) -> str:
-    """The first few of some things, and how many more there are."""
+    """The first few items, and the count of the others."""
     more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
     return ", ".join(things[:_NAMED]) + more
 
@@ -28,7 +28,7 @@ class MaskSet:
     """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
 
     `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own; `notes`
-    are what a user should know of how they were found. `instances`, where they are known, gives the instance (H, W) int64
+    tell the user how they were found. `instances`, where they are known, gives the instance (H, W) int64
     at each pixel of a key's mask, by numbers of its own, 0 where there is none.
     """
 

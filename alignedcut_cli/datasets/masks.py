@@ -1,19 +1,17 @@
-"""Masks of class ids from PNG files, and the labels of a cut's nodes."""
+"""Masks of class ids from PNG files."""
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.errors import DataError, first_line
 
-__all__ = ["MOST_PIXELS", "inside", "is_text", "node_labels", "read_mask", "read_png"]
+__all__ = ["MOST_PIXELS", "inside", "is_text", "read_mask", "read_png"]
 
 MOST_PIXELS = 1 << 26
 _LONGEST_NAME = 255
@@ -85,27 +83,3 @@ def inside(folder: Path, name: object, what: str) -> Path:
 def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is text that can be printed and stored: no control characters, no halves of a character."""
     return isinstance(value, str) and not any(one < " " or "\ud800" <= one <= "\udfff" for one in value)
-
-
-def node_labels(
-    nodes: np.ndarray,
-    slots: Sequence[Mapping[str, Any]],
-    masks: Sequence[np.ndarray | None],
-    ignore: Sequence[int] = (),
-) -> np.ndarray:
-    """The class id of every node of a cut, the commonest of its cell: (M,) int64; -1 where it has none.
-
-    `nodes` (M, 4) is the cut's table (image, slot, row, col) and `slots` its axis S; `masks` holds the ids (H, W) of each
-    image, None for an image without. -1: class tokens, ids in `ignore`, images without a mask.
-    """
-    labels = np.full(len(nodes), -1, np.int64)
-    grids = [tuple(slot["grid"]) for slot in slots]
-    for grid in dict.fromkeys(grids):
-        alike = np.isin(nodes[:, 1], [number for number, one in enumerate(grids) if one == grid]) & (nodes[:, 2] >= 0)
-        cells = np.full((len(masks), *grid), -1, np.int64)
-        for number, mask in enumerate(masks):
-            if mask is not None:
-                cells[number] = grid_labels(mask, grid)  # type: ignore[arg-type]
-        labels[alike] = cells[nodes[alike, 0], nodes[alike, 2], nodes[alike, 3]]
-    labels[np.isin(labels, np.asarray(ignore, np.int64))] = -1
-    return labels

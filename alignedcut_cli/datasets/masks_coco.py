@@ -33,7 +33,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Coco:
-    """What a JSON file of COCO's holds: images by id, names of categories by id, and its annotations as they stand."""
+    """The content of a COCO JSON file: images by id, names of categories by id, and the raw annotations."""
 
     file: Path
     images: dict[Hashable, _Image]
@@ -48,7 +48,7 @@ class _Coco:
         return self.images[found]
 
     def category_of(self, thing: dict[str, Any], where: str, taken: Sequence[int]) -> int:
-        """The category of an annotation or segment; `taken` are numbers that mean something else in the mask."""
+        """The category of an annotation or segment; `taken` are ids that have another meaning in the mask."""
         found = thing.get("category_id")
         if type(found) is not int or found not in self.names:
             raise _bad(self.file, f"{where} has category {_short(found)}, which is not among its categories")

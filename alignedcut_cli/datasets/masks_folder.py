@@ -24,8 +24,8 @@ def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None
     """The masks of a folder and of the folders below. Names of ids come from `names`, or names.json or names.txt in it.
 
     With `mask_suffix`, the mask of a.jpg is a + mask_suffix + .png, and other files are none; Cityscapes' suffix is known
-    by the names of its files, and its photographs' ending left out. What is hidden is passed over; a link to nothing is
-    a mask that cannot be read. Raises InputMissingError if the folder, or any mask in it, is missing, UsageError for
+    by the names of its files, and its photographs' ending left out. Hidden files are skipped; a broken link is
+    an unreadable mask. Raises InputMissingError if the folder, or any mask in it, is missing, UsageError for
     Cityscapes' ids of two kinds, DataError for two masks of one name, or names that cannot be read.
     """
     with disk_errors(folder):
@@ -86,7 +86,7 @@ def read_masks(
 ) -> list[np.ndarray]:
     """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
 
-    `note` is told what was passed over. Raises InputMissingError if the folder or a mask is not there, DataError for a
+    A note says what was skipped. Raises InputMissingError if the folder or a mask is not there, DataError for a
     mask of colours or of another size.
     """
     masks = open_folder(folder, mask_suffix=mask_suffix)

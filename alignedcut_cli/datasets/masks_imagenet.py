@@ -62,7 +62,7 @@ def _file(path: Path) -> Path:
 
 
 def _with(file: Path, read: Callable[[Any], Any]) -> Any:
-    """What `read` makes of the open file."""
+    """The result of `read` on the open file."""
     try:
         import h5py
     except ImportError:
@@ -80,7 +80,7 @@ def _with(file: Path, read: Callable[[Any], Any]) -> Any:
 
 
 def _count(file: Path, name: str) -> int:
-    """How many cells a data set has. Raises DataError for more than the file can hold references to."""
+    """The number of cells of a data set. Raises DataError for more references than the file can hold."""
 
     def count(opened: Any) -> int:
         cells = opened[name]

@@ -1,4 +1,4 @@
-"""Names of files that people write in more than one way."""
+"""File names in different Unicode forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def same_form(name: str) -> str:
 
 
 def find_in_any_form(path: Path) -> Path | None:
-    """The path itself if it is there, else the one that differs in its Unicode form alone; None if there is neither."""
+    """The path itself if it exists, else the one that differs in its Unicode form alone; None if neither exists."""
     if path.exists() or path.is_symlink():
         return path
     parent = None if path.parent == path or str(path).isascii() else find_in_any_form(path.parent)

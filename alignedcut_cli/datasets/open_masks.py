@@ -1,4 +1,4 @@
-"""The readers of ground truths, by the name that --dataset gives them."""
+"""The readers of ground truths, by their names for --dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["MASK_READERS", "MaskReader", "open_masks"]
 
 @dataclass(frozen=True)
 class MaskReader:
-    """One reader: what opens a path, and whether a split, a file of names or a suffix of masks may be given with it."""
+    """One reader: the function that opens a path, and whether it takes a split, a file of names or a suffix of masks."""
 
     open: Callable[..., MaskSet]
     split: bool = False
@@ -38,7 +38,7 @@ MASK_READERS = {
 def open_masks(
     dataset: str, path: Path, split: str | None, names: Path | None, mask_suffix: str | None = None
 ) -> MaskSet:
-    """The ground truth at `path`. Raises UsageError for a split, names or a suffix that the dataset has no use for."""
+    """The ground truth at `path`. Raises UsageError for a split, names or a suffix that the dataset does not use."""
     reader = MASK_READERS[dataset]
     given = {"split": split, "names": names, "mask_suffix": mask_suffix}
     for option, value in given.items():

@@ -1,4 +1,4 @@
-"""The small world that is shipped with alignedcut: scenes whose truth is known, and tiny models trained on them."""
+"""The data shipped with alignedcut: synthetic scenes with ground truth, and tiny models trained on them."""
 
 from __future__ import annotations
 

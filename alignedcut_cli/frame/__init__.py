@@ -1,4 +1,4 @@
-"""What every command shares: options, configuration, its run and its artifact, what it says, pictures drawn once.
+"""What every command shares: options, configuration, the run and its artifact, output, pictures drawn once.
 
 Not here: anything of one command alone, and anything of nodes.
 """

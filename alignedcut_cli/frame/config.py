@@ -34,7 +34,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECA
 
 
 def available_memory() -> int:
-    """Bytes of main memory that this process may still take: the machine's free memory, or its control group's limit."""
+    """Main memory in bytes that this process may still use: the machine's free memory, or its control group's limit."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
@@ -47,7 +47,7 @@ def available_memory() -> int:
 
 
 def memory_bytes(text: str, available: int | None = None) -> int:
-    """The bytes that `--memory` means: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
+    """The bytes that `--memory` sets: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
     match = _SIZE.fullmatch(text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError("bad-memory", f"--memory {text!r} is no size", "Give for example 8GiB or 50%")
@@ -75,7 +75,7 @@ def project_argument(args: Sequence[str]) -> Path:
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Raise UsageError where a folder cannot be, because it, or what it should lie in, is a file."""
+    """Raise UsageError if a folder cannot exist because it, or one of its parents, is a file."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if there and not there.is_dir():
         raise UsageError("not-a-folder", f"{option} {folder}: {there} is a file", "Give a folder, new or of a project")
@@ -119,7 +119,7 @@ def _section(path: Path, parsed: Mapping[str, Any], name: str, options: Sequence
 def resolve_device(text: str) -> torch.device:
     """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU.
 
-    Raises UnavailableError (exit 69) if a device asked for by name is not there: never a silent fall back.
+    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback.
     """
     import torch
 

@@ -72,7 +72,7 @@ def scored_images(
 def survey(
     frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> tuple[str, tuple[int, ...]]:
-    """(digest of all class ids, pixel by pixel and image by image; the ids that there are), from every mask once."""
+    """(digest of the class ids of all pixels of all images; the ids that occur), reading every mask once."""
     import numpy as np
 
     whole, present = hashlib.sha256(), set()

@@ -1,4 +1,4 @@
-"""What a long run keeps while it goes, so that the same command goes on where an interrupted one was."""
+"""Checkpoints of a long run, from which the same command resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["EVERY", "Arrays", "Keeper"]
 
 Arrays = Mapping[str, "np.ndarray"]
 EVERY = 10.0
-"""Seconds between two states that are written: less than this is not worth keeping."""
+"""Seconds between two checkpoints: less work than that is not worth saving."""
 
 
 class Keeper:
-    """The kept state of one run. Use: `read`, then the keeper itself at each step's end, `drop` at the run's end.
+    """The checkpoint of one run. Use: `read`, then call the keeper after each step, `drop` at the end of the run.
 
-    A state is used again by the same recipe with the same `numerics` (libraries, kind of device). `tell` says in words
+    A checkpoint serves the same recipe with the same `numerics` (libraries, kind of device) alone. `tell` says in words
     how far a state is, such as "the start and 3 epochs".
     """
 
@@ -40,7 +40,7 @@ class Keeper:
         self._told: str | None = None
 
     def read(self) -> dict[str, np.ndarray] | None:
-        """The state of an earlier run of this recipe with these numerics; None, with a note if there is another."""
+        """The checkpoint of an earlier run of this recipe with these numerics; else None, with a note on any other."""
         import numpy as np
 
         try:
@@ -60,7 +60,7 @@ class Keeper:
         self.drop()
 
     def _header(self, arrays: Arrays) -> dict[str, str]:
-        """Whose state these arrays are."""
+        """The header of a checkpoint: whose state it is."""
         return {
             "schema": "alignedcut.kept/1",
             "recipe": self._recipe.identity,
@@ -69,7 +69,7 @@ class Keeper:
         }
 
     def __call__(self, state: Callable[[], Arrays]) -> None:
-        """Write the state, whole or not at all, unless one was written less than EVERY seconds ago."""
+        """Write the state atomically, unless one was written less than EVERY seconds ago."""
         if time.monotonic() - self._written < EVERY:
             return
         arrays = state()
@@ -77,13 +77,13 @@ class Keeper:
         self._written, self._told = time.monotonic(), self._tell(arrays)
 
     def drop(self) -> None:
-        """Forget what is kept."""
+        """Delete the checkpoint."""
         remove(self._path)
         self._told = None
 
     @contextmanager
     def told_when_stopped(self) -> Iterator[None]:
-        """If a signal stops the block, its message says what is kept and how to go on."""
+        """If a signal stops the block, the message says what is kept and how to go on."""
         try:
             yield
         except Stopped as stopped:

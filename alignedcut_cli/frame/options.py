@@ -1,4 +1,4 @@
-"""The options that mean the same in every command, and how a command's options become one value."""
+"""The options that all commands share, and the collection of a command's options in one dataclass."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Asked:
     """The options of every command that makes an artifact, as they were given.
 
     A command adds its own as fields annotated for Typer; a field that is a tuple is an option that may be repeated.
-    `explicit` are those that stood on the command line itself, such as --layers, and so were meant for this run.
+    `explicit` are those given on the command line itself, such as --layers, rather than in a configuration file.
     """
 
     project: Project = Path()
@@ -124,7 +124,7 @@ A = TypeVar("A", bound=Asked)
 
 
 def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[..., None]]:
-    """Make a command of a function of (frame, asked): its signature for Typer has a parameter for each field of `kind`."""
+    """Turn a function of (frame, asked) into a command whose signature for Typer has a parameter per field of `kind`."""
     hints = get_type_hints(kind, include_extras=True)
     fields = [one for one in dataclasses.fields(kind) if one.name != "explicit"]
     shared = ["project", *SHARED_OPTIONS]
@@ -155,7 +155,7 @@ def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[.
 
 
 def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
-    """A field as the parameter that Typer reads: a tuple as a list."""
+    """A field as a parameter for Typer, a tuple as a list."""
     default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
     value, about = get_args(hint)
     if get_origin(value) is tuple:
@@ -166,7 +166,7 @@ def _parameter(field: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
 
 
 def _explicit(ctx: typer.Context) -> frozenset[str]:
-    """The options that stand on the command line itself, by the names that they are declared with first."""
+    """The options given on the command line itself, by their first declared names."""
     given = (one for one in ctx.command.params if one.name and ctx.get_parameter_source(one.name))
     return frozenset(one.opts[0] for one in given if ctx.get_parameter_source(one.name).name == "COMMANDLINE")  # type: ignore
 

@@ -1,4 +1,4 @@
-"""What a command says: the result on stdout, everything else on stderr."""
+"""The output of a command: the result on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUIET_SECONDS = 5.0
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as csv with a head: numbers to six digits, None as nothing."""
+    """Rows with the same keys as csv with a header: numbers to six digits, None as an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -49,7 +49,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command's words go. `quiet` leaves out notes and progress, `verbose` adds details."""
+    """The output of one run. `quiet` leaves out notes and progress, `verbose` adds details."""
 
     command: str
     as_json: bool = False
@@ -79,9 +79,9 @@ class Output:
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """A function that counts work done: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere.
+        """A function that advances the progress: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere.
 
-        `done` of it was done before.
+        `done` of the work was done before.
         """
         if self.quiet:
             yield lambda _: None

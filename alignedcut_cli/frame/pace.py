@@ -1,4 +1,4 @@
-"""How fast work goes, and how long the rest will take: said once it can be known."""
+"""The rate of work and the time left, once they can be estimated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import monotonic
 __all__ = ["Pace", "format_seconds"]
 
 FEWEST, SHORTEST, RECENT = 3, 2.0, 30.0
-"""Reports and seconds between the first and the last of them that an estimate takes at least; seconds that it looks back."""
+"""The least number of reports and the least seconds between first and last for an estimate; the seconds it looks back."""
 _APART = 0.1
 
 
@@ -21,7 +21,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Pace:
-    """The speed of the last half minute. What comes before the first report is start-up, and counts for nothing.
+    """The rate over the last half minute. Time before the first report is start-up and does not count.
 
     `done` of the work was done before this run.
     """
@@ -42,14 +42,14 @@ class Pace:
 
     @property
     def speed(self) -> float | None:
-        """Units a second, or None while that cannot be known."""
+        """Units per second, or None while that is unknown."""
         if len(self._reports) < FEWEST:
             return None
         (began, before), (ended, after) = self._reports[0], self._reports[-1]
         return (after - before) / (ended - began) if ended - began >= SHORTEST else None
 
     def told(self, total: int, unit: str) -> str:
-        """The speed and what is left, such as `61.3 images/s, 12 s left`; nothing while that cannot be known."""
+        """The rate and the time left, such as `61.3 images/s, 12 s left`; nothing while that is unknown."""
         if not self.speed:
             return ""
         return f"{self.speed:.3g} {unit}/s, {format_seconds((total - self.done) / self.speed)} left"

@@ -1,4 +1,4 @@
-"""The photographs behind an artifact, as pictures show them."""
+"""The photographs behind an artifact, for its pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Photos"]
 
 
 class Photos:
-    """The photographs behind an artifact, small; None for those that are gone (which is said once)."""
+    """Reduced copies of the photographs behind an artifact; None for missing ones (noted once)."""
 
     def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
         manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
@@ -43,7 +43,7 @@ class Photos:
 
 
 def _unchanged(path: Path, sha256: str) -> Path | None:
-    """Where an image lies that still has this content; None if it is gone or has changed."""
+    """The path of an image that still has this content; None if it is gone or has changed."""
     from alignedcut_cli.datasets.images import image_digest
     from alignedcut_cli.datasets.names import find_in_any_form
 

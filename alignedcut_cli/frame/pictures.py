@@ -1,4 +1,4 @@
-"""Pictures are derived: drawn once for what they show, and again where that changed or a file is gone."""
+"""Pictures are derived: drawn once, and again if their content changed or a file is missing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MARKER = "drawn.json"
 
 
 def draw_once(project: Project, header: Header, wanted: Mapping[str, Any], draw: Callable[[], None]) -> None:
-    """Let `draw` fill an artifact's emptied folder, unless it shows what is `wanted` and all of it is there and whole.
+    """Call `draw` on an artifact's emptied folder, unless the folder is complete and shows what is `wanted`.
 
-    Under the artifact's lock; pictures that are there need none, nor a disk that can be written. They are not synced one
-    by one: what a power cut took from one is seen by its size.
+    Under the artifact's lock; complete pictures need neither the lock nor a writable disk. Files are not synced one by
+    one: damage by a power cut shows in a file's size.
     """
     folder, wanted = project.pictures(header.kind, header.name), json.loads(json.dumps(wanted))
     if _shows(folder, wanted):
@@ -46,7 +46,7 @@ def _shows(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """The files in and below a folder, in order of their names, and their bytes."""
+    """The files in and below a folder, sorted by name, and their sizes in bytes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
 

@@ -1,4 +1,4 @@
-"""What other libraries log and warn of: kept from stderr, which holds this program's own lines alone."""
+"""Logs and warnings of other libraries, kept off stderr, which carries this program's own lines alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["quiet_libraries"]
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """While it lasts, no log record and no warning of any library is shown; what matters of them is told in notes.
+    """Within the block no log record and no warning of any library is shown; the relevant ones become notes.
 
     A warning that is to be an error (python -W error) is still raised.
     """
@@ -23,7 +23,9 @@ def quiet_libraries() -> Iterator[None]:
     logging.disable()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # told as errors by datasets/images, or of no concern
+            warnings.filterwarnings(
+                "ignore", module=r"PIL\."
+            )  # reported as errors by datasets/images, or of no concern
             warnings.showwarning = _show_nothing
             yield
     finally:

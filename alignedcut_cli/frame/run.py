@@ -1,4 +1,4 @@
-"""What all commands that make an artifact do alike: open the project, decide whether there is work, say what came."""
+"""The steps that all commands that make an artifact share: open the project, decide whether there is work, report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DryRun", "Frame", "parameter_diff", "require_choice"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would read, write (path, bytes) and need of memory (bytes)."""
+    """What a command would read, write (path, bytes) and use of memory (bytes)."""
 
     inputs: Sequence[str]
     outputs: Sequence[tuple[str, int]]
@@ -44,7 +44,7 @@ class DryRun:
 
 @dataclass(frozen=True)
 class Frame:
-    """One run of one command: its project, its words, and the line that the user typed."""
+    """One run of one command: its project, its output, and the command line."""
 
     project: Project
     output: Output
@@ -74,11 +74,11 @@ class Frame:
         return Journal(self.project)
 
     def existing(self, recipe: Recipe, overwrite: bool) -> Header | None:
-        """The artifact's header if it is up to date; None if there is work to do.
+        """The header of the existing artifact if it is up to date; None if there is work to do.
 
-        Raises OutputExistsError (exit 73), with the parameters that differ, if another recipe made what is there and
-        `overwrite` is not set. What is there and cannot be read, or lacks a shard, is replaced only with `overwrite`,
-        too; with it every byte is read first, so that the repair of a damaged artifact is not called up to date.
+        Raises OutputExistsError (exit 73), with the parameters that differ, if the existing artifact has another recipe and
+        `overwrite` is not set. An unreadable artifact, or one that lacks a shard, is also replaced only with `overwrite`;
+        with it every byte is read first, so that a damaged artifact does not count as up to date.
         """
         path = self.project.header_path(recipe.kind, recipe.name)
         if not path.exists():
@@ -99,10 +99,10 @@ class Frame:
         raise exists_error(recipe, header.raw)
 
     def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
-        """The header of an artifact, and whether `make` wrote it now; one that is there already is said to be.
+        """The header of an artifact, and whether `make` wrote it now; a note says if it was up to date.
 
-        Made under the artifact's lock, and noted in the journal; what is up to date needs no lock, for artifacts appear
-        whole or not at all, nor a disk that can be written. Raises as `existing` does.
+        Made under the artifact's lock, and recorded in the journal. An artifact that is up to date needs neither the lock,
+        since artifacts appear atomically, nor a writable disk. Raises as `existing` does.
         """
         if found := self.existing(recipe, overwrite):
             return self.up_to_date(found)
@@ -115,7 +115,7 @@ class Frame:
             return header, True
 
     def up_to_date(self, header: Header) -> tuple[Header, bool]:
-        """What a command gives that has nothing to make, which is said."""
+        """The result of a command that has nothing to make; a note says so."""
         self.output.note(f"{header.kind}/{header.name} is up to date")
         return header, False
 
@@ -132,7 +132,7 @@ class Frame:
 
 
 def exists_error(recipe: Recipe, found: Mapping[str, Any]) -> OutputExistsError:
-    """The refusal to replace what another recipe made: it names every difference."""
+    """The error for an existing artifact of another recipe: it names every difference."""
     diff = parameter_diff(found, recipe)
     told = "; ".join(f"{key}: {before} there, {after} asked" for key, (before, after) in diff.items())
     return OutputExistsError(
@@ -144,7 +144,7 @@ def exists_error(recipe: Recipe, found: Mapping[str, Any]) -> OutputExistsError:
 
 
 def parameter_diff(found: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
-    """{what: (there, asked)} for every parameter, external input and input content that differs."""
+    """{what: (existing, requested)} for every parameter, external input and input content that differs."""
     before = {**found.get("params", {}), **found.get("external", {}), "algorithm": found.get("algorithm")}
     after = {**recipe.params, **recipe.external, "algorithm": recipe.algorithm}
     before["inputs"] = [f"{g['kind']}/{g['name']}@{g['content'][:12]}" for g in found.get("inputs", [])]

@@ -1,4 +1,4 @@
-"""Which nodes there are and how their rows are read: slots, the spaces that they are compared in, rows of a graph.
+"""The nodes of a graph and their rows: slots, the spaces in which nodes are compared, reading and transforming rows.
 
 Not here: what is computed on the rows (core) and how features are stored (store).
 """

@@ -1,4 +1,4 @@
-"""The nodes of a graph, read and transformed tile by tile: nothing in between is stored."""
+"""The nodes of a graph, read and transformed tile by tile: no intermediate result is stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PART = 4096
 
 
 def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device) -> GraphRows:
-    """The rows of one graph in a space, with its transforms opened."""
+    """The rows of one graph in a space, with its transforms loaded."""
     transform = open_transforms(space)
     return GraphRows(slots, [transform(slot) for slot in slots], space.name, device)
 
@@ -36,7 +36,7 @@ def patch_rows(slot: Slot) -> Tensor:
 
 
 class GraphRows:
-    """The rows of several slots one after another in one space: `read(start, stop)` gives (stop - start, r) float32.
+    """The concatenated rows of several slots in one space: `read(start, stop)` gives (stop - start, r) float32.
 
     `products` names the precision in which `read` applies the transforms; `take` applies them in float32.
     """
@@ -91,19 +91,19 @@ class GraphRows:
 
     @property
     def width(self) -> int:
-        """Numbers of a row."""
+        """The length of a row."""
         first = self._transforms[0]
         return self._stored[0].width if first is None else first.shape[1]
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-        """(slot, first row, last row) of pieces that lie in one slot and are not too long."""
+        """(slot, first row, last row) of pieces within one slot, of limited length."""
         for number, base in enumerate(self._starts[:-1]):
             last = min(stop, self._starts[number + 1]) - base
             for begin in range(max(0, start - base), last, PART):
                 yield number, begin, min(begin + PART, last)
 
     def _transformed(self, stored: np.ndarray, number: int, own: Sequence[int] | np.ndarray, products: str) -> Tensor:
-        """V T of stored rows of slot `number`, whose numbers within the slot are `own`; checked for a direction."""
+        """V T of stored rows of slot `number`, whose indices within the slot are `own`; none may be zero or not finite."""
         import torch
 
         rows = torch.from_numpy(stored).to(self._device).float()  # (t, D)
@@ -119,7 +119,7 @@ class GraphRows:
         return rows
 
     def _no_direction(self, slot: Slot, row: int, kind: str) -> DataError:
-        """The refusal of a node that has no cosine with any other."""
+        """The error for a node whose cosine with others is undefined."""
         image, token = divmod(row, slot.tokens)
         _, _, line, column = node_table(slot.about, 0, 1)[token].tolist()
         place = "the class token" if line < 0 else f"the patch at row {line}, column {column}"

@@ -1,4 +1,4 @@
-"""The slots that a cut joins: which layers of which feature sets, and the nodes that they give."""
+"""The slots that a cut joins: layers of feature sets, and their nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Slot", "find_slots", "layer_name", "node_table", "require_same_image
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot of one feature set; `transform` names the tensor that aligns it, where the cut is not in raw space."""
+    """One slot of one feature set; `transform` names the tensor of its transform, unless the cut is in raw space."""
 
     source: FeatureSet
     layer: int
@@ -32,7 +32,7 @@ class Slot:
 
     @property
     def tokens(self) -> int:
-        """Nodes of one image."""
+        """Number of nodes per image."""
         rows, columns = self.about["grid"]
         return rows * columns + self.about["class_token"]
 
@@ -42,7 +42,7 @@ class Slot:
 
     @property
     def tensor(self) -> str:
-        """The tensor that holds all its tokens."""
+        """The name of the tensor that holds all its tokens."""
         return f"tokens.{self.layer:02d}"
 
     def require_tokens(self) -> None:

@@ -26,7 +26,7 @@ SPACES = ("raw", "aligned", "brain")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The align artifact behind a space. `rois` are the areas asked for (none: all voxels), `voxels` their size."""
+    """The align artifact behind a space. `rois` are the chosen areas (none: all voxels), `voxels` their size."""
 
     given: Input
     header: Header
@@ -41,19 +41,19 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Space:
-    """Where the nodes of a cut are compared; `alignment` is None in raw space alone."""
+    """The space in which nodes of a cut are compared; `alignment` is None in raw space alone."""
 
     name: str
     alignment: Alignment | None = None
 
     @property
     def params(self) -> dict[str, Any]:
-        """What a recipe says of the space."""
+        """The parameters of the space in a recipe."""
         rois = {"roi": list(self.alignment.rois)} if self.alignment and self.name == "brain" else {}
         return {"space": self.name, **rois}
 
     def width(self, slot: Slot) -> int:
-        """The most numbers that a node of a slot has in this space (fewer in brain space where beta lacks rank)."""
+        """An upper bound on the width of a node in this space (less in brain space where beta lacks rank)."""
         if self.alignment is None:
             return slot.about["width"]
         channels = self.alignment.channels
@@ -64,7 +64,7 @@ class Space:
         return 4 * sum(slot.about["width"] * self.width(slot) for slot in slots) if self.alignment else 0
 
     def opening_bytes(self) -> int:
-        """Bytes that the way to the transforms takes: beta, and the float64 matrices of its Gram."""
+        """Memory in bytes for opening the transforms: beta, and the float64 matrices of its Gram."""
         if self.alignment is None or self.name != "brain":
             return 0
         channels, voxels = self.alignment.channels, self.alignment.header.axes["N"]["size"]
@@ -150,7 +150,7 @@ def _matched(alignment: Alignment, slot: Slot, numbers: Sequence[int]) -> Slot:
 
 
 def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[Sequence[int]]) -> UsageError:
-    """The refusal of slots that the align artifact lacks: it names each, and the layers that all feature sets share."""
+    """The error for slots that the align artifact lacks: it names each, and the layers that all feature sets share."""
     missing: dict[str, list[int]] = {}
     for slot, numbers in zip(slots, matches, strict=True):
         if not numbers:
@@ -167,7 +167,7 @@ def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[
 
 
 def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
-    """What gives each slot its T (D, r) float32 on the CPU, or None in raw space. Every byte of the file is verified."""
+    """A function from a slot to its T (D, r) float32 on the CPU, None in raw space. Every byte of the file is verified."""
     alignment = space.alignment
     if alignment is None:
         return lambda slot: None
@@ -187,7 +187,7 @@ def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
 
 
 def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
-    """All tensors of the align artifact, mapped, once they are known to be those that the recipe names."""
+    """All tensors of the align artifact, memory-mapped, verified against the recipe."""
     layout = read_layout(alignment.path)
     tensors = {name: map_tensor(layout, name) for name in layout.offsets}
     if tensor_digest(tensors) != alignment.given.content:
@@ -200,7 +200,7 @@ def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
 
 
 def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
-    """L of `brain_factor` with each voxel in units of its standard deviation, so that no voxel's unit rules the cosines."""
+    """L of `brain_factor` with each voxel in units of its standard deviation, so that no voxel dominates the cosines."""
     import numpy as np
     import torch
 

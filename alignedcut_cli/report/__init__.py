@@ -1,4 +1,4 @@
-"""Pictures of artifacts, from arrays: derived, and drawn again at will.
+"""Figures and pictures of artifacts, drawn from arrays.
 
-Not here: reading artifacts, and when to draw (commands, frame).
+Not here: reading artifacts, and deciding when to draw (commands, frame).
 """

@@ -19,7 +19,7 @@ Slots = Sequence[Mapping[str, Any]]
 
 
 def group_figure(mean: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: Slots) -> Figure:
-    """Mean activation per ROI of figure and ground (S, 2, R) +- one standard error: a column a model, a row a layer."""
+    """Mean activation per ROI of figure and ground (S, 2, R) +- one standard error: a column per model, a row per layer."""
     places, columns, rows = grid_of(slots)
     figure = Figure(figsize=(max(8.0, 1.2 + max(3.4, 0.16 * len(rois)) * len(columns)), 1.3 + 1.35 * len(rows)))
     panels = _panels(figure, len(rows), len(columns), top=0.75, bottom=0.85)
@@ -139,7 +139,7 @@ def _panels(figure: Figure, rows: int, columns: int, top: float, bottom: float) 
 
 
 def _bars(axis: Axes, places: np.ndarray, mean: np.ndarray, error: np.ndarray, colour: str, width: float) -> None:
-    """Bars from 0 to the mean with their errors: lines, of which hundreds cost what one patch does."""
+    """Bars from 0 to the mean with their errors: one collection of lines, as hundreds of patches are slow to draw."""
     there = np.isfinite(mean)
     error = np.nan_to_num(error)
     axis.vlines(places[there], 0, mean[there], color=colour, linewidth=width)
@@ -150,7 +150,7 @@ def _bars(axis: Axes, places: np.ndarray, mean: np.ndarray, error: np.ndarray, c
 
 
 def _roi_labels(panels: np.ndarray, rois: Sequence[str]) -> None:
-    """The ROIs below the lowest panel that is seen in each column, and ticks without names above it."""
+    """ROI names below the lowest visible panel of each column, and ticks without names above it."""
     for column in panels.T:
         seen = [axis for axis in column if axis.get_visible()]
         for axis in seen:

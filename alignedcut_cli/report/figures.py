@@ -1,4 +1,4 @@
-"""Figures of an alignment: losses, scores per ROI, and how alike the channels of slots are."""
+"""Figures of an alignment: losses, scores per ROI, and the similarity of the channels of slots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#cbd5e0"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all; the same figure gives the same bytes."""
+    """Write a PNG atomically; the same figure gives the same bytes."""
     with writing(path, lasting=False) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
@@ -46,7 +46,7 @@ def loss_figure(losses: np.ndarray, labels: Sequence[str], heldout: np.ndarray, 
 
 
 def roi_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Mean test R^2 of each ROI as a bar, before its noise ceiling where one is known."""
+    """Mean test R^2 of each ROI as a bar, in front of its noise ceiling if known."""
     figure = Figure(figsize=(max(5.0, 0.42 * len(rows) + 1.5), 3.8), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows))

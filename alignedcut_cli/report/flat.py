@@ -19,9 +19,9 @@ from alignedcut_cli.report.figures import INK
 __all__ = ["Flat", "Panel", "flat_figure", "flat_of", "has_surface"]
 
 NODES = 10_242
-"""Vertices of a hemisphere of fsaverage5: the first of fsaverage's 163,842."""
+"""Vertices per hemisphere of fsaverage5: the first of fsaverage's 163,842."""
 STEP = 1.0
-"""Millimetres of the flat surface a pixel."""
+"""Millimetres of the flat surface per pixel."""
 MARGIN = 15
 HEMISPHERES = ("left", "right")
 
@@ -136,7 +136,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Panel:
-    """Values of voxels (N,), a title, and whether they have a sign: red above 0 and blue below, or none."""
+    """Values of voxels (N,), a title, and whether they are signed (red above 0, blue below)."""
 
     values: np.ndarray
     title: str
@@ -144,7 +144,7 @@ class Panel:
 
 
 def flat_figure(title: str, flat: Flat, panels: Sequence[Sequence[Panel | None]]) -> Figure:
-    """A grid of flat maps, each in the colours of its own range, which its title states; rows may lack a panel."""
+    """A grid of flat maps, each with its own colour range, given in its title; rows may lack a panel."""
     rows, columns = len(panels), max(map(len, panels))
     folds = np.hstack([sheet.folds for sheet in _sheets()])[flat.window]
     height = 3.3 * folds.shape[0] / folds.shape[1]
@@ -193,5 +193,5 @@ def _halves(share: np.ndarray) -> list[tuple[float, float]]:
 
 
 def flat_of(arrays: Mapping[str, np.ndarray], axes: Mapping[str, Any]) -> Flat:
-    """The places and regions that a concepts artifact holds."""
+    """The voxel positions and regions of a concepts artifact."""
     return Flat(arrays["vertices"], axes["N"]["left"], arrays["regions"], axes["R"]["labels"])

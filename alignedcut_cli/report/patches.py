@@ -1,4 +1,4 @@
-"""Pictures of single patches: crops of photographs around them, and how alike one patch is to all others."""
+"""Pictures of single patches: crops of photographs around them, and the similarity of one patch to all others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Photo = Callable[[int], Image.Image | None]
 def crop_strip(places: Sequence[tuple[int, int, int]], grid: tuple[int, int], photo: Photo, count: int) -> np.ndarray:
     """Crops around patches (image, row, col) side by side, each patch framed: uint8 (side, about count * side, 3).
 
-    A crop shows two patches on either side, what lies outside the photograph being grey.
+    A crop shows two patches on either side; outside the photograph it is grey.
     """
     side = 110
     canvas = Image.new("RGB", (count * (side + GAP) - GAP, side), PAPER)
@@ -51,7 +51,7 @@ def similarity_sheet(
     photo: Photo,
     cell: int = 72,
 ) -> Image.Image:
-    """Heat maps of one patch's similarity: a row an image (`shown`), the photograph, then a column a slot.
+    """Heat maps of one patch's similarity: a row per image (`shown`): the photograph, then a column per slot.
 
     `grids` are similarities (B, rows, cols) slot by slot, each drawn from its own 1% to its 99% quantile (dark to bright);
     `pixel` (image, row, col) in the first grid is framed; `heads` stand over the columns, lines broken by newlines.

@@ -1,4 +1,4 @@
-"""Figures of a trace: paths through the map (Fig. 9, 18-22), transitions (Fig. 10), and the pace over layers."""
+"""Figures of a trace: paths through the map (Fig. 9, 18-22), transitions (Fig. 10), and step lengths over layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Tensors = Mapping[str, np.ndarray]
 
 
 def paths_figure(header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> Figure:
-    """A column a model: its nodes with the layer as brightness and the example paths as arrows; below, the groups.
+    """A column per model: its nodes with the layer as brightness and the example paths as arrows; below, the groups.
 
     Dots are at most 4000 patches a layer, of which `photos` (by image number) show where the example pixels lie.
     """
@@ -111,7 +111,7 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
 
 
 def _tracks(header: Header) -> dict[str, list[int]]:
-    """The places along axis L of each model, in order of layer."""
+    """The positions along axis L of each model, in order of layer."""
     found: dict[str, list[int]] = {}
     for number, about in enumerate(header.axes["L"]["slots"]):
         found.setdefault(about["model"], []).append(number)
@@ -119,7 +119,7 @@ def _tracks(header: Header) -> dict[str, list[int]]:
 
 
 def _shade(number: int, count: int) -> Any:
-    """The colour of a layer: the later, the brighter."""
+    """The colour of a layer: later layers are brighter."""
     return matplotlib.colormaps["inferno"](_DARK + (_BRIGHT - _DARK) * number / max(1, count - 1))
 
 
@@ -144,14 +144,14 @@ def _frame_map(axis: Axes, tensors: Tensors) -> None:
 
 
 def _draw_everything(axis: Axes, tensors: Tensors) -> None:
-    """All that t-SNE placed, pale: where the other models and layers lie."""
+    """All nodes that t-SNE placed, pale, to show where the other models and layers lie."""
     places = tensors["coordinates"][tensors["sampled"], :2]
     axis.scatter(*places.T, s=3, color=PALE, linewidths=0, rasterized=True)
     _frame_map(axis, tensors)
 
 
 def _scatter_mixed(axis: Axes, places: Sequence[np.ndarray], colours: Sequence[Any], names: Sequence[str]) -> None:
-    """Dots of several kinds in an order without rule: many coincide, and what is seen is in proportion to what is there."""
+    """Dots of several kinds in random order: many coincide, and the visible shares match the true ones."""
     kinds = np.repeat(np.arange(len(places)), [len(one) for one in places])
     order = np.random.default_rng(0).permutation(len(kinds))
     shades = np.array([matplotlib.colors.to_rgba(colour) for colour in colours])
@@ -167,7 +167,12 @@ def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int],
     names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
     _scatter_mixed(axis, places, colours, names)
     axis.set_title(f"{model}: brighter is later", fontsize=10)
-    axis.legend(title="layer", title_fontsize=7, fontsize=7, ncols=-(-len(numbers) // 6), handletextpad=0.1)
+    _legend(axis, title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
+
+
+def _legend(axis: Axes, **options: Any) -> None:
+    """A legend where it hides least, inside the axes, whose size it does not change."""
+    axis.legend(fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
 
 
 def _path_colour(number: int) -> Any:
@@ -204,11 +209,11 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     places = [tensors["coordinates"][group, :2] for group in kept]
     _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
     axis.set_title(f"{model}: foreground, background", fontsize=10)
-    axis.legend(fontsize=7, handletextpad=0.1)
+    _legend(axis)
 
 
 def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> None:
-    """Each image with the example pixels that lie in it, numbered as their arrows."""
+    """Each image with the example pixels that lie in it, numbered like their arrows."""
     rows, columns = header.axes["S"]["slots"][header.axes["L"]["slots"][0]["slot"]]["grid"]
     panels = part.subplots(1, max(8, len(photos)), squeeze=False)[0]
     for axis in panels:
@@ -233,7 +238,7 @@ def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[in
 
 
 def _draw_concepts(axis: Axes, header: Header, tensors: Tensors, slot: int, name: str, title: str) -> None:
-    """One layer's nodes, coloured by concept (grey: in none), with the balls where the map is what they were made in."""
+    """One layer's nodes, coloured by concept (grey: in none), with the balls if they were made in the map."""
     ids = _dots(tensors, slot)
     places, concepts = tensors["coordinates"][ids, :2], tensors["concepts"][ids]
     axis.scatter(*places[concepts < 0].T, s=4, color="#a0aec0", linewidths=0)
@@ -261,7 +266,7 @@ def _draw_concepts(axis: Axes, header: Header, tensors: Tensors, slot: int, name
 def _draw_matrix(axis: Axes, counts: np.ndarray, shares: np.ndarray, title: str) -> None:
     """P(B_j | A_i) as darkness and number, the nodes behind it below; the nodes of each row at the left.
 
-    With more than 12 concepts, which leave no room, there are no numbers: they are in the table.
+    With more than 12 concepts there is no room for numbers: see the table.
     """
     size = len(shares)
     axis.imshow(shares, vmin=0, vmax=1, cmap="Greys")

@@ -26,7 +26,7 @@ _NO_CLASS, _GROUND = (255, 255, 255), (70, 70, 70)
 
 
 def class_colours(count: int, background: int | None) -> np.ndarray:
-    """One colour a class (k, 3) uint8, dark grey for background; beyond 18 others, hues by the golden ratio."""
+    """One colour per class (k, 3) uint8, dark grey for background; beyond 18 others, hues by the golden ratio."""
     fixed = [tuple(int(code[place : place + 2], 16) for place in (0, 2, 4)) for code in _COLOURS]
     more = [
         tuple(round(255 * part) for part in colorsys.hsv_to_rgb(0.618034 * number % 1, 0.55 + 0.4 * (number % 2), 0.9))
@@ -37,7 +37,7 @@ def class_colours(count: int, background: int | None) -> np.ndarray:
 
 
 def curve_figure(rows: Sequence[Mapping[str, Any]], method: str) -> Figure:
-    """mIoU over layers (Fig. 5), a panel a target and a line a model, with 95 % intervals and a ring at the peak."""
+    """mIoU over layers (Fig. 5), a panel per target and a line per model, with 95 % intervals and a ring at the peak."""
     targets = list(dict.fromkeys(row["target"] for row in rows))
     lines = list(dict.fromkeys(row["line"] for row in rows))
     models, cuts = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "cut"))
@@ -69,7 +69,7 @@ def _style(
     rows: Sequence[Mapping[str, Any]],
     row: Mapping[str, Any],
 ) -> str:
-    """The dash of a line: which one of its model's cuts it is of."""
+    """The dash style of a line, by the index of its cut among its model's cuts."""
     mine = list(dict.fromkeys(one["cut"] for one in rows if one["model"] == row["model"]))
     return styles[mine.index(row["cut"]) % len(styles)]
 
@@ -93,7 +93,7 @@ def _curve(axis: Any, rows: Sequence[Mapping[str, Any]], colour: str, style: str
 
 @dataclass(frozen=True)
 class Column:
-    """What stands above a column of predictions."""
+    """The heading of a column of predictions."""
 
     name: str
     score: str
@@ -101,7 +101,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image: its photograph (None: gone), and each pixel's class (H, W), -1 for none, in truth and in each column."""
+    """One image: its photograph (None: missing), and its classes by pixel (H, W), -1 for none: truth, and each column."""
 
     name: str
     photo: Image.Image | None
@@ -112,7 +112,7 @@ class Scene:
 def overlay_sheet(
     scenes: Sequence[Scene], columns: Sequence[Column], names: Sequence[str], background: int | None
 ) -> Image.Image:
-    """Photograph, ground truth and predictions side by side, a row an image, below a key of the classes."""
+    """Photograph, ground truth and predictions side by side, a row per image, below a key of the classes."""
     colours = class_colours(len(names), background)
     width = GAP + (2 + len(columns)) * (SIDE + GAP)
     key = _key(names, colours, width)
@@ -149,7 +149,7 @@ def _overlay(photo: Image.Image, labels: np.ndarray, colours: np.ndarray, backgr
 
 
 def _key(names: Sequence[str], colours: np.ndarray, width: int) -> Image.Image:
-    """The colour of each class, in as many rows as it takes, and white for void."""
+    """The key: the colour of each class, in as many rows as needed, and white for void."""
     font, entries = (
         sized_font(12),
         [*zip(names, map(tuple, colours.tolist()), strict=True), ("void or no class", _NO_CLASS)],

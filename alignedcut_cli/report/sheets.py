@@ -1,4 +1,4 @@
-"""Colour pictures: for each image a row of its layers, and one contact sheet (images x layers) a model."""
+"""Colour pictures: for each image a row of its layers, and one contact sheet (images x layers) per model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sheet:
 def colour_grids(nodes: np.ndarray, colours: np.ndarray, slots: Sequence[Mapping[str, Any]]) -> dict[int, np.ndarray]:
     """For each slot the colours of its patches: {slot: (B, rows, cols, 3) uint8}.
 
-    `nodes` (M, 4) is the table (image, slot, row, col), `colours` (M, 3) uint8; class tokens have no place and are left out.
+    `nodes` (M, 4) is the table (image, slot, row, col), `colours` (M, 3) uint8; class tokens are left out.
     """
     images = int(nodes[:, 0].max()) + 1
     grids = {}
@@ -155,7 +155,7 @@ def contact_sheet(
 
 
 def save_picture(canvas: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG atomically."""
     from alignedcut_cli.store.files import writing
 
     with writing(path, lasting=False) as temporary:

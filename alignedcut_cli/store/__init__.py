@@ -1,4 +1,4 @@
-"""Projects, artifacts, shards, locks, provenance: the only state. Imports neither torch nor core when it is imported.
+"""Projects, artifacts, shards, locks, provenance: all state on disk. Importing it loads neither torch nor core.
 
 Not here: what an artifact means.
 """

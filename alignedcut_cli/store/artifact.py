@@ -1,4 +1,4 @@
-"""One artifact in one safetensors file: write it whole, read its header alone, map its tensors."""
+"""One artifact in one safetensors file: written atomically, its header read alone, its tensors memory-mapped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each tensor of a safetensors file lies, and the file's own metadata."""
+    """The offset of each tensor in a safetensors file, and the file's own metadata."""
 
     path: Path
     offsets: Mapping[str, tuple[str, tuple[int, ...], int]]
@@ -122,7 +122,7 @@ def read_header(path: Path) -> Header:
 
 
 def map_tensor(layout: Layout, name: str) -> np.ndarray:
-    """One tensor as a read-only array mapped from the file: bytes are read when touched."""
+    """One tensor as a read-only array memory-mapped from the file: bytes are read on access."""
     import numpy as np
 
     dtype, shape, offset = layout.offsets[name]
@@ -160,7 +160,7 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write tensors with a header object, whole or not at all: the same values give the same bytes."""
+    """Write tensors with a header object atomically: the same values give the same bytes."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -174,7 +174,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
 
 
 def _disk_error_of(error: Exception) -> Exception:
-    """The OSError that safetensors tells of in words only; any other error as it is."""
+    """The OSError that safetensors reports in its message only; any other error unchanged."""
     found = re.search(r"os error (\d+)", str(error))
     return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error
 

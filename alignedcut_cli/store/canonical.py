@@ -1,4 +1,4 @@
-"""Canonical JSON and the identities built on it: the same content always gives the same bytes and the same id."""
+"""Canonical JSON and the ids built on it: the same content always gives the same bytes and the same id."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def file_digest(path: Path) -> str:
 def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]]) -> str:
     """The content id of named arrays: 256 bits of BLAKE2b over name, dtype, shape and bytes, in order of name.
 
-    BLAKE2b takes half the time of sha256, which counts where features are written as fast as they are computed.
+    BLAKE2b takes half the time of sha256, which matters for features, written as fast as they are computed.
     """
     import numpy as np
 

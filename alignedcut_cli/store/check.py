@@ -24,7 +24,7 @@ _TEMPORARY = re.compile(r"\.(.+?)(\.safetensors)?\.\d+" + re.escape(TEMPORARY_SU
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: where, what, and the command that mends it."""
+    """One fault: where, what, and the command that repairs it."""
 
     where: str
     code: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def check_project(project: Project, *, deep: bool) -> Iterator[Finding]:
-    """Everything wrong in a project; `deep` reads every tensor (content ids, finite values) as well."""
+    """All faults in a project; `deep` reads every tensor (content ids, finite values) as well."""
     project.require_project()
     journal = Journal(project)
     for kind in KINDS:
@@ -64,7 +64,7 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
-    """What is wrong with one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    """The faults of one artifact. Raises the AlignedcutError of one that cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
 
 
@@ -96,7 +96,7 @@ def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Itera
 
 
 def leftovers(project: Project) -> list[Path]:
-    """What killed runs left behind, and no running process writes any more: temporary files and half-done commits."""
+    """Temporary files and unfinished commits of killed runs, none of them in use by a running process."""
     found: list[Path] = []
     for kind in KINDS:
         folder = project.root / kind
@@ -121,7 +121,7 @@ def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def sweep(project: Project) -> list[Path]:
-    """Remove the leftovers of killed runs, and give what was removed. Extractions that can be resumed stay."""
+    """Remove the leftovers of killed runs, and return what was removed. Extractions that can be resumed stay."""
     swept = leftovers(project)
     for path in swept:
         if path.name.endswith(".old"):

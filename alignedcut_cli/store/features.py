@@ -1,4 +1,4 @@
-"""Feature sets: a folder of shards and an index.json that is written last, so that a set is there whole or not at all.
+"""Feature sets: a folder of shards and an index.json that is written last, so that a set appears atomically.
 
 Work in progress lies in `features/.NAME.partial`, which one rename turns into `features/NAME`. A set that is replaced
 moves to `features/.NAME.old` until then.
@@ -60,7 +60,7 @@ def old_folder(folder: Path) -> Path:
 
 
 def partial_progress(folder: Path) -> tuple[int, int] | None:
-    """(finished, planned) shards of an extraction that has not ended, or None."""
+    """(finished, planned) shards of an unfinished extraction, or None."""
     plan = read_plan(folder)
     if plan is None:
         return None
@@ -68,7 +68,7 @@ def partial_progress(folder: Path) -> tuple[int, int] | None:
 
 
 def read_plan(folder: Path) -> Mapping[str, Any] | None:
-    """The plan of an extraction that has not ended; None if there is none, or none that can be read."""
+    """The plan of an unfinished extraction; None if there is none, or it cannot be read."""
     path = partial_folder(folder) / PLAN
     if not path.is_file():
         return None
@@ -86,12 +86,12 @@ def _is_plan(value: Any) -> bool:
 
 
 def is_settled(folder: Path) -> bool:
-    """Whether no commit was cut in two by a kill, or is on its way."""
+    """Whether no commit is interrupted or in progress."""
     return not old_folder(folder).exists() and not (folder / PLAN).exists()
 
 
 def finish_swap(folder: Path) -> bool:
-    """Carry to its end a commit that a kill cut in two; True if there was something left to do."""
+    """Complete an interrupted commit; True if there was one."""
     old, partial = old_folder(folder), partial_folder(folder)
     if is_settled(folder):
         return False
@@ -116,11 +116,11 @@ class FeatureWriter:
         return f"{number:05d}-of-{len(self.ranges):05d}.safetensors"
 
     def recorded_plan(self) -> Mapping[str, Any] | None:
-        """The plan of an earlier run that did not end, or None."""
+        """The plan of an earlier unfinished run, or None."""
         return read_plan(self.folder)
 
     def open(self) -> None:
-        """Begin, or go on with, the folder of work in progress; one left by another recipe is cleared away."""
+        """Create or continue the folder of work in progress; one left by another recipe is removed."""
         found = self.recorded_plan()
         names = [self.shard_name(number) for number in range(len(self.ranges))]
         if found is not None and found["recipe"] == self.recipe.identity and found["shards"] == names:
@@ -136,7 +136,7 @@ class FeatureWriter:
         writing_text(self.partial / PLAN, canonical_json(plan))
 
     def missing(self) -> list[int]:
-        """The shards still to be made. One that cannot be read, or is of another recipe, counts as missing."""
+        """The shards still to be made. An unreadable one, or one of another recipe, counts as missing."""
         return [number for number in range(len(self.ranges)) if not self._is_whole(number)]
 
     def _is_whole(self, number: int) -> bool:
@@ -149,7 +149,7 @@ class FeatureWriter:
     def write(
         self, number: int, tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]], **fields: Any
     ) -> None:
-        """Write one shard, whole or not at all."""
+        """Write one shard atomically."""
         start, stop = self.ranges[number]
         content = tensor_digest(tensors)
         header = header_object(
@@ -189,7 +189,7 @@ class FeatureWriter:
         finish_swap(self.folder)
 
     def _remember(self) -> None:
-        """What this run has written counts as verified; shards of a run before it do not."""
+        """Mark the shards written by this run as verified; those of an earlier run are not."""
         cache = HashCache(project_of(self.folder), SHARDS)
         for name, (content, when) in self._written.items():
             cache.put(self.folder / name, {"content": content}, when)
@@ -197,9 +197,9 @@ class FeatureWriter:
 
 
 class FeatureSet:
-    """A finished feature set, read by mapping its shards, which are verified before the first is.
+    """A finished feature set, read by memory-mapping its shards, which are verified before the first read.
 
-    With `verify` they are hashed even where nothing about the files has changed; `say` is told of what takes a while.
+    With `verify` they are hashed even if the files are unchanged; `say` gets a note on what takes a while.
     """
 
     def __init__(self, folder: Path, *, verify: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
@@ -243,7 +243,7 @@ class FeatureSet:
         _ = self.layouts
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
-        """One tensor as mapped arrays, shard by shard along the image axis. Raises DataError for a damaged shard."""
+        """One tensor as memory-mapped arrays, shard by shard along the image axis. Raises DataError for a damaged shard."""
         self.demand(tensor)
         _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts]
@@ -262,7 +262,7 @@ class FeatureSet:
 
 
 class NodeRows:
-    """The rows of several (…, D) arrays one after another, read in ranges: `rows(start, stop)` gives (stop - start, D)."""
+    """The concatenated rows of several (…, D) arrays, read in ranges: `rows(start, stop)` gives (stop - start, D)."""
 
     def __init__(self, blocks: Sequence[np.ndarray]) -> None:
         self._blocks = [block.reshape(-1, block.shape[-1]) for block in blocks]

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DENIED = {errno.EACCES, errno.EPERM}
 
 
 def disk_error(error: OSError, path: Path) -> AlignedcutError:
-    """The failure that an OSError on a path means to the user."""
+    """The failure to report for an OSError on a path."""
     reason = error.strerror or str(error)
     if error.errno == errno.EROFS:
         return PermissionDeniedError(
@@ -55,7 +55,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a power cut."""
+    """Make renames in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -77,10 +77,10 @@ def _umask() -> int:
 
 @contextmanager
 def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; on success it is given the umask's mode, synced and renamed.
+    """A temporary path beside `path` to write to; on success it gets the umask's mode, is synced and renamed.
 
-    On failure or interruption the temporary file is removed and `path` is as it was. Where it need not be `lasting`, a
-    power cut may leave it empty: nothing is synced, which takes longer than a small file itself.
+    On failure or interruption the temporary file is removed and `path` is as it was. Without `lasting`, nothing is
+    synced, which takes longer than writing a small file, and a power cut may leave it empty.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     with disk_errors(path):
@@ -100,13 +100,13 @@ def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
 
 def writing_text(path: Path, text: str) -> None:
-    """Replace a small text file, whole or not at all."""
+    """Replace a small text file atomically."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing there is fine."""
+    """Remove a file or a folder, if it exists."""
     with disk_errors(path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

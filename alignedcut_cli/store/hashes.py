@@ -1,4 +1,4 @@
-"""The hash cache: what files held when they were last read, so that unchanged files are not read again."""
+"""The hash cache: facts about file contents, so that unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from alignedcut_cli.store.project import MACHINE, Project
 __all__ = ["SHARDS", "HashCache", "stamp"]
 
 SHARDS = "shards.json"
-"""The cache of what shards of features held: apart from that of images, which is large where they are many."""
+"""The cache for shards of features, separate from that of images, which can be large."""
 
 
 class HashCache:
-    """Facts about files in `.alignedcut/hashes.json`, each good while path, size, inode and times of change stay."""
+    """Facts about files in `.alignedcut/hashes.json`, each valid while path, size, inode and modification times stay."""
 
     def __init__(self, project: Project, file: str = "hashes.json") -> None:
         self._path = project.root / MACHINE / file
@@ -42,7 +42,7 @@ class HashCache:
         self._changed = True
 
     def save(self) -> None:
-        """Write the cache, if there is anything new in it; where that cannot be, files are read again next time."""
+        """Write the cache if it has changed; if that fails, files are read again next time."""
         if self._changed:
             with contextlib.suppress(AlignedcutError):
                 writing_text(self._path, json.dumps(self._facts))
@@ -50,9 +50,9 @@ class HashCache:
 
 
 def stamp(path: Path) -> list[int]:
-    """What changes with a file's content, and costs no reading: size, times of change, inode.
+    """What changes with a file's content and needs no reading: size, modification times, inode.
 
-    Of a path inside a file (HDF5) that file's; nothing where there is no file.
+    For a path inside an HDF5 file that file's; empty if there is no file.
     """
     try:
         found = path.stat()

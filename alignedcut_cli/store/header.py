@@ -1,4 +1,4 @@
-"""The provenance header: what an artifact is, what was asked for, and the commands that led to it."""
+"""The provenance header: what an artifact is, its recipe, and the commands that led to it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _PARTS = {
     "images": {"path": str},
     "slots": {"model": str, "layer": int},
 }
-"""What each entry of a field is made of, and of the lists on the axes of images and slots."""
+"""The fields of each entry of a list, in the header and on the axes of images and slots."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """An artifact that a command read, by what it held and by what had been asked for."""
+    """An artifact that a command read, identified by its content and its recipe."""
 
     role: str
     kind: str
@@ -62,7 +62,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a command was asked for: with the same recipe comes the same artifact."""
+    """Everything that determines an artifact: the same recipe gives the same artifact."""
 
     kind: str
     name: str
@@ -99,7 +99,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Header:
-    """All that an artifact says of itself; `raw` is the JSON object, checked."""
+    """The parsed header of an artifact; `raw` is the checked JSON object."""
 
     raw: Mapping[str, Any]
 
@@ -174,7 +174,7 @@ def header_object(
 
 
 def _digest_or_none(value: Any) -> str | None:
-    """The digest, or None for what cannot be canonical JSON (a flipped byte can make 1e05 of 1.05, or 1e999)."""
+    """The digest, or None for what is no canonical JSON (a flipped byte can turn 1.05 into 1e05, or 1e999)."""
     try:
         return digest(value)
     except (ValueError, RecursionError):
@@ -204,7 +204,7 @@ def header_from(raw: Any, where: str) -> Header:
 
 
 def _fault(raw: Mapping[str, Any]) -> str | None:
-    """The field of a header that is not made as `header_object` makes it, whatever its checksum; None if all are."""
+    """The first malformed field of a header, whatever its checksum; None if there is none."""
     if not _has(raw, _FIELDS):
         return next(key for key, kind in _FIELDS.items() if not isinstance(raw.get(key), kind))
     lists = {
@@ -223,12 +223,12 @@ def _fault(raw: Mapping[str, Any]) -> str | None:
 
 
 def _has(value: Any, kinds: Mapping[str, type]) -> bool:
-    """Whether a value is an object whose fields are of these kinds."""
+    """Whether a value is an object with fields of these types."""
     return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def axis_faults(header: Header) -> Iterator[str]:
-    """Where the shapes of an artifact's tensors contradict its axes."""
+    """Contradictions between the shapes of an artifact's tensors and its axes."""
     sizes = {letter: axis["size"] for letter, axis in header.axes.items()}
     for name, entry in header.raw["tensors"].items():
         letters = entry["axes"].split()

@@ -1,4 +1,4 @@
-"""The index.json of a feature set: the header of an artifact that is a folder."""
+"""The index.json of a feature set, the header of an artifact that is a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX = "index.json"
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file of the store holds. Raises DataError for other text, and disk errors as AlignedcutError."""
+    """The value in a JSON file of the store. Raises DataError for malformed text, and disk errors as AlignedcutError."""
     with disk_errors(path):
         if path.exists() and not path.is_file():
             raise DataError("artifact-corrupt", f"{path} is no regular file", "Make the feature set again")
@@ -28,7 +28,7 @@ def read_json(path: Path) -> Any:
 
 
 def is_shard_name(value: object) -> bool:
-    """Whether a value is the name of a shard's file, which lies in the set's own folder."""
+    """Whether a value is the name of a shard's file in the set's own folder."""
     return isinstance(value, str) and re.fullmatch(r"[0-9]{5,}-of-[0-9]{5,}\.safetensors", value) is not None
 
 

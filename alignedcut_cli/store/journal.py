@@ -1,4 +1,4 @@
-"""The machine's own diary of a project: which command lines ran, where. It never enters an artifact."""
+"""The journal of a project on this machine: which command lines ran, and where. It never enters an artifact."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Journal"]
 
 
 def _is_record(value: Any) -> bool:
-    """Whether a line holds what `note` writes: words alone, and a list of them as `argv`."""
+    """Whether a line has the form that `note` writes: strings, and a list of them as `argv`."""
     if not isinstance(value, dict) or not value.keys() >= {"event", "kind", "name", "argv", "cwd"}:
         return False
     words = value["argv"] if isinstance(value["argv"], list) else [None]
@@ -51,14 +51,14 @@ class Journal:
             stream.write(self._line_end(stream) + json.dumps(record).encode("ascii") + b"\n")
 
     def _line_end(self, stream: BinaryIO) -> bytes:
-        """A line end where a crash cut the last line off, so that the next event does not become part of it."""
+        """A line end if a crash truncated the last line, so that the next event does not join it."""
         if stream.seek(0, os.SEEK_END) == 0:
             return b""
         stream.seek(-1, os.SEEK_END)
         return b"" if stream.read(1) == b"\n" else b"\n"
 
     def records(self) -> list[dict[str, Any]]:
-        """All events, oldest first; lines that are no events (a crash cut them off) are left out."""
+        """All events, oldest first; malformed lines (truncated by a crash) are left out."""
         if not self.path.is_file():
             return []
         with disk_errors(self.path):
@@ -74,12 +74,12 @@ class Journal:
         return found
 
     def last(self, kind: str, name: str) -> dict[str, Any] | None:
-        """The newest event about an artifact."""
+        """The latest event of an artifact."""
         matching = [r for r in self.records() if r.get("kind") == kind and r.get("name") == name]
         return matching[-1] if matching else None
 
     def image_roots(self, manifests: Collection[str]) -> list[Path]:
-        """The folders from which the images of any of these manifests were read, each once, the newest first."""
+        """The folders from which the images of these manifests were read, each once, latest first."""
         told = (r["image_root"] for r in self.records() if r.get("manifest") in manifests and "image_root" in r)
         return [Path(root) for root in dict.fromkeys(reversed(list(told)))]
 

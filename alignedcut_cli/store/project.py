@@ -36,9 +36,9 @@ def check_name(name: str) -> str:
 
 
 def is_project_folder(folder: Path) -> bool:
-    """Whether a folder is one that some project makes in itself (KIND/ of artifacts, reports/), or lies in pictures/KIND/.
+    """Whether a folder is one that a project makes (KIND/ of artifacts, reports/), or lies in pictures/KIND/.
 
-    What else lies in pictures/ is the user's.
+    Other content of pictures/ is the user's.
     """
     real = folder.resolve()
     made = (real.parent,) if real.name in (*KINDS, _REPORTS) else ()
@@ -55,7 +55,7 @@ def _is_project(folder: Path) -> bool:
 
 
 def _holds_pictures(folder: Path) -> bool:
-    """Whether a folder has the name of the pictures' one, in any case, as a Mac's file system has it."""
+    """Whether a folder is named like the pictures' folder, in any case, as on a Mac's file system."""
     return folder.name.lower() == PICTURES
 
 
@@ -95,7 +95,7 @@ class Project:
         return sorted(p.stem for p in folder.glob("*.safetensors") if not p.name.startswith("."))
 
     def header(self, kind: str, name: str) -> Header:
-        """The checked header of an artifact, by the name that it has now. Raises InputMissingError or DataError."""
+        """The checked header of an artifact, under its current name. Raises InputMissingError or DataError."""
         self.demand(kind, name)
         path = self.path(kind, name)
         found = read_index(path) if kind == "features" else read_header(path)
@@ -104,7 +104,7 @@ class Project:
         return Header({**found.raw, "name": name})
 
     def demand(self, kind: str, name: str) -> None:
-        """Raise InputMissingError (exit 66), naming what there is, if the artifact does not exist."""
+        """Raise InputMissingError (exit 66), naming the existing artifacts, if this one does not exist."""
         if self.header_path(kind, name).is_file():
             return
         self.require_project()
@@ -174,24 +174,24 @@ class Project:
         return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
 
     def kept_path(self, kind: str, name: str) -> Path:
-        """The file in which a long run keeps what it has, so that the same command can go on."""
+        """The checkpoint file of a long run, from which the same command resumes."""
         return self.root / MACHINE / "kept" / f"{kind}-{name}.safetensors"
 
     def kept_names(self, kind: str) -> list[str]:
-        """The artifacts of a kind of which an interrupted run kept something, sorted."""
+        """The artifacts of a kind with a checkpoint of an interrupted run, sorted."""
         folder = self.kept_path(kind, "").parent
         return sorted(path.stem.removeprefix(f"{kind}-") for path in folder.glob(f"{kind}-*.safetensors"))
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
-        """Be the one writer of an artifact for the block, once what a killed one left is swept. Raises LockedError."""
+        """Hold the lock of an artifact for the block, and first remove what a killed writer left. Raises LockedError."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
             for path in self.temporaries(kind, name):
                 remove(path)
             yield
 
     def temporaries(self, kind: str, name: str) -> list[Path]:
-        """The temporary files of an artifact: of its writer, or left by one that was killed."""
+        """The temporary files of an artifact: of its current writer, or left by a killed one."""
         folder = self.root / kind
         if kind == "features":
             return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))

@@ -1,4 +1,4 @@
-"""What state each artifact of a project is in, why, and which command mends it. Reads headers only."""
+"""The state of each artifact of a project, why, and which command repairs it. Reads headers only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ class ArtifactState:
 
 
 def project_states(project: Project) -> list[ArtifactState]:
-    """The state of every artifact, in the order of the chain; inputs that are gone are listed as missing.
+    """The state of every artifact, in the order of the chain; deleted inputs are listed as missing.
 
-    An artifact is stale when what an input holds now is not what it held when it was read, or when an input is itself
-    stale, corrupt or missing.
+    An artifact is stale if an input has changed since it was read, or is itself stale, corrupt or missing.
     """
     project.require_project()
     journal = Journal(project)
@@ -59,7 +58,7 @@ def _state_alone(
     try:
         header = project.header(kind, name)
         if kind == "features":
-            _ = FeatureSet(project.path(kind, name)).layouts  # every shard is there, whole, and of this set
+            _ = FeatureSet(project.path(kind, name)).layouts  # every shard exists, is intact, and belongs to this set
     except AlignedcutError as error:
         return ArtifactState(kind, name, "corrupt", error.message, journal.command(kind, name, overwrite=True))
     headers[kind, name] = header

@@ -1,4 +1,4 @@
-"""Shards verified: their tensors are hashed, unless nothing about the files has changed since they last were."""
+"""Verification of shards: their tensors are hashed, unless the files are unchanged since the last time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from alignedcut_cli.store.project import Project
 __all__ = ["Shard", "require_whole"]
 
 Shard = tuple[Layout, str]
-"""A shard and the content id that it must have."""
+"""A shard and its expected content id."""
 LARGE = 1 << 30
-"""Bytes whose hashing takes about a second, and is told."""
+"""Bytes that take about a second to hash, from which on a note says so."""
 
 
 def require_whole(project: Project, shards: Sequence[Shard], *, always: bool, say: Callable[[str], None]) -> None:
     """Raise DataError, naming the file, unless the tensors of every shard are those of its content id.
 
-    A shard that was verified before is not read again while its size, inode and times of change stay, unless `always`.
+    A shard verified before is not read again while its size, inode and modification times stay, unless `always`.
     """
     cache = HashCache(project, SHARDS)
     due = [one for one in shards if always or cache.get(one[0].path) != {"content": one[1]}]

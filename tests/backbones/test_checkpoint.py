@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from alignedcut_cli.backbones.checkpoint import load_open_clip, read_state
 from alignedcut_cli.errors import DataError
@@ -48,6 +49,11 @@ def test_a_pickle_that_calls_something_is_refused_by_name(
     assert str(path) in caught.value.message
     assert "safetensors.torch.save_file" in caught.value.remedy
     assert not folder.exists()
+
+
+def test_the_suffix_of_safetensors_in_any_case(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "W.SafeTensors")
+    assert torch.equal(read_state(tmp_path / "W.SafeTensors")["weight"], torch.ones(2))
 
 
 def test_the_hostile_pickle_would_have_run(tmp_path: Path) -> None:

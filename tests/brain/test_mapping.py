@@ -158,11 +158,11 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_cost_neither_memory_nor_time(tmp_path: Path, bomb: str) -> None:
     path = written(tmp_path, npy(PROTOCOL + BOMBS[bomb]))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(DataError) as caught:
         read_mapping(path)
     assert caught.value.code in ("pickle-refused", "mapping-unreadable")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_file_longer_than_any_list_of_names_is_refused(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_the_same_again_is_up_to_date_and_pictures_come_back_as_they_were(
     for name in names:
         with Image.open(folder / name) as picture:
             assert picture.width > 500
-            assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+            assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or ()) > 50
 
 
 def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(cli: Cli, world: Path) -> None:

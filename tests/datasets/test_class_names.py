@@ -105,7 +105,9 @@ def test_without_ids_places_are_the_ids(tmp_path: Path, text: str, wanted: list[
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("n.txt", "0 sky\ndog\n", "line 2: 'dog' has no class id"),
+        ("n.txt", "0 sky\ndog\n", "line 2: 'dog' has no class id, but line 1 has: '0 sky'"),
+        ("n.txt", "sky\ndog\n7 eleven\n", "line 1: 'sky' has no class id, but line 3 has: '7 eleven'"),
+        ("n.txt", "id name\nsky\n", "line 2: 'sky' has no class id"),
         ("n.txt", "names:\n  0: sky\n  1: dog\n", "line 1: 'names:' has no class id"),
         ("n.txt", "item {\n  id: 3\n  name: 'dog'\n}\n", "line 1: 'item {' has no class id"),
         ("n.txt", "0 sky\n\n0 dog\n", "line 3: id 0 is called 'sky' before and 'dog' here"),

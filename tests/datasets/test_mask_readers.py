@@ -14,14 +14,11 @@ import pytest
 from PIL import Image
 
 from alignedcut_cli.commands.segment.command import DATASETS
-from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.datasets.class_names import read_names
 from alignedcut_cli.datasets.classes import FIGURE_GROUND, figure_ground, find_classes, parse_ids, void_alone
-from alignedcut_cli.datasets.masks import node_labels
 from alignedcut_cli.datasets.masks_voc import VOC_CLASSES, open_voc
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, UnavailableError, UsageError
-from alignedcut_cli.nodes.slots import node_table
 from tests.conftest import Cli
 from tests.helpers.coco import write_instances, write_panoptic
 
@@ -358,23 +355,6 @@ def test_masks_of_two_ids_of_which_one_is_void() -> None:
     )
     assert void_alone(masks, 0, 7) is None
     assert void_alone([*masks, np.array([[3]])], 0, 255) is None
-
-
-# nodes
-
-
-def test_labels_of_nodes_are_those_of_their_cells() -> None:
-    slots = [{"grid": [2, 3], "class_token": True}, {"grid": [6, 9], "class_token": False}]
-    nodes = np.concatenate([node_table(slot, number, 3) for number, slot in enumerate(slots)])
-    masks = [mask(0).astype(int), None, mask(2).astype(int)]
-    found = node_labels(nodes, slots, masks, ignore=(255, 7))
-    assert found.dtype == np.int64
-    for (image, slot, row, column), label in zip(nodes.tolist(), found.tolist(), strict=True):
-        one = masks[image]
-        wanted = -1 if row < 0 or one is None else int(grid_labels(one, tuple(slots[slot]["grid"]))[row, column])
-        assert label == (-1 if wanted in (255, 7) else wanted)
-    order = np.random.default_rng(0).permutation(len(nodes))
-    np.testing.assert_array_equal(node_labels(nodes[order], slots, masks, (255, 7)), found[order])
 
 
 def test_an_imagenet_file_that_declares_more_masks_than_it_can_hold(tmp_path: Path) -> None:

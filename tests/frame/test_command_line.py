@@ -123,7 +123,7 @@ from alignedcut_cli.main import main
 for line in {lines!r}:
     with contextlib.redirect_stdout(io.StringIO()):
         status = main(line)
-    heavy = {{"torch", "timm", "open_clip", "sklearn", "openTSNE", "torchvision"}} & set(sys.modules)
+    heavy = {{"torch", "timm", "open_clip", "sklearn", "numba", "torchvision"}} & set(sys.modules)
     assert not heavy and status == 0, (line, heavy, status)
 """
     done = subprocess.run(

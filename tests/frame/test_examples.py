@@ -62,10 +62,9 @@ def meaning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Pat
     copy_scenes(folder / "photos", 3)
     shutil.copytree(sample_data() / "scenes" / "category", folder / "masks")
     place = ("-p", str(folder / "study"), "-q")
-    assert (
-        main(["extract", str(brain_folder), "-m", "tiny-clip", "--name", "seen", "--tokens", "sample:4", *place]) == 0
-    )
-    assert main(["extract", str(folder / "photos"), "-m", "tiny-clip", *place]) == 0
+    model = ("-m", "tiny-clip", "--layers", "3,5", *place)
+    assert main(["extract", str(brain_folder), "--name", "seen", "--tokens", "sample:4", *model]) == 0
+    assert main(["extract", str(folder / "photos"), *model]) == 0
     seen = ("--brain", str(brain_folder), "--from", "features/seen", "--epochs", "1", "--no-pictures")
     assert main(["align", *seen, "--name", "world", *place]) == 0
     assert main(["cut", "--from", "features/tiny-clip", "--space", "aligned", "--name", "tiny-clip", *place]) == 0

@@ -37,7 +37,7 @@ print(*needs, "pytest>=8.3", "hypothesis>=6.112", sep="\n")' > "$scratch/needs.t
         --no-index --find-links "$wheels" --requirement "$scratch/needs.txt" \
         || { echo "run.sh: $wheels lacks what pip names above" >&2; exit 2; }
 fi
-"$python" -c 'import pytest, timm, open_clip, openTSNE, safetensors, typer' \
+"$python" -c 'import pytest, timm, open_clip, numba, safetensors, typer' \
     || { echo "run.sh: the environment lacks that package: give a folder of wheels" >&2; exit 2; }
 status=0
 TMPDIR="${TMPDIR:-$scratch}" PYTHONDONTWRITEBYTECODE=1 "$python" -m tests.gpu.all "$folder" || status=$?

@@ -48,7 +48,7 @@ def test_extract_beside_a_bare_loop(
         float(last[-1].sum())
         return count * DIFFERENT / (time.perf_counter() - began)
 
-    bare(False)
+    bare(False), bare(True)
     speed = bare(False)
     table.row("extract: bare forward loop, float32", speed, "images/s")
     table.row("extract: bare forward loop, half precision (extract has none)", bare(True), "images/s")

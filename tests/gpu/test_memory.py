@@ -36,11 +36,12 @@ def short_of_memory(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + SPARE) / total, device)
+        card = device.index or 0
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(card) + SPARE) / total, card)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, card)
         return
     real = affinity.affinity
 

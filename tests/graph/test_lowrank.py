@@ -93,7 +93,7 @@ def test_means_are_taken_over_eight_times_as_many_nodes_as_landmarks() -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 0.3])
 def test_means_leave_less_than_single_nodes(gamma: float) -> None:
-    features = clusters(2500)
+    features = clusters(1500)
     _, vectors = dense_cut(features, 6, gamma)
     means, nodes = (
         projector_distance(lowrank(features, nodes=100, sampling=choice, gamma=gamma).eigenvectors.double(), vectors)

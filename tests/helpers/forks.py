@@ -1,6 +1,6 @@
-"""Command lines as processes of their own that can be killed, without the seconds that importing torch takes.
+"""Command lines as processes of their own that can be killed, without the seconds that imports take.
 
-One helper process imports the libraries once and forks for each command line: a real process, with real signals.
+One helper process imports all that commands import, and forks for each command line: a real process, with real signals.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = """
-import glob, json, os, sys, time
-import timm, openTSNE
+import glob, importlib, json, os, pkgutil, sys, time
+import timm, numba
+from alignedcut_cli import commands
+for found in pkgutil.walk_packages(commands.__path__, "alignedcut_cli.commands."):
+    importlib.import_module(found.name)
 from alignedcut_cli.main import main
+from alignedcut_cli.store import features
+features.SHARD_BYTES = int(sys.argv[1])
 print("ready", flush=True)
 for line in sys.stdin:
     job = json.loads(line)
@@ -57,15 +62,15 @@ class Ended:
 
 
 class Forks:
-    """The helper process. Use as a context."""
+    """The helper process, in which shards of features have about `shard_bytes`. Use as a context."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shard_bytes: int) -> None:
+        self._folder, self._shard_bytes = folder, shard_bytes
         self._log = folder / "log.txt"
 
     def __enter__(self) -> Forks:
         self._server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER],
+            [sys.executable, "-c", _SERVER, str(self._shard_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

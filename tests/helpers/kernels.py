@@ -16,7 +16,8 @@ from torch import Tensor
 
 from alignedcut_cli.core import numerics
 from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train, units
-from alignedcut_cli.core.embed import colours, tsne, tsne_exact
+from alignedcut_cli.core.embed import affinities, colours, device, tsne
+from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.graph import (
     affinity,
     attention,
@@ -211,11 +212,19 @@ def shared(on: On, device: Any) -> Any:
     return sum(parallel_tiles.share_tiles(NODES, 40, device, lambda tiles: sum(stop - start for start, stop in tiles)))
 
 
-def embedded(on: On, device: Any) -> Any:
+def joint(on: On) -> affinities.Affinities:
+    return affinities.affinities(on(drawn(40, 5)), 4.0, Threads())
+
+
+def nearest(on: On) -> Any:
+    return affinities.nearest_others(on(drawn(40, 5)), 6, Threads())[1].sort().values
+
+
+def embedded(on: On, where: Any) -> Any:
     """t-SNE of a few iterations, alone and as colours have it."""
     with mock.patch.object(tsne, "ITERATIONS", (3, 3)):
-        made = colours.spectral_tsne(orthonormal().numpy(), nodes=40, device=device)
-        alone = tsne.tsne(drawn(40, 5).numpy(), 3, perplexity=5, seed=0, repulsion="exact", device=device)
+        made = colours.spectral_tsne(orthonormal().numpy(), nodes=40, device=where)
+        alone = tsne.tsne(drawn(40, 5).numpy(), 3, perplexity=5, seed=0, repulsion="exact", device=where)
     return torch.from_numpy(made.coordinates), torch.from_numpy(alone[0])
 
 
@@ -343,12 +352,15 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "align.spaces.node_transform": lambda on, _: spaces.node_transform(on(drawn(8, 4)), on(drawn(4, 3).double())),
     "align.spaces.roi_voxels": lambda on, _: spaces.roi_voxels(on(drawn(3, 9) > 0), [0, 2]),
     "align.train.fit_alignment": lambda on, device: [aligned(on, device, init) for init in train.STARTS],
+    "embed.affinities.affinities": lambda on, _: joint(on),
+    "embed.affinities.conditionals": lambda on, _: affinities.conditionals(on(drawn(9, 6).square()), 3.0),
+    "embed.affinities.nearest_others": lambda on, _: nearest(on),
+    "embed.affinities.triton_kernels": lambda on, _: affinities.triton_kernels(on(drawn(2, 3))),
     "embed.colours.spectral_tsne": embedded,
+    "embed.device.pull_all": lambda on, _: device.pull_all(joint(on), on(drawn(40, 3))),
+    "embed.device.push_all": lambda on, _: device.push_all(on(drawn(40, 3))),
     "embed.tsne.choose_repulsion": lambda _, device: tsne.choose_repulsion(100, device),
     "embed.tsne.tsne": embedded,
-    "embed.tsne_exact.exact_repulsion": lambda _, device: torch.from_numpy(
-        tsne_exact.exact_repulsion(places(), device)[0]
-    ),
     "groups.activations.Clusters": clustered,
     "groups.activations.cell_sums": written_down,
     "groups.activations.clustered_difference": clustered,

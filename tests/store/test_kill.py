@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from alignedcut_cli.main import main
+from alignedcut_cli.store import features
 from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.features import partial_progress
 from alignedcut_cli.store.project import Project
@@ -25,7 +26,7 @@ from tests.conftest import TINY, photograph
 from tests.helpers.forks import Forks
 
 MOMENTS = int(os.environ.get("ALIGNEDCUT_KILL_MOMENTS", "0"))
-IMAGES = 110
+IMAGES, SHARD_BYTES = 28, 8 << 20
 CUT = ("cut", "--from", "features/small", "-C", "8")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "nystrom": (*CUT, "--solver", "nystrom", "--nodes", "500", "--name", "nystrom"),
@@ -56,7 +57,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path, extracte
     (project / "features" / "tiny").rename(project / "features" / "small")
     options = ("-m", TINY, "--weights", tiny_weights, "--image-size", 320, "--dtype", "float32", "--name", "large")
     extract = ("extract", str(folder / "photos"), *(str(word) for word in options))
-    with Forks(folder) as forks:
+    with Forks(folder, SHARD_BYTES) as forks:
         seconds = {}
         for name, argv in {"extract": extract, **COMMANDS}.items():
             ended = forks.run(*argv, "-p", project)
@@ -147,7 +148,7 @@ def test_sigkill_at_random_moments(bench: Bench, tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_extraction_keeps_its_shards_and_says_how_to_go_on(
-    bench: Bench, tmp_path: Path, number: signal.Signals, status: int
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
 ) -> None:
     project = tmp_path / "study"
     first = project / "features" / ".large.partial" / "00000-of-00003.safetensors"
@@ -167,6 +168,7 @@ def test_a_stopped_extraction_keeps_its_shards_and_says_how_to_go_on(
         command = command.partition(" && ")[2]
     words = shlex.split(command)
     assert words[0] == "alignedcut"
+    monkeypatch.setattr(features, "SHARD_BYTES", SHARD_BYTES)
     assert main(words[1:]) == 0
     finished = project / "features" / "large" / first.name
     assert (finished.stat().st_ino, finished.stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)

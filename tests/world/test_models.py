@@ -60,7 +60,7 @@ def test_a_window_takes_its_own_positions():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_patches_know_more_than_random_ones(name):
-    scores = compare(name, MODELS / name, scenes=(80, 50), rounds=20)
+    scores = compare(name, MODELS / name, scenes=(60, 50), rounds=12)
     assert scores["gain_category"] > LEAST[name]
 
 

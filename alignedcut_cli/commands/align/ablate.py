@@ -1,4 +1,4 @@
-"""`alignedcut align --ablate eigen=…`: the paper's Table 1 for the data at hand."""
+"""`alignedcut align --ablate eigen=…`: the paper's Table 1 on the user's data."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ablation(
     device: torch.device,
     overwrite: bool,
 ) -> None:
-    """Align once for each weight of the eigen-constraint, and print one row each: R^2 per ROI, and oracle mIoU.
+    """Align once per weight of the eigen-constraint and print one row for each: R^2 per ROI, and oracle mIoU.
 
     Writes align/NAME-eigen-VALUE and pictures/align/NAME-eigen/table.csv.
     """

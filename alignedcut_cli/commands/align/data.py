@@ -1,4 +1,4 @@
-"""What an alignment is fitted to: the images that have both features and responses, and how they are split."""
+"""The data of an alignment: the images with both features and responses, and their split into fit, held-out and test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_im
 FIT, HELDOUT, TEST = 0, 1, 2
 FEWEST = {FIT: 8, HELDOUT: 2, TEST: 2}
 ENOUGH = 10
-"""Held-out images whose R^2 is worth a choice: as many are held out if they are at most a fifth."""
+"""Held-out images that model selection needs: where a tenth is fewer, that many are held out, at most a fifth."""
 _LAST = re.compile(r"last:(\d+(?:\.\d+)?)%")
 
 
@@ -41,7 +41,7 @@ class Pairs:
 
 
 def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output) -> Pairs:
-    """Match all feature sets to the responses; what does not match is counted and named in a note.
+    """Match all feature sets to the responses; a note counts and names what does not match.
 
     Raises DataError if nothing matches.
     """
@@ -74,7 +74,7 @@ def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output
 
 
 def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
-    """How the test images were chosen (`auto` resolved), and int8 (B,): FIT, HELDOUT or TEST of each image.
+    """The rule that chose the test images (`auto` resolved), and the split of each image: int8 (B,), FIT, HELDOUT or TEST.
 
     auto: the data's own test images where there are some, else last:10%. A tenth of the others, drawn by `seed`, is
     held out of the fit; where that is less than 10 images, a fifth and at most 10. Raises UsageError, InputMissingError

@@ -1,4 +1,4 @@
-"""A planned alignment made, or found up to date: the artifact, and what the fit found out."""
+"""Make a planned alignment unless it is up to date, and report the fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["make"]
 
 
 def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
-    """One alignment, made or found up to date: (header, whether it was made)."""
+    """Make one alignment unless it is up to date: (header, whether it was made)."""
     return frame.make_once(plan.recipe, overwrite, lambda: _fit_and_write(frame, plan, device))
 
 
@@ -62,7 +62,7 @@ def _note_few_heldout(frame: Frame, plan: Plan) -> None:
 
 
 def _tell(frame: Frame, alignment: Alignment) -> None:
-    """What the fit found out, on stderr."""
+    """Report the fit on stderr."""
     if alignment.start:
         frame.output.note(
             f"ridge start: penalty {alignment.start.alpha:.3g}, rank {alignment.start.rank}, "

@@ -1,4 +1,4 @@
-"""The figures of an align artifact: derived, and drawn again whenever the artifact is another."""
+"""The figures of an align artifact, redrawn whenever the artifact changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["draw_if_needed"]
 
 
 def draw_if_needed(frame: Frame, header: Header, folder: Path) -> None:
-    """losses.png, rois.png and channels.png in `folder`, unless they show this very content."""
+    """Draw losses.png, rois.png and channels.png into `folder`, unless they show this content already."""
     draw_once(frame.project, header, {"content": header.content}, lambda: _draw(frame, header, folder))
 
 

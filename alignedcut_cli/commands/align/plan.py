@@ -1,4 +1,4 @@
-"""What an alignment will be: its slots, images and settings, every `auto` resolved, and the memory that it takes."""
+"""The plan of an alignment: slots, images, settings with every `auto` resolved, and the memory needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGEST_WEIGHT = 1e6
 
 @dataclass(frozen=True)
 class Plan:
-    """The alignment to be made, on the CPU: slots, responses, and which image is used for what."""
+    """An alignment to be made: slots, responses (on the CPU), and the split of the images."""
 
     recipe: Recipe
     parents: tuple[Header, ...]
@@ -42,13 +42,13 @@ class Plan:
 
     @property
     def most_channels(self) -> int:
-        """The most aligned channels that there can be."""
+        """An upper bound on the number of aligned channels."""
         return self.settings.dim or max(slot.about["width"] for slot in self.slots)
 
     def need(self) -> int:
-        """Bytes that the fit holds at its largest: features and responses twice, Gram matrices, weights and moments.
+        """Peak memory of the fit in bytes: features and responses twice, Gram matrices, weights and moments.
 
-        With --agree also tokens, the slots' own equations, and five directions in which weights move.
+        With --agree also tokens, each slot's normal equations, and five blocks of conjugate gradients.
         """
         from alignedcut_cli.core.align.train import PLACES
 
@@ -112,7 +112,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def require_weight(option: str, weight: float) -> None:
-    """Raise UsageError unless a factor of the loss is a number that float32 can multiply with."""
+    """Raise UsageError unless a weight of the loss is finite in float32."""
     if not 0 <= weight <= LARGEST_WEIGHT:
         raise UsageError(
             "bad-weight", f"{option} {weight:g} is not in 0 to {LARGEST_WEIGHT:g}", "Give a weight such as 1"
@@ -120,7 +120,7 @@ def require_weight(option: str, weight: float) -> None:
 
 
 def require_nodes(plan: Plan) -> None:
-    """Raise DataError if the smallest step has too few tokens for the eigenvectors of the eigen-constraint."""
+    """Raise DataError if the smallest batch has too few tokens for the eigenvectors of the eigen-constraint."""
     from alignedcut_cli.core.align.loss import EIGENVECTORS
 
     settings, images = plan.settings, int((plan.split == FIT).sum())
@@ -136,7 +136,7 @@ def require_nodes(plan: Plan) -> None:
 
 
 def _kept_tokens(slot: Slot) -> int:
-    """Stored tokens of each image."""
+    """Number of stored tokens per image."""
     tensors = slot.source.header.raw["tensors"]
     entry = tensors.get(f"sampled.{slot.layer:02d}") or tensors[f"tokens.{slot.layer:02d}"]
     return entry["shape"][1]
@@ -180,7 +180,7 @@ def _require_tokens(sets: Sequence[FeatureSet]) -> None:
 
 
 def slot_key(slot: Slot) -> tuple[str, str, int]:
-    """What tells slots apart, whatever images they were extracted from: weights, tap and layer."""
+    """What identifies a slot, whatever images it was extracted from: weights, tap and layer."""
     return slot.source.header.raw["external"].get("weights", ""), slot.about["tap"], slot.layer
 
 

@@ -85,7 +85,7 @@ def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def channel_similarity(features: list[Tensor]) -> Tensor:
-    """How alike channel k of slot i and channel k of slot j answer to the same images, for features (B, D_i): (n, n).
+    """Similarity of channel k of slot i and channel k of slot j over the same images, from features (B, D_i): (n, n).
 
     sum_k <a_ik, a_jk> / (|a_i| |a_j|), activations centred over images; slots of different widths share the first
     min(D_i, D_j) channels (paper, Fig. 3).
@@ -102,7 +102,7 @@ def channel_similarity(features: list[Tensor]) -> Tensor:
 
 
 def roi_table(plan: Plan, fitted: Fitted, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One object a ROI, and one for all voxels: sizes, mean scores, mean ceiling, share of it, and the p of chance.
+    """One object per ROI, and one for all voxels: size, mean scores, mean ceiling, share of the ceiling, permutation p.
 
     `share` is mean test R^2 over mean ceiling, of voxels whose ceiling is known. `p`: how often the mean test R^2 of
     the ROI is as high with predictions of shuffled test images.

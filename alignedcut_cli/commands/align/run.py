@@ -1,4 +1,4 @@
-"""Running a planned alignment: pooled features in memory, sampled tokens read from the mapped shards."""
+"""Run a planned alignment: pooled features in memory, sampled tokens read from memory-mapped shards."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["Fitted", "fit", "load_pooled"]
 
 @dataclass(frozen=True)
 class Fitted:
-    """An alignment on the CPU with what it was fitted to: pooled features (B, D_i) of each slot, responses (B, N).
+    """A fitted alignment, on the CPU, with its data: pooled features (B, D_i) of each slot, responses (B, N).
 
-    The alignment's beta and eps are of these responses, which are in `units`, mean 0 and standard deviation 1.
+    Its beta and eps predict these responses, which are standardised by `units`: mean 0, standard deviation 1.
     """
 
     alignment: Alignment
@@ -99,7 +99,7 @@ def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitte
 
 
 def _units(plan: Plan, responses: Tensor) -> Units:
-    """The units of the voxels, from training images. Raises DataError for those that float32 does not hold."""
+    """Mean and standard deviation of each voxel over training images. Raises DataError where float32 overflows."""
     units = Units.of(responses, torch.from_numpy(np.flatnonzero(plan.split != TEST)))
     if len(beyond := units.beyond()):
         columns = plan.responses.voxels[beyond.numpy()].tolist()
@@ -130,7 +130,7 @@ def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[n
 class Tokens:
     """Random tokens of given images, for each slot: all its tokens or the stored sample of them.
 
-    `places` has a number for each slot, the same for slots whose stored tokens are those of the same places.
+    `places` has a number for each slot, equal for slots whose stored tokens are at the same positions.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ def _token_blocks(slot: Slot) -> list[np.ndarray]:
 
 
 def _places_key(slot: Slot, rows: np.ndarray) -> tuple[object, ...]:
-    """What is equal for slots whose stored tokens of the images `rows` lie at the same places."""
+    """A key that is equal for slots whose stored tokens of the images `rows` are at the same positions."""
     grid = (*slot.about["grid"], slot.about["class_token"])
     if not _has_sample(slot):
         return grid

@@ -84,7 +84,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _require_unused(asked: Asked) -> None:
-    """Raise UsageError for options of t-SNE that were typed beside --onto, which runs none."""
+    """Raise UsageError for options of t-SNE given with --onto, which runs no t-SNE."""
     typed = [option for option in PLACING if option in asked.explicit]
     if typed:
         raise UsageError(
@@ -103,7 +103,7 @@ def _resolve_device(text: str) -> torch.device:
 
 
 def _need(params: Any, parent: Header, base: Base | None) -> int:
-    """Bytes of main memory: eigenvectors twice, places and colours; affinities and lists of the placed nodes; a tile."""
+    """Main memory in bytes: eigenvectors twice, coordinates, colours; affinities and neighbours of the sample; a tile."""
     counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
     rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
     if base:
@@ -150,7 +150,7 @@ def _make(
 
 
 def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
-    """Draw the pictures, unless they show this very content in this very way."""
+    """Draw the pictures, unless they show this content with these settings already."""
     wanted = {
         "content": header.content,
         "upscale": asked.upscale,

@@ -1,4 +1,4 @@
-"""`color --onto`: the colours of one cut given to another that lies in the same spectral coordinates."""
+"""`color --onto`: colour a cut by the coloring of another cut in the same spectral coordinates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLE = "onto"
 
 @dataclass(frozen=True)
 class Base:
-    """A coloring whose colours others take, and the cut that it coloured."""
+    """The base coloring and the cut that it colours."""
 
     given: Input
     header: Header
@@ -33,7 +33,7 @@ class Base:
 
 
 def open_base(project: Project, reference: str, name: str, parent: Header) -> Base:
-    """The coloring that the cut `name` (header `parent`) can be coloured onto, from headers alone.
+    """The base coloring for the cut `name` (header `parent`), from headers alone.
 
     Raises DataError (exit 65) if that coloring placed no node itself, if its cut has changed since, or if `parent` is
     neither that cut nor one that was embedded onto it, graph by graph and with enough eigenvectors; InputMissingError
@@ -86,7 +86,7 @@ def _require_same_graphs(given: Input, header: Header, cut: Header, name: str, p
 
 
 def _graphs(cut: Header) -> list[tuple[str, int]]:
-    """What tells the graphs of a cut apart: the slot (model, layer) of each; nothing if one graph holds all slots."""
+    """What identifies each graph of a cut: its slot (model, layer); nothing if one graph holds all slots."""
     per_slot = cut.params.get("per_slot", cut.axes["G"]["size"] > 1)
     return [(slot["model"], slot["layer"]) for slot in cut.axes["S"]["slots"]] if per_slot else []
 
@@ -96,7 +96,7 @@ def _told(graphs: list[tuple[str, int]]) -> str:
 
 
 def colours_of(project: Project, base: Base, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Places and colours of all nodes of a cut (`tensors`) in the embedding and by the colour limits of the base."""
+    """Coordinates and colours of all nodes of a cut (`tensors`), by the embedding and the colour limits of the base."""
     import numpy as np
 
     from alignedcut_cli.core.embed.colours import colour_limits, place_onto, rgb_cube

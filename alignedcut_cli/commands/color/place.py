@@ -1,4 +1,4 @@
-"""Places and colours of all nodes of a cut, graph by graph, kept while they are made."""
+"""Coordinates and colours of all nodes of a cut, graph by graph, with checkpoints."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["numerics", "place_graphs"]
 
 
 def numerics(device: torch.device) -> dict[str, str]:
-    """With what the places are computed."""
-    used = {name: version(name) for name in ("opentsne", "numba", "numpy", "torch")}
-    return {**used, "computed": "float64 places, float32 forces", "device": device.type}
+    """The libraries and device with which coordinates are computed."""
+    used = {name: version(name) for name in ("numba", "numpy", "torch")}
+    return {**used, "computed": "float32", "device": device.type}
 
 
 def place_graphs(
@@ -44,7 +44,7 @@ def place_graphs(
                 seed=stream(params["seed"], "color", number) % (1 << 32),
                 device=device,
                 tick=advance,
-                keep=lambda state: keeper(lambda: {**_arrays(found), **state()}),  # called in this turn
+                keep=lambda state: keeper(lambda: {**_arrays(found), **state()}),  # called in this iteration
                 state=kept if "done" in kept else None,
             )
             found.append(embedding)
@@ -61,7 +61,7 @@ def place_graphs(
 
 
 def _arrays(found: list[Embedding]) -> dict[str, np.ndarray]:
-    """The graphs that are done, as tensors of a kept state."""
+    """The finished graphs, as tensors of a checkpoint."""
     arrays: dict[str, np.ndarray] = {}
     for number, one in enumerate(found):
         arrays |= {f"coordinates.{number}": one.coordinates, f"sampled.{number}": one.sampled}

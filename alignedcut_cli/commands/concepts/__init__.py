@@ -1,4 +1,4 @@
-"""`alignedcut concepts`: responses of brain areas to classes, concepts, clusters and picked patches.
+"""`alignedcut concepts`: predicted responses of brain areas to classes, concepts and single patches.
 
 Not here: the measures (core/groups) and the figures (report).
 """

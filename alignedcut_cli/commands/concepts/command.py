@@ -96,7 +96,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
 def _measure(
     frame: Frame, plan: Plan, device: torch.device, budget: int
 ) -> tuple[dict[str, np.ndarray], Readout, list[int]]:
-    """The tensors of the artifact, the read-out that they come from, and the class ids of the masks."""
+    """The tensors of the artifact, the read-out behind them, and the class ids of the masks."""
     from alignedcut_cli.commands.concepts.data import Truth, readout_of, tiles
     from alignedcut_cli.commands.concepts.groups import groups_of
     from alignedcut_cli.commands.concepts.pixels import pixel_of
@@ -129,7 +129,7 @@ def _measure(
 
 
 def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:
-    """Draw, if wanted, and say what came."""
+    """Draw, if asked to, and report the result."""
     from alignedcut_cli.commands.concepts.result import read, rows_of
 
     path = frame.project.path("concepts", header.name)
@@ -150,7 +150,7 @@ def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path |
 
 
 def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
-    """The findings in a few words, on stderr."""
+    """A summary of the findings, on stderr."""
     values = sorted(row["r"] for row in found["correlations"] if row["r"] is not None)
     if values:
         negative = sum(value < 0 for value in values)

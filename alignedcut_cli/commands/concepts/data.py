@@ -1,4 +1,4 @@
-"""Rows of one slot as tiles, and what the masks say of its nodes."""
+"""Rows of one slot in tiles, and the labels of its nodes from the masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Labels", "Readout", "Tiles", "Truth", "patches", "readout_of", "tile
 ALL = "all"
 LONGEST_TILE = 1 << 15
 Tiles = Callable[[Slot, Tensor | None], Iterator[tuple[int, Tensor]]]
-"""What gives the rows V T of a slot, tile by tile."""
+"""The rows V T of a slot, tile by tile."""
 
 
 def tiles(
@@ -42,14 +42,14 @@ def patches(slot: Slot, images: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the masks say of the nodes of a slot: class ids (nodes,) int64, and which have one (no class token, no void)."""
+    """Labels of the nodes of a slot: class ids (nodes,) int64, and which nodes have one (no class token, no void)."""
 
     classes: np.ndarray
     known: np.ndarray
 
 
 class Truth:
-    """The masks on any grid: a cell has its most frequent class id, void among them. Grids are labelled once."""
+    """The masks on any grid: each cell has its most frequent class id, which may be void. Each grid is labelled once."""
 
     def __init__(self, plan: Plan) -> None:
         self._masks = plan.masks
@@ -77,7 +77,7 @@ class Truth:
 class Readout:
     """beta (E, N) float32, its mean per ROI (E, R) float64, and the names of the ROIs that have voxels, then all voxels.
 
-    `membership` (R, N) of 0 and 1; `vertices` (N,), where voxels lie on fsaverage, None where nobody knows.
+    `membership` (R, N) of 0 and 1; `vertices` (N,), the fsaverage vertex of each voxel, None if unknown.
     """
 
     beta: Tensor

@@ -1,4 +1,4 @@
-"""Activation of the groups that masks make of a slot's nodes: foreground, background, and each class."""
+"""Mean activation of the groups of nodes that the masks define in a slot: foreground, background, and each class."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _by_voxel(slot: Slot, weights: Tensor, readout: Readout, labels: Labels, gro
 
 
 def _clusters(sums: Tensor, counts: Tensor, image: np.ndarray, mask: np.ndarray, images: int) -> Clusters:
-    """The cells of one group, added up image by image."""
+    """The cells of one group, summed image by image."""
     mine, place = torch.from_numpy(mask), torch.from_numpy(image[mask].astype(np.int64))
     summed = torch.zeros(images, sums.shape[1], dtype=torch.float64).index_add_(0, place, sums[mine])
     return Clusters(summed, torch.zeros(images, dtype=torch.int64).index_add_(0, place, counts[mine]))

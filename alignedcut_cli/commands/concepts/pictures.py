@@ -1,4 +1,4 @@
-"""The pictures and tables of a concepts artifact: derived, and drawn again if missing or if drawn otherwise."""
+"""The pictures and tables of a concepts artifact, redrawn if missing or drawn with other settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
-    """Draw everything into `folder`, unless it shows this very content in this very way and no file of it is gone."""
+    """Draw everything into `folder`, unless it shows this content with these settings already and no file is missing."""
     on_surface = "vertices" in arrays and has_surface()
     if "vertices" in arrays and not on_surface:
         frame.output.note("no flat maps of the cortex without the package nilearn: pip install 'alignedcut[brain]'")
@@ -101,7 +101,7 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
 
 
 def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[int], None]) -> None:
-    """Flat maps of the cortex: of the contrast of figure with ground in all slots, and of the concepts of each slot."""
+    """Flat maps of the cortex: the figure-ground contrast of all slots, and the concepts of each slot."""
     slots, flat = header.axes["S"]["slots"], flat_of(arrays, header.axes)
     if "contrast.voxel" in arrays:
         places, _, layers = grid_of(slots)

@@ -1,4 +1,4 @@
-"""How alike one patch is to every node of a slot, and how well that tells figure from ground."""
+"""Similarity of one patch to every node of a slot, and how well it separates figure from ground."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def pixel_of(
     tiles: Tiles,
     matrix: Tensor | None,
 ) -> tuple[np.ndarray, list[float]]:
-    """Cosine of one patch with every node of a slot (nodes,) float32, and SCORES of how it tells its own side.
+    """Cosine of one patch with every node of a slot (nodes,) float32, and SCORES of how well it finds its own side.
 
     Without labels there are no scores. Its side is the foreground, or the background for a patch of it. iou: of
     {cosine >= threshold} with the nodes of that side, at the best threshold; everything: the IoU of taking all nodes.
     hit.class: the share of the nodes of the patch's own class that the threshold takes, hit.other: of the other classes of
-    its side (NaN for none), false: of the other side. auc: how often a node of its side is more alike than one of the
-    other, whatever their shares (NaN if a side is empty).
+    its side (NaN for none), false: of the other side. auc: how often a node of its side is more similar than one of the
+    other (area under the ROC curve, NaN if a side is empty).
     """
     node = pixel.node(slot, grid)
     reference = next(rows[node - start] for start, rows in tiles(slot, matrix) if start <= node < start + len(rows))

@@ -1,4 +1,4 @@
-"""What a run of `concepts` will be: the colours and cut behind it, its slots, masks, pixels, and the memory it takes."""
+"""The plan of a run of `concepts`: the coloring and cut behind it, slots, masks, pixels, and the memory needed."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Pixel:
     column: int
 
     def cell(self, grid: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
-        """The row and column in another grid (rows, cols) of the patch that holds the middle of this one of `grid`."""
+        """The row and column, in another grid (rows, cols), of the patch that holds the centre of this one of `grid`."""
         row, column = (self.row + 0.5) / grid[0] * other[0], (self.column + 0.5) / grid[1] * other[1]
         return int(row), int(column)
 
     def node(self, slot: Slot, grid: Sequence[int]) -> int:
-        """The node of a slot that holds the middle of this patch of a grid (rows, cols)."""
+        """The node of a slot that holds the centre of this patch of a grid (rows, cols)."""
         columns = slot.about["grid"][1]
         row, column = self.cell(grid, slot.about["grid"])
         return self.image * slot.tokens + slot.about["class_token"] + row * columns + column
@@ -85,11 +85,11 @@ class Plan:
 
     @property
     def on_surface(self) -> bool:
-        """Whether it is known where voxels lie."""
+        """Whether the positions of the voxels are known."""
         return "vertices" in self.alignment.header.raw["tensors"]
 
     def output_bytes(self) -> int:
-        """Bytes of the artifact: voxel maps, similarities, node table, and tables that are small beside them."""
+        """Bytes of the artifact: voxel maps, similarities, node table, and small tables."""
         maps = 8 * self.voxels * len(self.slots) * (self.recipe.params["concepts"] + 1)
         return maps + self.nodes * (2 * len(self.pixels) + 18)
 
@@ -153,7 +153,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for options that were typed and that serve another one that was not."""
+    """Raise UsageError for an option given without the option that it modifies."""
     unused = [] if asked.masks else sorted(asked.explicit & {"--background", "--ignore", "--mask-suffix"})
     if unused:
         raise UsageError("option-unused", f"{', '.join(unused)} serves --masks alone", "Give --masks, or leave it out")
@@ -166,7 +166,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _color_name(frame: Frame, source: str | None) -> str:
-    """The colour artifact that --from means: itself, or the only one that was made of a cut."""
+    """The coloring that --from names: itself, or the only one made from that cut."""
     project = frame.project
     if source is None:
         return project.only("color")
@@ -189,7 +189,7 @@ def _color_name(frame: Frame, source: str | None) -> str:
 
 
 def _behind(frame: Frame, child: str, wanted: Input) -> tuple[Input, Header]:
-    """An input of an artifact, as it is now; DataError if it is no longer what the artifact was made of."""
+    """An input of an artifact; DataError if it has changed since the artifact was made."""
     found, header = frame.project.input(wanted.role, wanted.kind, wanted.name)
     if found.content != wanted.content:
         raise DataError(
@@ -201,7 +201,7 @@ def _behind(frame: Frame, child: str, wanted: Input) -> tuple[Input, Header]:
 
 
 def _chosen(slots: Sequence[Slot], layers: str) -> list[int]:
-    """The numbers of the cut's slots whose layers are asked for."""
+    """The indices of the cut's slots whose layers were chosen."""
     there = sorted({slot.layer for slot in slots})
     wanted = there if layers == "all" else parse_layers(layers, max(there) + 1)
     lacking = [layer for layer in wanted if layer not in there]
@@ -212,7 +212,7 @@ def _chosen(slots: Sequence[Slot], layers: str) -> list[int]:
 
 
 def _align_name(frame: Frame, align: str | None, cut: Header) -> str | None:
-    """The align artifact asked for, else that of the cut, else None (the only one there is)."""
+    """The align artifact given, else that of the cut, else None (the only one in the project)."""
     own = [one for one in cut.inputs if one.kind == "align"]
     if align or not own:
         return align
@@ -220,7 +220,7 @@ def _align_name(frame: Frame, align: str | None, cut: Header) -> str | None:
 
 
 def _pixel_space(frame: Frame, asked: Asked, cut: Header, aligned: Space) -> Space:
-    """Where pixels are compared: the space asked for, else the cut's own, with its areas."""
+    """The space in which pixels are compared: the one given, else the cut's own, with its areas."""
     name = asked.space or cut.params["space"]
     if name == "raw":
         return Space("raw")

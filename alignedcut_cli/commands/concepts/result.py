@@ -1,4 +1,4 @@
-"""What a concepts artifact holds: tensors with their meanings and axes, and the tables that are read from them."""
+"""What a concepts artifact holds: tensors with their meanings and axes, and tables made from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MEANINGS", "axes", "read", "rows_of", "tables", "tensors"]
 
 UNDEFINED = -2.0
-"""Stored for an error, deviation, correlation or score that is not defined, so that artifacts are finite throughout."""
+"""Stored for an undefined error, deviation, correlation or score, so that all stored values are finite."""
 CORRELATIONS = ("as they are", "in units of the slot")
 MEANINGS = {
     "nodes": ("n T", "image, slot, row, col of each node; row = col = -1 for the class token"),
@@ -166,12 +166,12 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes
 
 
 def tables(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The names of the tables that an artifact gives."""
+    """The names of the tables that an artifact has."""
     return [name for name, (_, tensor) in _TABLES.items() if tensor in arrays]
 
 
 def rows_of(table: str, header: Header, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The rows of one table, all with the same keys; what is undefined is None. No rows without such a table."""
+    """The rows of one table, all with the same keys, None where undefined; no rows if the artifact lacks the table."""
     make, tensor = _TABLES[table]
     return list(make(header, arrays)) if tensor in arrays else []
 
@@ -209,7 +209,7 @@ def _contrast_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator
 
 
 def _there(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[int, int]]:
-    """The (slot, concept) pairs that there are."""
+    """The (slot, concept) pairs that exist."""
     yield from ((int(slot), int(concept)) for slot, concept in np.argwhere(arrays["centres"] >= 0))
 
 

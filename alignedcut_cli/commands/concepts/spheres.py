@@ -1,4 +1,4 @@
-"""Concepts of a slot: spheres around centres far apart in the colour space, and the activation of their nodes."""
+"""Concepts of a slot: spheres around farthest-point centres in the colour space, and the activation of their nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Spheres", "spheres_of"]
 
 @dataclass(frozen=True)
 class Spheres:
-    """The concepts of one slot: K spheres (fewer where the slot's places do not differ), node ids within the slot.
+    """The concepts of one slot: K spheres (fewer if there are fewer distinct coordinates), node ids within the slot.
 
     centres (k,), radius, concept (nodes,) of each node or -1, sizes (k,), examples (k, P) or -1; activation over the nodes
     of each sphere: mean and deviation per ROI (k, R) and per voxel (k, N); `total` the same of all patches (2, N);
@@ -41,7 +41,7 @@ class Spheres:
 def spheres_of(
     number: int, slot: Slot, weights: Tensor, readout: Readout, places: np.ndarray, plan: Plan, tiles: Tiles
 ) -> Spheres:
-    """The concepts of slot `number`: farthest-point centres among its patches, at `places` (nodes, d), and their spheres."""
+    """The concepts of slot `number`: farthest-point centres among its patches, with coordinates `places` (nodes, d)."""
     params = plan.recipe.params
     ids = np.flatnonzero(patches(slot, len(plan.images)))
     centres = ids[farthest_centres(places[ids], params["concepts"], stream(params["seed"], "concepts", number))]

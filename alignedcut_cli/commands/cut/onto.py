@@ -1,4 +1,4 @@
-"""`alignedcut cut --onto cut/NAME`: new images' nodes embedded in an existing cut, by the map that it keeps."""
+"""`alignedcut cut --onto cut/NAME`: embed the nodes of new images in an existing cut by its stored out-of-sample map."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OF_THE_BASE = frozenset(
 
 @dataclass(frozen=True)
 class OntoPlan:
-    """The new cut: its recipe, its parents (the base cut last), the new slots graph by graph, and their space."""
+    """The plan of the new cut: recipe, parents (the base cut last), the new slots graph by graph, and their space."""
 
     recipe: Recipe
     parents: tuple[Header, ...]
@@ -54,7 +54,7 @@ class OntoPlan:
 
 
 def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
-    """Plan, then embed, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    """Plan, then embed, or print the plan (--dry-run). Raises UsageError, DataError or InputMissingError."""
     plan = plan_onto(frame, asked, onto)
     path = frame.project.path("cut", plan.recipe.name)
     if asked.dry_run:
@@ -70,7 +70,7 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
 
 
 def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
-    """The plan of an embedding: the feature sets must have the base cut's slots, in its order; all else is the base's."""
+    """The plan of an embedding: the feature sets must have the base cut's slots, in its order; the rest is the base's."""
     if asked.explicit & OF_THE_BASE:
         told = ", ".join(sorted(asked.explicit & OF_THE_BASE))
         raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
@@ -94,7 +94,7 @@ def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
 
 
 def _matched(frame: Frame, base: Header, names: list[str], headers: list[Header]) -> tuple[Any, Space, list[Any]]:
-    """(slots graph by graph, space, align input) of the base cut's kind. Raises DataError where they differ."""
+    """(slots graph by graph, space, align input) that match the base cut. Raises DataError where they differ."""
     wanted = [given for given in base.inputs if given.kind == "features"]
     if len(names) != len(wanted):
         raise UsageError(
@@ -207,7 +207,7 @@ def _tensors(frame: Frame, plan: OntoPlan, device: torch.device) -> tuple[dict[s
 
 
 def _extension(base: dict[str, np.ndarray], number: int, gamma: float, device: torch.device) -> Any:
-    """The map that the base cut keeps of one graph."""
+    """The out-of-sample map that the base cut stores for one graph."""
     import torch
 
     from alignedcut_cli.core.graph.affinity import unit_rows

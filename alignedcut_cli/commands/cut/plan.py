@@ -1,4 +1,4 @@
-"""What a cut will be: its slots, its graphs, every `auto` resolved, and the memory that it takes."""
+"""The plan of a cut: slots, graphs, every `auto` resolved, and the memory needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
         return "one a slot" if self.recipe.params["per_slot"] else "one for all slots"
 
     def need(self) -> int:
-        """Bytes of main memory that the largest graph takes with its transforms, tiles not counted."""
+        """Main memory in bytes for the largest graph and its transforms, without tiles."""
         graphs = (
             _graph_bytes(count, self.space.width(group[0]), self.recipe.params) + self.space.transform_bytes(group)
             for count, group in zip(self.nodes, self.groups, strict=True)
@@ -57,9 +57,9 @@ class Plan:
 
 
 def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
-    """The plan of a cut on a device: from headers alone, unless `--solver auto` has to measure a sample of the nodes.
+    """The plan of a cut on a device, from headers alone unless `--solver auto` has to measure a sample of the nodes.
 
-    It does not where the cut is there already, by whichever solver.
+    Nothing is measured where the cut exists already, by whichever solver.
 
     Raises UsageError, DataError or InputMissingError.
     """
@@ -103,7 +103,7 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
 
 
 def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | None:
-    """The solver by whose recipe the cut that is there already was made, if it was by one.
+    """The solver by whose recipe the existing cut was made, if any.
 
     What `auto` measures differs a little from machine to machine, and with it the choice where two solvers are about as
     good: a cut by either is up to date, and nothing is measured.
@@ -119,7 +119,7 @@ def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | Non
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for options that were typed and that the space does not use."""
+    """Raise UsageError for options that the space does not use."""
     unused = {"raw": ["--align", "--roi"], "aligned": ["--roi"]}.get(asked.space, [])
     typed = [option for option in unused if option in asked.explicit]
     if typed:
@@ -157,13 +157,13 @@ def _default_name(names: Sequence[str], space: Space, per_slot: bool) -> str:
 
 
 def _roi_name(rois: Sequence[str]) -> str:
-    """Areas as a part of a name; many of them by their number and a digest."""
+    """Areas as part of a name; long lists as their number and a digest."""
     joined = "+".join("".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in roi) for roi in rois)
     return joined if len(joined) <= LONGEST_ROI_NAME else f"{len(rois)}-areas-{digest(list(rois))[:8]}"
 
 
 def _graph_bytes(nodes: int, width: int, params: Any) -> int:
-    """Bytes that the solver holds of a graph: its features where it needs them all, its blocks, its eigenvectors."""
+    """Memory of the solver for one graph in bytes: all features where needed, Krylov blocks, eigenvectors."""
     count = params["eigenvectors"]
     held = 4 * nodes * (count + 4) + (8 * nodes if "balance" in params else 0)
     if params["solver"] == "lowrank":

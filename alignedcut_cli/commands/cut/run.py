@@ -1,4 +1,4 @@
-"""The cut of every graph of a plan, and the tensors of the artifact that they make."""
+"""Cut every graph of a plan, and assemble the tensors of the artifact."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CutPlan(Protocol):
 class Solved:
     """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    `computed` says in which precision.
+    `computed` names the precision.
     """
 
     def __init__(self, cut: Cut, weights: torch.Tensor | None, computed: str) -> None:
@@ -96,14 +96,14 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
 
 
 def _is_streamed(params: Any, nodes: int) -> bool:
-    """Whether a graph of so many nodes takes a pass in which low precision may serve."""
+    """Whether a graph of so many nodes is cut in a streaming pass, where low precision is allowed."""
     from alignedcut_cli.core.graph.lowrank import pilot_nodes
 
     return params.get("precision") == "auto" and pilot_nodes(nodes, min(params["nodes"], nodes)) < nodes
 
 
 def _sharp(able: Sequence[str], rows: GraphRows, params: Any, number: int) -> str:
-    """The fastest precision of those `able` (the last) that does not blur the affinities of sampled nodes."""
+    """The fastest precision in `able` (ordered by speed) that keeps the affinities of sampled nodes accurate."""
     from alignedcut_cli.core.graph.affinity import unit_rows
     from alignedcut_cli.core.graph.quantised_cosines import MOST_BLUR, blur
     from alignedcut_cli.core.graph.sampling import uniform_sample
@@ -182,7 +182,7 @@ def _cut(rows: GraphRows, params: Any, number: int, weights: torch.Tensor | None
 
 
 def _tell(frame: Frame, number: int, solved: Solved, params: Any) -> None:
-    """The certificate with --verbose, and what is rough in any case."""
+    """Report the certificate with --verbose; warn of an inaccurate cut in any case."""
     found, worst = solved.certificate, float(solved.cut.residuals.max())
     frame.output.detail(
         f"graph {number}: certificate: residual {found.residual:.2g} of the smallest eigenvalue on {found.rows} exact "
@@ -257,14 +257,14 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays one after another, without a copy where there is one only."""
+    """The concatenated arrays, without a copy if there is only one."""
     import numpy as np
 
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def node_tables(slots: Sequence[Slot], images: int) -> np.ndarray:
-    """The node tables of several slots one after another."""
+    """The concatenated node tables of several slots."""
     return joined([node_table(slot.about, number, images) for number, slot in enumerate(slots)])
 
 

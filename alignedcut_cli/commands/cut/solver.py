@@ -1,4 +1,4 @@
-"""How a cut will be solved: every `auto` resolved, with the reason, and what an exact solution would cost."""
+"""The choice of solver and its parameters: every `auto` resolved, with the reason, and the cost of exact products."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PRODUCTS = 12
 
 
 def choose_solver(asked: Asked, nodes: int, device: torch.device) -> tuple[str | None, str]:
-    """The solver for graphs of up to `nodes` nodes, and in one line why; None where neither size nor options decide."""
+    """The solver for graphs of up to `nodes` nodes and the reason in one line; None if neither size nor options decide."""
     if asked.solver != "auto":
         return asked.solver, "as asked"
     if "--neighbors" in asked.explicit:
@@ -90,7 +90,7 @@ def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -
 
 
 def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
-    """The better of lowrank and nystrom against the exact cut of a sample of the largest graph, and in one line why."""
+    """The more accurate of lowrank and nystrom on a sample of the largest graph, solved exactly, and the reason."""
     from alignedcut_cli.core.graph.choose_solver import sample_errors
     from alignedcut_cli.core.numerics import stream
 
@@ -143,7 +143,7 @@ def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
 
 
 def require_affordable(params: Any, nodes: int, width: int, device: torch.device) -> str | None:
-    """What the exact products of a plan cost, in words, or None if there are none or they are a matter of seconds.
+    """The estimated time of the exact products of a plan, in words; None if there are none or they take seconds.
 
     Raises UsageError for more than a day of them, with the estimate: M^2 (D + 2 C) floating-point operations each, at
     the speed of a float32 product on this machine.

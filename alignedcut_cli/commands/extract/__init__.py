@@ -1,4 +1,4 @@
-"""`alignedcut extract`: photographs in, a feature set a model out, shard by shard.
+"""`alignedcut extract`: photographs in, one feature set per model out, shard by shard.
 
 Not here: models and taps (backbones), reading images (datasets).
 """

@@ -1,4 +1,4 @@
-"""Which photographs an extraction reads: every file checked, the bad ones refused or left out by name."""
+"""The photographs that an extraction reads: every file is checked; bad ones are refused, or skipped and named."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NAMED = 5
 
 
 def stdin_lines() -> Iterator[str]:
-    """The lines of stdin as file names, whatever bytes they hold."""
+    """The lines of stdin as file names, in any encoding."""
     binary = getattr(sys.stdin, "buffer", None)
     yield from (map(os.fsdecode, binary) if binary else sys.stdin or ())
 
 
 def checked_images(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: bool) -> Manifest:
-    """Every image checked; those checked before and unchanged since are taken from the hash cache.
+    """Check every image; those checked before and unchanged since come from the hash cache.
 
-    With `write`, the cache is kept for the next time. Raises DataError for bad images, unless they are to be skipped and
+    With `write`, the cache is saved. Raises DataError for bad images, unless they are to be skipped and
     some are good.
     """
     from alignedcut_cli.datasets.images import ImageEntry, read_manifest

@@ -1,4 +1,4 @@
-"""What will be extracted: models, images and shards, every `auto` resolved, before anything is computed."""
+"""The plan of an extraction: models, images and shards, with every `auto` resolved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADED = ("q", "k", "v")
 
 @dataclass(frozen=True)
 class Plan:
-    """One feature set to be made: which model reads what from which images, and in which shards."""
+    """One feature set to be made: model, tap, layers, images and shards."""
 
     backbone: Backbone
     weights: WeightsFile
@@ -93,7 +93,7 @@ def _require_distinct(names: Sequence[str]) -> None:
 
 
 def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
-    """A model, built but without its weights, and the file that holds them."""
+    """A model built without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
@@ -106,7 +106,7 @@ def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | No
 def _plan(
     frame: Frame, asked: Asked, manifest: Manifest, backbone: Backbone, weights: WeightsFile, name: str | None, tap: str
 ) -> Plan:
-    """All that a feature set needs, resolved, before anything is computed."""
+    """The plan of one feature set, with every `auto` resolved."""
     from alignedcut_cli.backbones import pipeline
 
     layers = parse_layers(asked.layers, len(backbone.blocks))

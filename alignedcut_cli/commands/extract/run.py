@@ -1,4 +1,4 @@
-"""A planned feature set made, shard by shard, or found up to date."""
+"""Make a planned feature set shard by shard, unless it is up to date."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def _told(together: Sequence[tuple[Plan, FeatureWriter]]) -> str:
 
 
 def _note_done(frame: Frame, plan: Plan) -> None:
-    """Keep in the journal that a feature set is there, and where its images lie."""
+    """Record in the journal that a feature set is complete, and the folder of its images."""
     images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
     frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
 
 
 def _remember_place(frame: Frame, plan: Plan) -> None:
-    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    """Record the folder of the same images if it is new; a read-only project stays as it is."""
     if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
         with suppress(PermissionDeniedError):
             _note_done(frame, plan)
@@ -127,7 +127,7 @@ def _remember_place(frame: Frame, plan: Plan) -> None:
 def _write_behind(
     writers: Mapping[str, FeatureWriter], due: Iterable[Any], meanings: Any, fields: dict[str, Any], frame: Frame
 ) -> None:
-    """Write each shard `due` (number, tap, tensors) while the next is computed. A signal waits for the one in hand."""
+    """Write each shard `due` (number, tap, tensors) while the next is computed. A signal waits for the one being written."""
     pending: Future[None] | None = None
     try:
         with ThreadPoolExecutor(1) as disk:

@@ -111,7 +111,7 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, drawing: dict[str, Any] | None) -> None:
-    """Draw what is to be drawn, and print the table."""
+    """Draw the pictures, if asked to, and print the table."""
     from alignedcut_cli.commands.segment.pictures import draw_if_needed
     from alignedcut_cli.commands.segment.result import result_rows, result_table, told_without_patch, without_patch
 

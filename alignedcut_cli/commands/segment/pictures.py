@@ -36,7 +36,7 @@ def draw_if_needed(
     drawing: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Draw the pictures, unless they show this very content in this very way."""
+    """Draw the pictures, unless they show this content with these settings already."""
     wanted = {"content": header.content, "names": [list(one.names) for one in plan.targets], **drawing}
 
     def draw() -> None:
@@ -56,7 +56,7 @@ def _draw_segments(
     drawing: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Overlays of each line's best slot for a few images, and predicted masks as PNG."""
+    """Overlays of each curve's best slot for a few images, and predicted masks as PNG."""
     cuts, slots = open_slots(frame, plan)
     photos = Photos(frame, header, None if drawing["images"] == "None" else Path(drawing["images"]))
     for target in plan.targets:
@@ -78,7 +78,7 @@ def _sheet(
     photos: Photos,
     drawing: Mapping[str, Any],
 ) -> Any:
-    """One sheet: photograph, ground truth, and the best slot of each line, a row an image."""
+    """One sheet, one row per image: photograph, ground truth, and the best slot of each curve."""
     places = np.linspace(0, len(plan.scored) - 1, min(drawing["examples"], len(plan.scored))).round().astype(int)
     score = tensors[f"{target.title}.miou"].max(1)
     columns = [

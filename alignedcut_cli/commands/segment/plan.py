@@ -1,4 +1,4 @@
-"""What a segmentation will be: which cuts, which masks, which classes, and how scores are taken."""
+"""The plan of a segmentation: cuts, masks, classes, and scoring."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kw
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the curve: one model of one cut, and its slots (numbers in the axis S) in order of layer."""
+    """One curve over layers: one model of one cut, and its slots (numbers in the axis S) in order of layer."""
 
     name: str
     cut: int
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """The scores to be taken: every slot of the `cuts` against every reading of the masks in `targets`.
+    """The scores to compute: every slot of the `cuts` against every labelling of the masks in `targets`.
 
     `scored` are the images that have a mask, `keys` their masks; `slots` are those of all cuts, `cut_of` the cut of each.
     """
@@ -49,11 +49,11 @@ class Plan:
     cut_of: tuple[int, ...]
 
     def clusters(self, target: Classes) -> int:
-        """k of k-way: as asked, or as many as there are classes."""
+        """k of k-way: as given, or the number of classes."""
         return self.recipe.params["clusters"] or len(target.ids)
 
     def need(self) -> int:
-        """Bytes of main memory that the run takes: node table and eigenvectors, and counts of each image and slot."""
+        """Main memory of the run in bytes: node table, eigenvectors, and counts of each image and slot."""
         nodes = sum(cut.axes["M"]["size"] for cut in self.cuts)
         width = max(self.recipe.params.get("eigenvectors") or 0, *(self.clusters(one) for one in self.targets))
         levels = self.recipe.params.get("thresholds") or width
@@ -63,7 +63,7 @@ class Plan:
 
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
-    """The plan of a segmentation. Reads every mask once: what they hold decides classes and recipe.
+    """The plan of a segmentation. Reads every mask once: their class ids decide the classes and the recipe.
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
@@ -117,7 +117,7 @@ def _twice(names: Sequence[str]) -> str:
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for options that were typed and that the method does not use."""
+    """Raise UsageError for options that the method does not use."""
     for method, options in METHOD_OPTIONS.items():
         typed = [option for option in options if option in asked.explicit]
         if method != asked.method and typed:
@@ -129,7 +129,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _targets(plain: Classes, merge: str) -> tuple[Classes, ...]:
-    """The readings of the masks that are scored: the classes, figure against ground, or both."""
+    """The labellings that are scored: the classes, figure against ground, or both."""
     if merge == "none":
         return (plain,)
     return (figure_ground(plain),) if merge == FIGURE_GROUND else (plain, figure_ground(plain))

@@ -1,4 +1,4 @@
-"""What a segmentation stores and says: tensors, the table of slots, and the lines of the curve."""
+"""What a segmentation stores and reports: tensors, the table of slots, and the curves over layers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
 
 
 def curve_lines(header: Header) -> list[Line]:
-    """The lines of the curve: the slots of each model of each cut, in order of layer."""
+    """The curves over layers: the slots of each model of each cut, in order of layer."""
     slots = header.axes["S"]["slots"]
     groups: dict[tuple[int, str, str], list[int]] = {}
     for number, slot in enumerate(slots):
@@ -99,13 +99,13 @@ def curve_lines(header: Header) -> list[Line]:
 
 
 def best_slots(header: Header, tensors: Mapping[str, np.ndarray], title: str) -> list[int]:
-    """The slot of the largest mean IoU of each line, the earliest of equals."""
+    """The slot with the largest mean IoU of each curve, the earliest of equals."""
     score = tensors[f"{title}.miou"].max(1)
     return [max(line.slots, key=lambda number: score[number]) for line in curve_lines(header)]
 
 
 def slots_without_patch(tensors: Mapping[str, np.ndarray], title: str, names: Sequence[str]) -> dict[str, list[int]]:
-    """The classes that no patch holds in the grid of some slots, so that they have no centre there, with these slots."""
+    """The classes without a patch in the grid of some slots, and so without a centre there, with these slots."""
     members = tensors.get(f"{title}.members")  # (S, k)
     if members is None:
         return {}
@@ -115,7 +115,7 @@ def slots_without_patch(tensors: Mapping[str, np.ndarray], title: str, names: Se
 
 
 def without_patch(header: Header, tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[str]]]:
-    """For each target, its classes that no patch holds in some lines of the curve, with these lines."""
+    """For each target, its classes without a patch in some curves, with these curves."""
     found = {}
     for target in header.axes["targets"]["labels"]:
         lacking = slots_without_patch(tensors, target, header.axes[f"K.{target}"]["labels"])
@@ -127,7 +127,7 @@ def without_patch(header: Header, tensors: Mapping[str, np.ndarray]) -> dict[str
 
 
 def told_without_patch(header: Header, lacking: Mapping[str, Sequence[str]]) -> str:
-    """One line that names the classes that no patch holds, and what to do; nothing if there are none."""
+    """One line that names the classes without a patch, and what to do; nothing if there are none."""
     if not lacking:
         return ""
     all_lines = [line.name for line in curve_lines(header)]
@@ -203,7 +203,7 @@ class _Columns:
 def result_table(
     header: Header, rows: Sequence[Mapping[str, Any]], lacking: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> str:
-    """For each target a table of slots; the best slot of each line has a star. A dash: there is no interval."""
+    """For each target a table of slots; the best slot of each curve has a star. A dash: no interval."""
     parts = []
     for target in header.axes["targets"]["labels"]:
         names = header.axes[f"K.{target}"]["labels"]
@@ -218,7 +218,7 @@ def result_table(
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as csv, one column an IoU: `iou NAME` (empty where a row's target lacks the class)."""
+    """The rows as csv, one column per class IoU: `iou NAME` (empty where a row's target lacks the class)."""
     classes = dict.fromkeys(name for row in rows for name in row["iou"])
     plain = [key for key in rows[0] if key not in ("iou", "interval", "curve")]
     text = io.StringIO()

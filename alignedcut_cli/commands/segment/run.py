@@ -1,4 +1,4 @@
-"""A segmentation plan carried out: every tensor of the artifact, its axes and meanings."""
+"""Run a segmentation plan: every tensor of the artifact, its axes and meanings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def open_slots(frame: Frame, plan: Plan) -> tuple[list[dict[str, np.ndarray]], list[SlotGrid]]:
-    """The verified tensors of every cut, and the patches of every slot with as many eigenvectors as are used."""
+    """The verified tensors of every cut, and the patches of every slot with the eigenvectors in use."""
     cuts = [load_tensors(frame.project.path("cut", cut.name))[1] for cut in plan.cuts]
     width = plan.recipe.params.get("eigenvectors") or max(plan.clusters(target) for target in plan.targets)
     slots = []
@@ -67,7 +67,7 @@ def _clusters(plan: Plan, target: Classes, cuts: Sequence[Mapping[str, np.ndarra
 
 
 def _nodes(cuts: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """The node tables of all cuts, one below the other, with slots numbered through: (n, 4) int32."""
+    """The concatenated node tables of all cuts, with slots numbered consecutively: (n, 4) int32."""
     tables, before = [], 0
     for cut in cuts:
         nodes = cut["nodes"].copy()
@@ -80,7 +80,7 @@ def _nodes(cuts: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
 def readings(
     plan: Plan, target: Classes, tensors: Mapping[str, np.ndarray], starts: Sequence[int], slots: Sequence[SlotGrid]
 ) -> list[Reading]:
-    """How each slot is read at its best threshold, from the artifact's tensors. `starts`: each cut's first node."""
+    """The classifier of each slot at its best threshold, from the artifact's tensors. `starts`: each cut's first node."""
 
     def get(name: str) -> np.ndarray:
         return tensors[f"{target.title}.{name}"]
@@ -102,7 +102,7 @@ def readings(
 
 
 def cut_starts(cuts: Sequence[Mapping[str, np.ndarray]]) -> list[int]:
-    """The first node of each cut in tables of all cuts."""
+    """The first node of each cut in the concatenated tables."""
     return np.cumsum([0, *(len(cut["nodes"]) for cut in cuts)])[:-1].tolist()
 
 

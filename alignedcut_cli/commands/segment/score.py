@@ -30,7 +30,7 @@ __all__ = ["clusters_of", "fit_centres", "masks_of", "score_kway", "score_oracle
 
 
 def masks_of(plan: Plan) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(place among the scored, number of the image, mask of ids) of every image that has a mask."""
+    """(index among the scored images, index of the image, mask of ids) of every image that has a mask."""
     for place, (number, key) in enumerate(zip(plan.scored, plan.keys, strict=True)):
         yield place, number, plan.masks.read(key, plan.images[number])
 
@@ -75,7 +75,7 @@ def score_oracle(plan: Plan, slots: Sequence[SlotGrid], advance: Any) -> list[di
 
 
 def clusters_of(plan: Plan, target: Classes, eigenvectors: np.ndarray, graphs: np.ndarray, cut: int) -> np.ndarray:
-    """The cluster of every node of a cut (M,) int64, each graph discretised alone."""
+    """The cluster of every node of a cut (M,) int64, each graph discretised separately."""
     from alignedcut_cli.core.numerics import stream
 
     params = plan.recipe.params

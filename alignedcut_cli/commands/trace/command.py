@@ -78,7 +78,8 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 def _numerics() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"opentsne": version("opentsne"), "numpy": version("numpy"), "computed": "float64", "device": "cpu"}
+    used = {name: version(name) for name in ("numba", "numpy", "torch")}
+    return {**used, "computed": "float32 map, float64 statistics", "device": "cpu"}
 
 
 def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> Sequence[Path]:
@@ -88,7 +89,7 @@ def _drawn(frame: Frame, header: Header, images: Path | None, folder: Path) -> S
 
 
 def _tell(frame: Frame, header: Header, made: bool, paths: Sequence[Path]) -> None:
-    """The result; with masks, stderr and the JSON object say where each model's foreground and background part."""
+    """The result; with masks, stderr and the JSON object say where each model's foreground and background diverge."""
     from alignedcut_cli.commands.trace.tables import bifurcations, diverging_layers
 
     path = frame.project.path("trace", header.name)

@@ -1,4 +1,4 @@
-"""The pictures and tables of a trace: derived, and made again whenever they are missing or would differ."""
+"""The pictures and tables of a trace, made again whenever they are missing or would differ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHOTOS = 12
 
 
 def draw_if_needed(frame: Frame, header: Header, images: Path | None, folder: Path) -> list[Path]:
-    """The paths of the pictures, then of the tables; they are made unless all show this very content in this way."""
+    """The paths of the pictures, then of the tables; made unless all show this content with these settings already."""
     pictures, tables = _pictures(header), _tables(header)
     wanted = {"content": header.content, "images": str(images)}
     draw_once(frame.project, header, wanted, lambda: _draw(frame, header, images, folder))
@@ -27,7 +27,7 @@ def draw_if_needed(frame: Frame, header: Header, images: Path | None, folder: Pa
 
 
 def _pictures(header: Header) -> dict[str, str]:
-    """File names of the pictures; of those of transitions the model."""
+    """File names of the pictures, with the model for pictures of transitions."""
     models = dict.fromkeys(pair["model"] for pair in header.axes["K"]["pairs"])
     named = {f"transitions-{file_stem(model)}.png": model for model in models}
     return {"paths.png": "", "pace.png": "", **named}

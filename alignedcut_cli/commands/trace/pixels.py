@@ -28,10 +28,10 @@ def choose_pixels(
     labels: np.ndarray | None,
     seed: int,
 ) -> tuple[Pixel, ...]:
-    """(image, row, col) of each pixel that `--pixels` means, in cells of `grid`.
+    """(image, row, col) of each pixel that `--pixels` names, in cells of `grid`.
 
-    One number is drawn by `seed`; all else is image:row:col, or a file of such lines. Raises UsageError, DataError (a
-    line of a file) or InputMissingError.
+    A number draws that many by `seed`; anything else is image:row:col, or a file of such lines. Raises UsageError,
+    DataError (a line of a file) or InputMissingError.
     """
     if len(asked) == 1 and asked[0].isdecimal():
         return drawn_pixels(int(asked[0]), len(images), grid, labels, seed)
@@ -50,9 +50,9 @@ def choose_pixels(
 def drawn_pixels(
     count: int, images: int, grid: tuple[int, int], labels: np.ndarray | None, seed: int
 ) -> tuple[Pixel, ...]:
-    """`count` different pixels drawn by `seed`; with `labels` (images, rows, cols), foreground and background in turn.
+    """`count` different pixels drawn by `seed`; with `labels` (images, rows, cols), alternating foreground and background.
 
-    Of cells labelled neither (void) none is drawn. Raises UsageError where there are too few.
+    Void cells are never drawn. Raises UsageError where there are too few.
     """
     import numpy as np
 
@@ -70,13 +70,13 @@ def drawn_pixels(
 
 
 def in_grid(pixel: Pixel, grid: tuple[int, int], other: tuple[int, int]) -> Pixel:
-    """The same place in another grid: the cell that holds the centre of the pixel's own."""
+    """The same position in another grid: the cell that holds the centre of the pixel's own cell."""
     image, row, column = pixel
     return image, int((row + 0.5) * other[0] / grid[0]), int((column + 0.5) * other[1] / grid[1])
 
 
 def _names(images: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Image numbers by path, file name and file name without extension, where that names one image alone."""
+    """Image numbers by path, file name and file name without extension, where that is unambiguous."""
     found: dict[str, int] = {}
     repeated: set[str] = set()
     for number, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""What a trace will be: the layers that follow each other, the pixels, the labels, and every `auto` resolved."""
+"""The plan of a trace: successive layers, pixels, labels, with every `auto` resolved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS = ("all", "foreground", "background")
 
 @dataclass(frozen=True)
 class Track:
-    """The traced slots of one model (by their numbers in the cut), in order of layer, all of one grid."""
+    """The traced slots of one model (their indices in the cut), in order of layer, all on one grid."""
 
     model: str
     slots: tuple[int, ...]
@@ -71,7 +71,7 @@ class Plan:
         return need + 8 * images * (images + 2 * params["permutations"]) * (params["concepts"] + 1)
 
     def pixels_in(self, grid: tuple[int, int]) -> list[Pixel]:
-        """The pixels in the cells of a grid; they are given in those of the first model's."""
+        """The pixels in the cells of a grid, converted from those of the first model's grid."""
         return [in_grid(pixel, self.tracks[0].grid, grid) for pixel in self.pixels]
 
 
@@ -133,7 +133,7 @@ def _radius(text: str) -> float | str:
 
 
 def _tracks(slots: Sequence[Mapping[str, Any]], layers: str) -> tuple[Track, ...]:
-    """The traced layers of each model of a cut. Raises UsageError where nothing follows anything."""
+    """The traced layers of each model of a cut. Raises UsageError for fewer than two layers."""
     found: dict[tuple[str, str], dict[int, int]] = {}
     for number, slot in enumerate(slots):
         there = found.setdefault((slot["model"], slot["tap"]), {})

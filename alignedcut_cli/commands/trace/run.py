@@ -1,4 +1,4 @@
-"""The tensors of a trace: the map, the paths, the concepts, and how nodes pass between them."""
+"""The tensors of a trace: the map, the paths, the concepts, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _labels(plan: Plan, ids: Mapping[int, np.ndarray], total: int) -> np.ndarray
 
 
 def _concepts(plan: Plan, places: np.ndarray, ids: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Centres, radii and members, each slot by itself."""
+    """Centres, radii and members, each slot separately."""
     params = plan.recipe.params
     concepts = np.full(len(places), -1, np.int32)
     centres, radii = [], []
@@ -169,7 +169,7 @@ def _chosen(group: str, labels: np.ndarray | None, nodes: np.ndarray) -> np.ndar
 def _transitions(
     plan: Plan, concepts: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Counts and shares of every pair of slots and group; with labels, how far foreground and background diverge."""
+    """Counts and probabilities of every pair of slots and group; with labels, how far foreground and background diverge."""
     size = plan.recipe.params["concepts"]
     counts, parted = [], []
     for a, b in plan.pairs:
@@ -214,7 +214,7 @@ def _weighted(rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarra
 def _steps(
     plan: Plan, places: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """How far the nodes of each group move between two slots."""
+    """The distance that the nodes of each group move between two slots."""
     found = np.zeros((len(plan.pairs), len(plan.groups), 2))
     nodes = np.zeros(found.shape[:2], np.int64)
     for number, (a, b) in enumerate(plan.pairs):

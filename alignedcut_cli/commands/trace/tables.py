@@ -1,4 +1,4 @@
-"""The tables of a trace: bifurcation, transitions, steps, concepts and paths, one row a line, as csv and JSON."""
+"""The tables of a trace: bifurcation, transitions, steps, concepts and paths, as csv and JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Row = dict[str, Any]
 
 
 def _pairs(header: Header) -> list[Row]:
-    """The pairs of layers, in columns of one order (a header gives its keys sorted once it has been read)."""
+    """The pairs of layers, with columns in a fixed order (a stored header has its keys sorted)."""
     return [{key: pair[key] for key in ("model", "from", "to")} for pair in header.axes["K"]["pairs"]]
 
 
 def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
-    """One row a pair of layers: how far foreground and background part there, and by chance; none without masks."""
+    """One row per pair of layers: the divergence of foreground and background, and that of chance; none without masks."""
     if "p" not in tensors:
         return []
     columns = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
@@ -34,7 +34,7 @@ def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def diverging_layers(rows: Sequence[Row]) -> dict[str, Row | None]:
-    """Of each model the pair of layers where foreground and background part most; None where they part nowhere.
+    """For each model the pair of layers where foreground and background diverge most; None if they diverge nowhere.
 
     That is the pair with the largest excess of `matched` over what chance gives, among those with p.holm below 0.05.
     """
@@ -51,7 +51,7 @@ def excess(row: Row) -> float:
 
 
 def transitions(header: Header, tensors: Tensors) -> list[Row]:
-    """One row an entry of a matrix: its nodes, the nodes of its row, and its probability (empty from no concept)."""
+    """One row per matrix entry: its nodes, the nodes of its row, and its probability (empty for the row of no concept)."""
     counts, shares, names = tensors["counts"], tensors["transitions"], header.axes["J"]["labels"]
     return [
         {
@@ -71,7 +71,7 @@ def transitions(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def steps(header: Header, tensors: Tensors) -> list[Row]:
-    """One row a pair of layers and group: mean path length, its error, and its share of the model's whole path."""
+    """One row per pair of layers and group: mean path length, its error, and its share of the model's whole path."""
     lengths, pairs = tensors["steps"], _pairs(header)
     whole: dict[tuple[str, int], float] = {}
     for k, pair in enumerate(pairs):
@@ -92,7 +92,7 @@ def steps(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def concepts(header: Header, tensors: Tensors) -> list[Row]:
-    """One row a concept of a layer: its centre, radius and members; the last of a layer counts those in none."""
+    """One row per concept of a layer: its centre, radius and members; the last row of a layer counts nodes in none."""
     nodes, images = tensors["nodes"], header.axes["B"]["images"]
     rows = []
     for number, about in enumerate(header.axes["L"]["slots"]):
@@ -119,7 +119,7 @@ LABELS = (("foreground", 1), ("background", 0))
 
 
 def paths(header: Header, tensors: Tensors) -> list[Row]:
-    """One row a pixel and layer: its place in the map and its concept."""
+    """One row per pixel and layer: its coordinates in the map and its concept."""
     images, coordinates = header.axes["B"]["images"], tensors["coordinates"]
     axes = ("x", "y", "z")[: coordinates.shape[1]]
     rows = []

@@ -1,4 +1,4 @@
-"""Transforms under which slots say the same of a place: the ridge start, fitted anew with an agreement of tokens."""
+"""Transforms under which slots agree on each image position: the ridge start, refitted with a penalty on disagreement."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from alignedcut_cli.core.align.reduced_rank_ridge import mean_nodes
 __all__ = ["SHARE", "Consensus", "agree_on_places"]
 
 SHARE = 0.1
-"""What the places of a slot weigh beside its images. More ties models closer, and parts figure and ground less in each."""
+"""The weight of token agreement beside image agreement. More couples models tighter and separates figure and ground less."""
 _STEPS = 60
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """What slots are to agree on: centred pooled features X_i (B, D_i) of images, tokens V_i (m, D_i) of places.
+    """What slots should agree on: centred pooled features X_i (B, D_i) of images, tokens V_i (m, D_i) of positions.
 
-    `places` has a number for each slot; slots of one number hold tokens of the same places. float32 or float64.
+    `places` has a number for each slot; slots with equal numbers hold tokens of the same positions. float32 or float64.
     """
 
     pooled: Sequence[Tensor]
@@ -42,11 +42,11 @@ def agree_on_places(
     """W_i (D_i, E) that minimise the objective of `reduced_rank` for T (B, E) and the disagreement on tokens:
 
     |T - 1/n sum_i X_i W_i|^2 + agree/n sum_i |T - X_i W_i|^2 + alpha/n sum_i |W_i|^2
-    + agree k/n sum_i |V_i W_i - mean_j V_j W_j|^2, the last mean over the slots j that hold the same places as i.
+    + agree k/n sum_i |V_i W_i - mean_j V_j W_j|^2, the last mean over the slots j that hold the same positions as i.
 
-    Where channels are hidden in the mean of an image, tokens of two slots may lie anywhere and still predict alike; this
-    ties what they say of one place together (the MAX-VAR criterion of generalised canonical correlation, Kettenring
-    1971, beside the regression). Conjugate gradients from `start`, with the slots' own blocks as preconditioner, end at
+    The pooled loss sees the mean of an image only: tokens of two slots may differ and still predict alike. The last term
+    makes them agree at each position (the MAX-VAR criterion of generalised canonical correlation, Kettenring
+    1971, beside the regression). Conjugate gradients from `start`, with the block diagonal as preconditioner, end at
     a residual of `tolerance` times the right-hand side in every column, after 60 steps at most.
     Work: 4 (B + m) E sum_i D_i a step, and (B + m) sum_i D_i^2 once. Memory: 2 sum_i D_i^2 and 5 E sum_i D_i numbers.
     """
@@ -75,7 +75,7 @@ def agree_on_places(
 class _System:
     """The normal equations of the objective, times n: W_i -> own_i W_i + X_i^T mean_j X_j W_j - k' V_i^T mean_j V_j W_j.
 
-    own_i = agree X_i^T X_i + k' V_i^T V_i + alpha; k' = agree k, or 0 for a slot without another of its places.
+    own_i = agree X_i^T X_i + k' V_i^T V_i + alpha; k' = agree k, or 0 for a slot that shares its positions with no other.
     """
 
     def __init__(self, data: Consensus, alpha: float, agree: float) -> None:
@@ -110,6 +110,6 @@ class _System:
         return torch.cat(found)
 
     def preconditioned(self, residual: Tensor) -> Tensor:
-        """The slots' own equations solved for residuals (sum D_i, E)."""
+        """The block-diagonal preconditioner applied to residuals (sum D_i, E)."""
         parts = residual.split(self._widths)
         return torch.cat([torch.cholesky_solve(one, factor) for one, factor in zip(parts, self._factors, strict=True)])

@@ -1,4 +1,4 @@
-"""Adam on the loss of channel align, with early stopping, that can go on where an earlier run was interrupted."""
+"""Adam on the loss of channel align, with early stopping, resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LOGGED", "Descent", "State"]
 
 LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
 State = Mapping[str, Tensor]
-"""All that a descent needs to go on, and to end as if it had not been interrupted, bit for bit on a CPU."""
+"""All that is needed to resume a descent with the same result as without interruption, bit for bit on a CPU."""
 
 
 class Descent:
@@ -37,7 +37,7 @@ class Descent:
         self._adam = torch.optim.Adam([{"params": [one]} for one in self.parameters], betas=(0.9, 0.99), fused=True)
 
     def state(self) -> dict[str, Tensor]:
-        """The state after an epoch. The tensors are the descent's own: write or copy them before it goes on."""
+        """The state after an epoch. The tensors are shared with the descent: write or copy them before it continues."""
         found = {
             "best": torch.tensor([self.best]),
             "curve": torch.tensor(self.curve, dtype=torch.float64),
@@ -52,7 +52,7 @@ class Descent:
         return found
 
     def restore(self, state: State) -> None:
-        """Be where the descent was that gave `state`, whatever the parameters are now."""
+        """Continue from `state`, whatever the parameters are now."""
         self.best, self.curve, self.losses = int(state["best"]), state["curve"].tolist(), state["losses"].tolist()
         self._rates = state["rates"].tolist()
         self._generator.set_state(state["generator"].cpu())
@@ -75,7 +75,7 @@ class Descent:
         tick: Tick | None = None,
         keep: Callable[[dict[str, Tensor]], None] | None = None,
     ) -> None:
-        """At most `epochs` over the rows `fit`, fewer where none of the last `patience` was the best; then the best.
+        """At most `epochs` over the rows `fit`, fewer if none of the last `patience` was the best; ends at the best.
 
         `keep` is given the state before the first epoch and after each.
         """
@@ -105,7 +105,7 @@ class Descent:
         self.losses.append([float(one.detach() if isinstance(one, Tensor) else one) for one in terms])
 
     def _judge(self, score: Callable[[], float], keep: Callable[[dict[str, Tensor]], None] | None) -> None:
-        """Score what is there now, and keep it if it is the best so far."""
+        """Score the current parameters, and keep them if they are the best so far."""
         with torch.no_grad():
             self.curve.append(score())
         if self.curve[-1] > self.curve[self.best]:

@@ -30,7 +30,7 @@ EIGENVECTORS = 6
 
 @dataclass(frozen=True)
 class Weights:
-    """The factors of Eq. 10, and of the agreement of slots, which is not the paper's: 0 leaves it out."""
+    """The weights of the terms of Eq. 10, and of the agreement of slots, which the paper lacks (0 leaves it out)."""
 
     eigen: float = 1.0
     zero: float = 0.01
@@ -113,7 +113,7 @@ def covariance_loss(after: Tensor) -> Tensor:
 def agreement_loss(each: Tensor) -> Tensor:
     """One minus the cosine of each slot's aligned pooled features (n, b, E) and their mean over slots, mean over slots.
 
-    Centred over images; 0 where all slots say the same of each image, up to a factor. The prediction of Eq. 2 sees the
+    Centred over images; 0 where all slots respond the same to each image, up to a factor. The prediction of Eq. 2 sees the
     mean alone, and so lets slots cancel one another out.
     """
     centred = each - each.mean(1, keepdim=True)
@@ -124,7 +124,7 @@ def agreement_loss(each: Tensor) -> Tensor:
 
 
 def _places_loss(after: Tensor, places: Sequence[int] | None) -> Tensor:
-    """`agreement_loss` of aligned tokens (n, m, E), each group of slots that hold the same places by itself: the mean."""
+    """`agreement_loss` of aligned tokens (n, m, E), taken within each group of slots that share positions: the mean."""
     groups = torch.tensor([0] * len(after) if places is None else list(places), device=after.device)
     parts = [after[groups == place] for place in groups.unique()]
     return sum((agreement_loss(part) * len(part) for part in parts), start=after.new_zeros(())) / len(after)
@@ -143,8 +143,8 @@ def total_loss(
     """L = L_brain + eigen L_eigen + zero L_zero + cov L_cov (Eq. 10) + agree L_agree; differentiable in W, beta, eps.
 
     `pooled` are the mean tokens (b, D_i) of each of n slots, `nodes` its m sampled tokens (m, D_i), `responses` (b, N),
-    `transforms` W_i (D_i, E), `beta` (E, N), `eps` (N,). `places` has a number for each slot, the same for slots whose
-    tokens are of the same places (default: all); they agree on these as well as on images, and L_agree is the mean of
+    `transforms` W_i (D_i, E), `beta` (E, N), `eps` (N,). `places` has a number for each slot, equal for slots whose
+    tokens are of the same positions (default: all); they agree on these as well as on images, and L_agree is the mean of
     both. A term with weight 0 is not computed and reported as 0.
     """
     each = torch.stack([mean @ matrix for mean, matrix in zip(pooled, transforms, strict=True)])  # (n, b, E)

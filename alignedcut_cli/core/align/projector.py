@@ -1,4 +1,4 @@
-"""The projector on the top eigenvectors of a symmetric matrix, with a gradient that no kept pair can blow up."""
+"""The projector on the top eigenvectors of a symmetric matrix, with a gradient that stays finite where these coincide."""
 
 from __future__ import annotations
 

@@ -89,14 +89,14 @@ def spectrum(features: Tensor) -> Spectrum:
 def _positive(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (k,) descending and eigenvectors (n, k) of a Gram matrix, without those that are rounding."""
     values, vectors = torch.linalg.eigh(gram)
-    kept = values > _LOST * values[-1]
-    if not bool(kept.any()):
+    kept = int((values > _LOST * values[-1]).sum())
+    if not kept:
         raise NumericsError("the features of all images are equal: there is nothing to regress on")
-    return values[kept].flip(0), vectors[:, kept].flip(1)
+    return values[-kept:].flip(0), vectors[:, -kept:].flip(1)
 
 
 def smoother(spectra: Sequence[Spectrum], alpha: float, agree: float) -> Smoother:
-    """What takes responses Y (B, N) to the fitted mean of n slots under the objective of `reduced_rank`.
+    """The linear smoother from responses Y (B, N) to the fitted mean of n slots under the objective of `reduced_rank`.
 
     With K_i = X_i X_i^T and S = 1/n sum_i K_i (alpha + agree K_i)^-1, the fitted mean is (1 + agree) (1 + S)^-1 S Y.
     Work: B^2 sum_i D_i for S, about 9 B^3 for its eigenvectors. Memory: four times B^2 numbers.
@@ -122,9 +122,7 @@ def reduced_rank(
     Y beta^T and W_i = X_i^T (alpha + agree X_i X_i^T)^-1 ((1 + agree) T - H T). The first E' columns are the solution
     of rank E'. Where Y has a rank below E, the rest is zero.
     """
-    coordinates = found.vectors.T @ responses  # (k, N)
-    coordinates *= found.shares.sqrt()[:, None]
-    beta = _right_singular(coordinates, rank)  # (e, N)
+    beta = _right_singular(found.vectors * found.shares.sqrt(), responses, rank)  # (e, N)
     target = responses @ beta.T  # (B, e)
     mean = found.vectors @ (found.shares[:, None] * (found.vectors.T @ target))
     residual = (1 + found.agree) * target - mean
@@ -139,18 +137,21 @@ def reduced_rank(
     )
 
 
-def _right_singular(matrix: Tensor, rank: int) -> Tensor:
-    """The top right singular vectors of `matrix` (k, N) as orthonormal rows (e, N), e <= rank, by the smaller Gram."""
-    rows, columns = matrix.shape
-    if rows > columns:
-        return _positive(matrix.T @ matrix)[1][:, :rank].T
-    left = _positive(matrix @ matrix.T)[1][:, :rank]  # (k, e)
-    return torch.linalg.qr(matrix.T @ left).Q.T
+def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
+    """The top right singular vectors of L^T Y for L (B, k) and Y (B, N) as orthonormal rows (e, N), e <= rank.
+
+    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, no (k, N) numbers are held.
+    """
+    if left.shape[1] > right.shape[1]:
+        product = left.T @ right
+        return _positive(product.T @ product)[1][:, :rank].T
+    gram = left.T @ (right @ right.T) @ left  # (k, k)
+    return torch.linalg.qr(right.T @ (left @ _positive(gram)[1][:, :rank])).Q.T
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What penalties are judged on: centred X_i (B, D_i) with their spectra, and Y (B, N'), of known images; X_i and Y
+    """The data of model selection: centred X_i (B, D_i) with their spectra, and Y (B, N'), of fitted images; X_i and Y
     of held-out ones with the same centre; of at most 2048 voxels, evenly spaced."""
 
     features: list[Tensor]
@@ -185,7 +186,7 @@ class Problem:
 
 
 def choose(problem: Problem, ranks: Sequence[int], agree: float, alphas: Sequence[float] = ALPHAS) -> Choice:
-    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the known ones."""
+    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the others."""
     unit = sum(float(slot.values.sum()) for slot in problem.spectra) / (len(problem.known) * len(problem.spectra))
     tried: dict[float, tuple[float, int]] = {}
     for alpha in alphas:

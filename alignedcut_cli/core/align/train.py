@@ -33,7 +33,7 @@ __all__ = ["PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
 
 _CHOSEN_ON = 2000
 PLACES = 8192
-"""Tokens of each slot that the ridge start makes agree."""
+"""Tokens of each slot in the agreement of the ridge start."""
 _FLAT = 1e-6
 Draw = Callable[[Tensor, int, torch.Generator], Sequence[Tensor]]
 """(image rows (b,), m, generator) -> for each slot m tokens (m, D_i) drawn from those images."""
@@ -65,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Alignment:
-    """transforms W_i (D_i, E), beta (E, N), eps (N,), and how they came about.
+    """transforms W_i (D_i, E), beta (E, N), eps (N,), and how they were fitted.
 
     `losses` (steps, 7) holds LOGGED for each step, `heldout` (epochs + 1,) mean held-out R^2 from the start on, `best`
     the epoch that was kept, `start` the ridge solution's penalty and rank (None for a random start).
@@ -115,25 +115,8 @@ def fit_alignment(
 
     study = Study(pooled_of, nodes_of, responses, fit, heldout, places)
     started = _restored(kept) if kept else STARTS[settings.init](study, settings)
-    parameters, widths = list(started.parameters), [mean.shape[1] for mean in pooled]
-    aim = responses[heldout]
-
-    def score() -> float:
-        made = predict(pooled_of(heldout), parameters[0].split(widths), parameters[1], parameters[2])
-        return float(r_squared(made, aim).mean())
-
-    def losses_of(rows: Tensor) -> Losses:
-        split = parameters[0].split(widths)
-        return total_loss(
-            pooled_of(rows),
-            nodes_of(rows),
-            responses[rows],
-            split,
-            parameters[1],
-            parameters[2],
-            settings.weights,
-            places,
-        )
+    parameters = list(started.parameters)
+    objective = _Objective(study, settings.weights, parameters, [mean.shape[1] for mean in pooled])
 
     def keep_with_start(state: dict[str, Tensor]) -> None:
         if keep:
@@ -145,8 +128,8 @@ def fit_alignment(
         if tick:
             tick(len(descent.losses))
     descent.run(
-        losses_of,
-        score,
+        objective.losses,
+        objective.score,
         fit,
         epochs=settings.epochs,
         batch=settings.batch,
@@ -154,11 +137,37 @@ def fit_alignment(
         tick=tick,
         keep=keep_with_start,
     )
-    fitted = [matrix / scale for matrix, scale in zip(parameters[0].split(widths), scales, strict=True)]
+    fitted = [matrix / scale for matrix, scale in zip(objective.transforms(), scales, strict=True)]
     losses = torch.tensor(descent.losses).reshape(-1, len(LOGGED))
     return Alignment(
         fitted, parameters[1], parameters[2], losses, torch.tensor(descent.curve), descent.best, started.choice
     )
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """The loss and the held-out score of `parameters`: W of all slots (sum of D_i, E), beta (E, N), eps (N,)."""
+
+    study: Study
+    weights: Weights
+    parameters: list[Tensor]
+    widths: list[int]
+
+    def transforms(self) -> Sequence[Tensor]:
+        """W_i (D_i, E) of each slot."""
+        return self.parameters[0].split(self.widths)
+
+    def losses(self, rows: Tensor) -> Losses:
+        """The loss of one step over images `rows` (b,)."""
+        study, (_, beta, eps) = self.study, self.parameters
+        pooled, nodes, aim = study.pooled_of(rows), study.nodes_of(rows), study.responses[rows]
+        return total_loss(pooled, nodes, aim, self.transforms(), beta, eps, self.weights, study.places)
+
+    def score(self) -> float:
+        """Mean R^2 of the prediction for the held-out images."""
+        study, (_, beta, eps) = self.study, self.parameters
+        made = predict(study.pooled_of(study.heldout), self.transforms(), beta, eps)
+        return float(r_squared(made, study.responses[study.heldout]).mean())
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ def _start_numbers(choice: Choice | None) -> Tensor:
 
 
 def _restored(kept: State) -> _Start:
-    """The start of a fit that goes on: its choice, and parameters of the kept shapes."""
+    """The start of a resumed fit: its choice, and parameters of the stored shapes."""
     weights, beta, eps = (kept[f"now.{number}"].clone() for number in range(3))
     if not len(kept["start"]):
         return _Start((weights, beta, eps), None)
@@ -185,7 +194,7 @@ def _restored(kept: State) -> _Start:
 
 @dataclass(frozen=True)
 class Study:
-    """What a start is made of: pooled features of rows, a draw of tokens from rows, responses, and what is used how."""
+    """The inputs of a start: pooled features, sampled tokens, responses, and the split of the rows."""
 
     pooled_of: Callable[[Tensor], list[Tensor]]
     nodes_of: Callable[..., list[Tensor]]
@@ -197,9 +206,9 @@ class Study:
 
 @dataclass(frozen=True)
 class _Centred:
-    """Pooled features of the images to fit and of those held out, off each slot's mean token and centred on the first.
+    """Pooled features of fitted and held-out images, without each slot's mean token, centred by the mean of the fitted.
 
-    `directions` (n of (D_i,)) are what was taken away, `eps` the mean response; responses `known` and `aim` are less it.
+    `directions` (n of (D_i,)) were projected out, `eps` is the mean response; `known` and `aim` are responses minus `eps`.
     """
 
     features: list[Tensor]
@@ -211,7 +220,7 @@ class _Centred:
 
     @classmethod
     def of(cls, study: Study) -> _Centred:
-        """Raises SlotError for slots of which nothing is left but rounding."""
+        """Raises SlotError for slots of which only rounding errors are left."""
         features, seen = study.pooled_of(study.fit), study.pooled_of(study.heldout)
         directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
         made_up = [rounding(block) for block in features]
@@ -240,7 +249,7 @@ class _Centred:
 def _start_ridge(study: Study, settings: Settings) -> _Start:
     """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
 
-    With agreement, slots then learn to say the same of places too (`_agreeing`).
+    With agreement, slots are then refitted to agree on positions too (`_agreeing`).
     The penalty and the slots' factors are chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
     """
     data, agree = _Centred.of(study), settings.weights.agree
@@ -273,7 +282,7 @@ def _start_ridge(study: Study, settings: Settings) -> _Start:
 def _agreeing(
     data: _Centred, consensus: Consensus, transforms: list[Tensor], beta: Tensor, alpha: float, agree: float
 ) -> tuple[list[Tensor], Tensor, float]:
-    """Transforms that say the same of places too (`agree_on_places`), beta fitted anew, and its held-out R^2.
+    """Transforms that agree on positions too (`agree_on_places`), beta refitted, and its held-out R^2.
 
     Slots are weighted by how well they predict held-out images together (`stacking_weights`), and beta is that of
     `read_out` from their mean.
@@ -287,7 +296,7 @@ def _agreeing(
 
 
 def _remove(rows: Tensor, direction: Tensor) -> None:
-    """Take what rows (B, D) have of a unit direction (D,) from them, in place."""
+    """Project a unit direction (D,) out of rows (B, D), in place."""
     rows -= torch.outer(rows @ direction, direction)
 
 
@@ -307,7 +316,7 @@ def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor
 
 
 def _start_random(study: Study, settings: Settings) -> _Start:
-    """Gaussian W_i and beta, eps the mean response: the paper's way."""
+    """Gaussian W_i and beta, eps the mean response: the paper's initialisation."""
     generator = torch.Generator().manual_seed(stream(settings.seed, "align", "start"))
     fit, responses = study.fit, study.responses
     widths = [block.shape[1] for block in study.pooled_of(fit[:1])]

@@ -48,7 +48,10 @@ class Units:
 
     def read_out(self, beta: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         """beta (E, N) and eps (N,) of Y, float32, from those of Z: scale beta, and mean + scale eps."""
-        return (beta * self.scale).float(), (self.mean + eps * self.scale).float()
+        scaled = torch.empty_like(beta, dtype=torch.float32)
+        for block, part, scale in zip(*(one.split(_BLOCK, -1) for one in (scaled, beta, self.scale)), strict=True):
+            block.copy_(part * scale)
+        return scaled, (self.mean + eps * self.scale).float()
 
 
 class SlotError(NumericsError):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alignedcut_cli.core.embed.affinities import nearest_among
+from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, Keep, State, tsne
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ __all__ = [
     "spectral_tsne",
     "tsne",
 ]
-
-_TILE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def spectral_tsne(
     placed, divergence, used = tsne(
         rows[sampled], dims, perplexity=perplexity, seed=seed, device=device, tick=tick, keep=keep, state=state
     )
-    coordinates = placed[nearest_rows(rows, rows[sampled])]
+    coordinates = np.empty((total, dims), np.float32)
     coordinates[sampled] = placed
+    others = np.setdiff1d(np.arange(total), sampled, assume_unique=True)
+    coordinates[others] = placed[nearest_rows(rows[others], rows[sampled])]
     return Embedding(coordinates, sampled.astype(np.int64), divergence, used)
 
 
@@ -78,18 +80,10 @@ def place_onto(eigenvectors: np.ndarray, base: np.ndarray, sampled: np.ndarray, 
     return coordinates[sampled][nearest_rows(eigenvectors.astype(np.float32) * scale, marks)]
 
 
-def nearest_rows(rows: np.ndarray, landmarks: np.ndarray, tile: int | None = None) -> np.ndarray:
-    """The nearest landmark (m, C) of each row (M, C), by Euclidean distance: (M,) int64. Holds tile x m distances."""
-    # argmin |x - z|^2 = argmin [x, 1] [-2 z, |z|^2]^T: one product
-    norms = (landmarks.astype(np.float64) ** 2).sum(1, keepdims=True)
-    right = np.concatenate([-2.0 * landmarks, norms], 1).astype(np.float32).T  # (C + 1, m)
-    step = tile or max(1, _TILE // len(landmarks))
-    nearest = np.empty(len(rows), np.int64)
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        left = np.concatenate([block, np.ones((len(block), 1), block.dtype)], 1)
-        nearest[start : start + step] = (left @ right).argmin(1)
-    return nearest
+def nearest_rows(rows: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The nearest landmark (m, C) of each row (M, C), by Euclidean distance in float32: (M,) int32. M m distances."""
+    with Threads() as threads:
+        return nearest_among(rows, landmarks, 1, threads)[0][:, 0]
 
 
 def colour_limits(coordinates: np.ndarray, margin: float = 0.01) -> np.ndarray:

@@ -1,125 +1,203 @@
-"""The loops of t-SNE that are compiled: forces over pairs, and the walk through a tree.
+"""The loops of t-SNE that are compiled: neighbours, the tree of places, forces over pairs, and the step they make.
 
-Each works on a range of rows and writes to these rows alone, so that threads share the work and the bytes do not depend
-on their number. Arrays are indexed without checks: the callers hold the bounds that each docstring states.
+Those that take a range of rows or groups write to these alone, so that threads share the work and the bytes do not depend
+on their number. Arrays are indexed without checks: the callers hold the bounds that each docstring states. Places are
+(m, 3) float32, the last column zero in two dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-__all__ = ["pull", "push_all", "push_lists", "walk"]
+from alignedcut_cli.core.numerics import compiled
+
+__all__ = ["mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
 
 _ONE = np.float32(1)
+_CHUNK = 256
 
 
-def _compiled(function: Callable[..., None]) -> Any:
-    """The function in machine code, compiled at its first call and kept where a folder for that can be written."""
-    options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for the cache
-        return numba.njit(**options)(function)
+@compiled
+def nearest(
+    targets: np.ndarray,
+    columns: np.ndarray,
+    others: bool,
+    first: int,
+    last: int,
+    indices: np.ndarray,
+    squares: np.ndarray,
+) -> None:
+    """The k nearest of m rows to targets first to last - 1, and the squares of their distances, in no stated order.
 
-
-@_compiled
-def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums: np.ndarray) -> None:
-    """forces[:, i] = sum_j (y_i - y_j) k_ij^2 and sums[i] = sum_j k_ij, k_ij = 1 / (1 + |y_i - y_j|^2), i in [first, last).
-
-    places and forces (3, m) float32, sums (m,) float32, 0 <= first <= last <= m. j runs over all, i itself too.
+    targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
+    With `others`, the targets are the rows and none is its own neighbour (k < m). Of equally near rows, the first.
     """
-    x, y, z = places[0], places[1], places[2]
+    width, total = columns.shape
+    count = indices.shape[1]
+    apart = np.empty(_CHUNK, np.float32)
+    heap, held = np.empty(count, np.float32), np.empty(count, np.int32)  # the largest first
     for i in range(first, last):
-        xi, yi, zi = x[i], y[i], z[i]
-        fx = fy = fz = total = np.float32(0)
-        for j in range(len(x)):
-            dx, dy, dz = xi - x[j], yi - y[j], zi - z[j]
-            kernel = _ONE / (_ONE + dx * dx + dy * dy + dz * dz)
-            total += kernel
-            kernel *= kernel
-            fx += kernel * dx
-            fy += kernel * dy
-            fz += kernel * dz
-        forces[0, i], forces[1, i], forces[2, i], sums[i] = fx, fy, fz, total
+        heap[:] = np.inf
+        held[:] = -1
+        for start in range(0, total, _CHUNK):
+            size = min(_CHUNK, total - start)
+            apart[:] = 0
+            for column in range(0, width, 4):
+                a, ai = columns[column, start : start + size], targets[column, i]
+                b, bi = columns[column + 1, start : start + size], targets[column + 1, i]
+                c, ci = columns[column + 2, start : start + size], targets[column + 2, i]
+                d, di = columns[column + 3, start : start + size], targets[column + 3, i]
+                for j in range(size):
+                    near = (ai - a[j]) * (ai - a[j]) + (bi - b[j]) * (bi - b[j])
+                    apart[j] += near + (ci - c[j]) * (ci - c[j]) + (di - d[j]) * (di - d[j])
+            for j in range(size):
+                if apart[j] < heap[0] and not (others and start + j == i):
+                    # sift down from the root, which leaves
+                    value, place = apart[j], 0
+                    while True:
+                        child = 2 * place + 1
+                        if child >= count:
+                            break
+                        if child + 1 < count and heap[child + 1] > heap[child]:
+                            child += 1
+                        if heap[child] <= value:
+                            break
+                        heap[place], held[place] = heap[child], held[child]
+                        place = child
+                    heap[place], held[place] = value, start + j
+        indices[i], squares[i] = held, heap
 
 
-@_compiled
-def push_lists(
-    table: np.ndarray,
-    sources: np.ndarray,
-    starts: np.ndarray,
-    edges: np.ndarray,
-    nodes: int,
-    first: int,
-    last: int,
-    forces: np.ndarray,
-    sums: np.ndarray,
-) -> None:
-    """The forces and sums of `push_all` on the places of groups first to last - 1, from the sources on each group's list.
+@compiled
+def split(places: np.ndarray, order: np.ndarray, levels: int) -> None:
+    """Order the places so that each node of a tree of halves of halves, `levels` deep, holds neighbours.
 
-    table (4, nodes + m) float32: coordinates and weight of the nodes, then of the m places; the list of group g is
-    sources[starts[g]:starts[g + 1]], numbers of columns of the table, and pushes the places edges[g] to edges[g + 1] - 1.
+    Each node [a, b) is parted at (a + b) // 2 along the axis in which it is widest. order (m,) int32 is a permutation of
+    range(m), rearranged in place.
     """
-    longest = 0
-    for g in range(first, last):
-        longest = max(longest, starts[g + 1] - starts[g])
-    x, y, z, weight = np.empty((4, longest), np.float32)
-    for g in range(first, last):
-        columns = sources[starts[g] : starts[g + 1]]
-        count = len(columns)
-        for s in range(count):
-            column = columns[s]
-            x[s], y[s], z[s], weight[s] = table[0, column], table[1, column], table[2, column], table[3, column]
-        for i in range(edges[g], edges[g + 1]):
-            xi, yi, zi = table[0, nodes + i], table[1, nodes + i], table[2, nodes + i]
-            fx = fy = fz = total = np.float32(0)
-            for s in range(count):
-                dx, dy, dz = xi - x[s], yi - y[s], zi - z[s]
-                kernel = _ONE / (_ONE + dx * dx + dy * dy + dz * dz)
-                pushed = kernel * weight[s]
-                total += pushed
-                pushed *= kernel
-                fx += pushed * dx
-                fy += pushed * dy
-                fz += pushed * dz
-            forces[0, i], forces[1, i], forces[2, i], sums[i] = fx, fy, fz, total
+    total = len(order)
+    bounds = np.empty(2**levels + 1, np.int64)
+    bounds[0], bounds[1] = 0, total
+    for level in range(levels):
+        nodes = 2**level
+        for node in range(nodes - 1, -1, -1):  # from the end, as the finer bounds take the places of the coarser
+            a, b = bounds[node], bounds[node + 1]
+            middle = (a + b) // 2
+            bounds[2 * node + 2], bounds[2 * node + 1] = b, middle
+            if b - a < 2:
+                continue
+            axis, widest = 0, np.float32(-1)
+            for candidate in range(3):
+                low = high = places[order[a], candidate]
+                for n in range(a + 1, b):
+                    value = places[order[n], candidate]
+                    low, high = min(low, value), max(high, value)
+                if high - low > widest:
+                    axis, widest = candidate, high - low
+            along = places[:, axis]
+            # Hoare's selection of the middle
+            left, right = a, b - 1
+            while left < right:
+                pivot = along[order[(left + right) // 2]]
+                i, j = left, right
+                while i <= j:
+                    while along[order[i]] < pivot:
+                        i += 1
+                    while along[order[j]] > pivot:
+                        j -= 1
+                    if i <= j:
+                        order[i], order[j] = order[j], order[i]
+                        i += 1
+                        j -= 1
+                if middle <= j:
+                    right = j
+                elif middle >= i:
+                    left = i
+                else:
+                    break
 
 
-@_compiled
+@compiled
+def tabulate(places: np.ndarray, order: np.ndarray, levels: int, table: np.ndarray, reach: np.ndarray) -> None:
+    """Mean and number of the places of each node, root first, then each place with number 1: table (nodes + m, 4) float32.
+
+    With a `reach` (nodes,) float32 that is not empty, the distance of the farthest place of each node from its mean.
+    nodes = 2^(levels + 1) - 1, and 2^levels <= m.
+    """
+    total, nodes = len(order), 2 ** (levels + 1) - 1
+    for n in range(total):
+        for axis in range(3):
+            table[nodes + n, axis] = places[order[n], axis]
+        table[nodes + n, 3] = _ONE
+    edges = np.empty(2**levels + 1, np.int64)
+    edges[0], edges[1] = 0, total
+    for level in range(levels):
+        for node in range(2**level - 1, -1, -1):
+            a, b = edges[node], edges[node + 1]
+            edges[2 * node + 2], edges[2 * node + 1] = b, (a + b) // 2
+    inner = 2**levels - 1
+    sums = np.zeros((nodes, 4))
+    for leaf in range(2**levels):
+        for n in range(nodes + edges[leaf], nodes + edges[leaf + 1]):
+            for axis in range(4):
+                sums[inner + leaf, axis] += table[n, axis]
+    for node in range(inner - 1, -1, -1):
+        for axis in range(4):
+            sums[node, axis] = sums[2 * node + 1, axis] + sums[2 * node + 2, axis]
+    for node in range(nodes):
+        for axis in range(3):
+            table[node, axis] = sums[node, axis] / sums[node, 3]
+        table[node, 3] = sums[node, 3]
+    if not len(reach):
+        return
+    reach[:] = 0
+    for leaf in range(2**levels):
+        node = inner + leaf
+        while True:
+            x, y, z = table[node, 0], table[node, 1], table[node, 2]
+            farthest = reach[node]
+            for n in range(nodes + edges[leaf], nodes + edges[leaf + 1]):
+                dx, dy, dz = table[n, 0] - x, table[n, 1] - y, table[n, 2] - z
+                farthest = max(farthest, dx * dx + dy * dy + dz * dz)
+            reach[node] = farthest
+            if node == 0:
+                break
+            node = (node - 1) // 2
+    for node in range(nodes):
+        reach[node] = np.sqrt(reach[node])
+
+
+@compiled
 def walk(
-    middles: np.ndarray,
-    radii: np.ndarray,
-    means: np.ndarray,
+    table: np.ndarray,
+    reach: np.ndarray,
     needed: np.ndarray,
-    leaves: np.ndarray,
+    level: int,
+    levels: int,
+    total: int,
     first: int,
     last: int,
     starts: np.ndarray,
     sources: np.ndarray,
 ) -> None:
-    """The lists of groups first to last - 1: far nodes and near places, root first; with no `sources`, their lengths.
+    """The lists of the nodes of a `level`, first to last - 1: far nodes and near places; with no `sources`, their lengths.
 
-    A complete binary tree, the root node 0, the children of n 2 n + 1 and 2 n + 2, its last level the leaves (edges of
-    their places: `leaves`). A node is far from a group (middle and radius) if its mean is at least `needed` away from the
-    group's edge. Lengths go to starts[g + 1]; lists to sources[starts[g]:starts[g + 1]], places after the nodes.
+    table and reach as `tabulate` makes them for `total` places. A node is far from a group if its mean is at least
+    `needed` away from the group's edge. Lengths go to starts[g + 1]; lists to sources[starts[g]:starts[g + 1]], places
+    after the nodes.
     """
-    nodes = means.shape[1]
-    inner = nodes - (len(leaves) - 1)
+    nodes, inner = 2 ** (levels + 1) - 1, 2**levels - 1
     stack = np.empty(64, np.int64)
     for g in range(first, last):
+        group = 2**level - 1 + g
+        x, y, z, radius = table[group, 0], table[group, 1], table[group, 2], reach[group]
         place = starts[g] if len(sources) else 0
         stack[0], top = 0, 1
         while top:
             top -= 1
             node = stack[top]
-            apart = np.float64(0)
-            for axis in range(3):
-                apart += (middles[axis, g] - means[axis, node]) ** 2
-            if max(np.sqrt(apart) - radii[g], 0.0) >= needed[node]:
+            dx, dy, dz = x - table[node, 0], y - table[node, 1], z - table[node, 2]
+            if max(np.sqrt(dx * dx + dy * dy + dz * dz) - radius, np.float32(0)) >= needed[node]:
                 if len(sources):
                     sources[place] = node
                 place += 1
@@ -127,40 +205,158 @@ def walk(
                 stack[top], stack[top + 1] = 2 * node + 2, 2 * node + 1
                 top += 2
             else:
+                a, b = 0, total
                 leaf = node - inner
-                for member in range(leaves[leaf], leaves[leaf + 1]):
-                    if len(sources):
-                        sources[place] = nodes + member
-                    place += 1
+                for bit in range(levels - 1, -1, -1):
+                    middle = (a + b) // 2
+                    if leaf >> bit & 1:
+                        a = middle
+                    else:
+                        b = middle
+                if len(sources):
+                    for member in range(a, b):
+                        sources[place + member - a] = nodes + member
+                place += b - a
         if not len(sources):
             starts[g + 1] = place
 
 
-@_compiled
-def pull(
+@compiled
+def _push(table: np.ndarray, count: int, target: np.ndarray, to: int, forces: np.ndarray, sums: np.ndarray) -> None:
+    """Force and sum on a `target` (3,) from the first `count` places and weights, the columns of a table, to row `to`."""
+    x, y, z, weight = table[0], table[1], table[2], table[3]
+    xi, yi, zi = target[0], target[1], target[2]
+    fx = fy = fz = total = np.float32(0)
+    for s in range(count):
+        dx, dy, dz = xi - x[s], yi - y[s], zi - z[s]
+        kernel = _ONE / (_ONE + dx * dx + dy * dy + dz * dz)
+        pushed = kernel * weight[s]
+        total += pushed
+        pushed *= kernel
+        fx += pushed * dx
+        fy += pushed * dy
+        fz += pushed * dz
+    forces[to, 0], forces[to, 1], forces[to, 2], sums[to] = fx, fy, fz, total
+
+
+@compiled
+def push_lists(
+    table: np.ndarray,
+    sources: np.ndarray,
+    starts: np.ndarray,
+    edges: np.ndarray,
+    order: np.ndarray,
+    first: int,
+    last: int,
+    forces: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """F_i = sum_s w_s (y_i - y_s) k_is^2 and sum_s w_s k_is, k_is = 1 / (1 + |y_i - y_s|^2), of groups first to last - 1.
+
+    table (n + m, 4) float32: coordinates and weights of n nodes, then of the m places; s runs over the list of group g,
+    rows sources[starts[g]:starts[g + 1]] of the table, i over the places edges[g] to edges[g + 1] - 1. Force and sum of
+    place i go to row order[i] of forces (m, 3) and sums (m,) float32.
+    """
+    nodes = len(table) - len(order)
+    longest = 0
+    for g in range(first, last):
+        longest = max(longest, starts[g + 1] - starts[g])
+    chosen = np.empty((4, longest), np.float32)
+    for g in range(first, last):
+        count = starts[g + 1] - starts[g]
+        for s in range(count):
+            source = sources[starts[g] + s]
+            for axis in range(4):
+                chosen[axis, s] = table[source, axis]
+        for i in range(edges[g], edges[g + 1]):
+            _push(chosen, count, table[nodes + i], order[i], forces, sums)
+
+
+@compiled
+def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums: np.ndarray) -> None:
+    """The forces and sums of `push_lists` on places first to last - 1 from all m: places (4, m) float32, with weights."""
+    for i in range(first, last):
+        _push(places, places.shape[1], places[:, i], i, forces, sums)
+
+
+@compiled
+def step(
+    values: np.ndarray,
+    columns: np.ndarray,
+    bounds: np.ndarray,
+    places: np.ndarray,
+    forces: np.ndarray,
+    numbers: np.ndarray,
+    updates: np.ndarray,
+    gains: np.ndarray,
+    moved: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """One step of rows first to last - 1 down the gradient e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, with momentum and gains.
+
+    P sparse by rows (values float32, columns, bounds); forces F, and `updates` and `gains`, which change, (m, 3) float32.
+    numbers: exaggeration e, 1 / Z, rate, momentum, the least gain, and the longest step. The new places go to `moved`.
+    """
+    exaggeration, share, rate = numbers[0], numbers[1], numbers[2]
+    momentum, least, longest = numbers[3], numbers[4], numbers[5]
+    most = 0
+    for i in range(first, last):
+        most = max(most, bounds[i + 1] - bounds[i])
+    near = np.empty((3, most), np.float32)
+    x, y, z = near[0], near[1], near[2]
+    gradient = np.empty(3, np.float32)
+    for i in range(first, last):
+        weights, others = values[bounds[i] : bounds[i + 1]], columns[bounds[i] : bounds[i + 1]]
+        for entry in range(len(others)):  # gathered first: what follows is vectorised
+            j = others[entry]
+            x[entry], y[entry], z[entry] = places[j, 0], places[j, 1], places[j, 2]
+        xi, yi, zi = places[i, 0], places[i, 1], places[i, 2]
+        fx = fy = fz = np.float32(0)
+        for entry in range(len(weights)):
+            dx, dy, dz = xi - x[entry], yi - y[entry], zi - z[entry]
+            pulled = weights[entry] / (_ONE + dx * dx + dy * dy + dz * dz)
+            fx += pulled * dx
+            fy += pulled * dy
+            fz += pulled * dz
+        gradient[0], gradient[1], gradient[2] = fx, fy, fz
+        length = np.float32(0)
+        for axis in range(3):
+            before, now, gain = (
+                updates[i, axis],
+                exaggeration * gradient[axis] - share * forces[i, axis],
+                gains[i, axis],
+            )
+            alike = ((before > 0) == (now > 0)) & ((before < 0) == (now < 0))
+            gain = gain * np.float32(0.8) + least if alike else gain + np.float32(0.2)
+            before = momentum * before - rate * gain * now
+            updates[i, axis], gains[i, axis] = before, gain
+            length += before * before
+        if length > longest * longest:
+            for axis in range(3):
+                updates[i, axis] *= longest / np.sqrt(length)
+        for axis in range(3):
+            moved[i, axis] = places[i, axis] + updates[i, axis]
+
+
+@compiled
+def mismatch(
     values: np.ndarray,
     columns: np.ndarray,
     bounds: np.ndarray,
     places: np.ndarray,
     first: int,
     last: int,
-    forces: np.ndarray,
+    found: np.ndarray,
 ) -> None:
-    """forces[:, i] = sum_j p_ij k_ij (y_i - y_j) for i in [first, last), P sparse by rows (values, columns, bounds).
-
-    places and forces (3, m) float32.
-    """
-    x, y, z = places[0], places[1], places[2]
+    """found[i] = sum_j p_ij log(p_ij / k_ij) float64 of rows first to last - 1, where p_ij > 0."""
     for i in range(first, last):
-        mine = slice(bounds[i], bounds[i + 1])
-        weights, others = values[mine], columns[mine]
-        xi, yi, zi = x[i], y[i], z[i]
-        fx = fy = fz = np.float32(0)
-        for entry in range(len(others)):
-            j = others[entry]
-            dx, dy, dz = xi - x[j], yi - y[j], zi - z[j]
-            pulled = weights[entry] / (_ONE + dx * dx + dy * dy + dz * dz)
-            fx += pulled * dx
-            fy += pulled * dy
-            fz += pulled * dz
-        forces[0, i], forces[1, i], forces[2, i] = fx, fy, fz
+        total = 0.0
+        for entry in range(bounds[i], bounds[i + 1]):
+            j, weight = columns[entry], np.float64(values[entry])
+            apart = 1.0
+            for axis in range(3):
+                apart += (np.float64(places[i, axis]) - places[j, axis]) ** 2
+            if weight > 0:
+                total += weight * np.log(weight * apart)
+        found[i] = total

@@ -9,21 +9,34 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-__all__ = ["share_rows"]
+__all__ = ["Threads"]
 
-_SHARES = 8
+_SHARES = 4
 
 
-def share_rows(total: int, work: Callable[[int, int], None], *, large: bool = True) -> None:
-    """Call `work(first, last)` on ranges that together are range(total), on torch's number of threads if it is `large`.
+class Threads:
+    """Torch's number of threads, started at the first need and ended with the context."""
 
-    An error in a thread is raised here, after all have ended.
-    """
-    threads = torch.get_num_threads() if large else 1
-    if threads == 1:
-        work(0, total)
-        return
-    bounds = np.linspace(0, total, _SHARES * threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, int(a), int(b)) for a, b in pairwise(bounds)]:
+    def __init__(self) -> None:
+        self._count = torch.get_num_threads()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+    def share(self, total: int, work: Callable[[int, int], None], *, large: bool = True) -> None:
+        """Call `work(first, last)` on ranges that together are range(total), on all threads if it is `large`.
+
+        An error in a thread is raised here, after all have ended.
+        """
+        if self._count == 1 or not large:
+            work(0, total)
+            return
+        self._pool = self._pool or ThreadPoolExecutor(self._count)
+        bounds = np.linspace(0, total, _SHARES * self._count + 1).astype(int).tolist()
+        for done in [self._pool.submit(work, a, b) for a, b in pairwise(bounds)]:
             done.result()

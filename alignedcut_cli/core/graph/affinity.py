@@ -1,4 +1,4 @@
-"""Products with the affinity of Eq. 3, in tiles: the matrix itself is never held."""
+"""Products with the affinity of Eq. 3, in tiles: the whole matrix is never held."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOG2_E = 1 / math.log(2)
 
 
 def tile_rows(memory: int, device: torch.device) -> int:
-    """Rows of a square tile that fits `memory` bytes twice; at most what the caches (CPU) or the card like."""
+    """Side of a square tile that fits `memory` bytes twice, limited to what suits the caches (CPU) or the GPU."""
     largest = 1024 if device.type == "cpu" else 8192
     return max(16, min(largest, int((memory / 8) ** 0.5)))
 

@@ -1,4 +1,4 @@
-"""A product with the affinity as one softmax attention: q = k = unit rows, so that no tile is ever written out."""
+"""A product with the affinity as one softmax attention with q = k = unit rows, so that no tile is written to memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def attention_serves(units: Tensor) -> bool:
 def attention_product(units: Tensor, vectors: Tensor, gamma: float, degrees: Tensor) -> Tensor:
     """A X = diag(d) softmax(U U^T / gamma) X for unit rows U (M, D), X (M, b) and d = A 1 (M, 1): (M, b), float32.
 
-    X goes through in blocks of D columns, filled up with zeros: the kernels want values as wide as the keys. On CUDA
+    X goes through in blocks of D columns, filled up with zeros: the kernels need values as wide as the keys. On CUDA
     memory is that of the operands; elsewhere PyTorch's own choice of kernel decides.
     """
     width, columns = units.shape[1], vectors.shape[1]

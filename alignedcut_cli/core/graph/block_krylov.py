@@ -1,4 +1,4 @@
-"""The top eigenvectors of a symmetric operator that is known only by its products."""
+"""The top eigenvectors of a symmetric operator given by its products alone."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def top_eigenpairs(
 
     The lengths of the columns of `start` do not matter. Raises NumericsError if they span less than `count` dimensions.
     Block Krylov with full orthogonalisation and Rayleigh-Ritz: Q = orth[X, N X, ..., N^(depth-1) X], eigenpairs of
-    Q^T N Q, looked at after every product. Restarted from the Ritz vectors until every residual is at most `tolerance`,
-    or until a round no longer halves the largest one (the floor of float32): `residuals` says what was reached.
+    Q^T N Q, checked after every product. Restarted from the Ritz vectors until every residual is at most `tolerance`,
+    or until a round no longer halves the largest one (the limit of float32): see `residuals`.
     Memory: 2 M b (depth + 1) numbers.
     """
     width = start.shape[1]
@@ -83,9 +83,9 @@ class _Ritz:
 
 
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
-    """An orthonormal basis (M, <= b) of what `block` adds to `basis`; directions lost to rounding go.
+    """An orthonormal basis (M, <= b) of the part of `block` orthogonal to `basis`; directions lost to rounding are dropped.
 
-    What the second pass shortens to less than half was rounding, not a direction.
+    A column that the second pass shortens to less than half was rounding error.
     """
     scale = block.norm(dim=0).max().clamp_min(torch.finfo(block.dtype).tiny)
     for lost in (_LOST * scale, _MOSTLY_ROUNDING):

@@ -77,7 +77,7 @@ def column_residuals(images: Tensor, rows: Tensor, values: Tensor, total: int) -
 
 
 class ExactRows:
-    """A X and the degrees at a few exact rows of the affinity, added up tile by tile of its columns.
+    """A X and the degrees at a few exact rows of the affinity, summed over tiles of its columns.
 
     `units` (n, D) are the rows' directions, q the columns of X.
     """
@@ -93,11 +93,11 @@ class ExactRows:
         self._degrees += (block @ weights).double()
 
     def others(self) -> ExactRows:
-        """The same rows with nothing added up, for another thread."""
+        """The same rows with empty sums, for another thread."""
         return ExactRows(self.units, self._images.shape[1])
 
     def merge(self, other: ExactRows) -> None:
-        """Add what another has added up over other tiles."""
+        """Add the sums of another over other tiles."""
         self._images += other._images
         self._degrees += other._degrees
 
@@ -122,8 +122,8 @@ def certify(
 ) -> tuple[Certificate, Tensor]:
     """The certificate of any cut `vectors` (M, C), and |N x - lambda x| of each column (C,), estimated alike.
 
-    Features come by range (`read`) and by ascending ids (`take`). A X at 256 rows costs 2 * 256 M D. Where the
-    `degrees` (M,) are not known they are estimated from 2048 nodes, each node's own affinity apart. Vectors that are
+    Features come by range (`read`) and by ascending ids (`take`). A X at 256 rows costs 2 * 256 M D. Unknown
+    `degrees` (M,) are estimated from 2048 nodes, without each node's affinity to itself. Vectors that are
     not orthonormal are made so for the residual, and with `weights` (M,) w^1/2 X is what is orthonormal.
     """
     total = len(vectors)
@@ -173,7 +173,7 @@ def _sampled_degrees(units: Tensor, others: Tensor, total: int, gamma: float) ->
 
 
 def _orthonormaliser(gram: Tensor) -> Tensor:
-    """G^-1/2 (C, C) of the Gram of X, so that X G^-1/2 is orthonormal and nearest to X; directions X lacks become 0."""
+    """G^-1/2 (C, C) of the Gram of X: X G^-1/2 is the orthonormal basis nearest to X; missing directions become 0."""
     values, vectors = torch.linalg.eigh(gram)
     inverse = torch.where(values > 1e-9 * values[-1], values, torch.inf).rsqrt()
     return vectors * inverse @ vectors.T

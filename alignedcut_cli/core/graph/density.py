@@ -1,4 +1,4 @@
-"""Weights of nodes that undo how densely they lie: 1 / the size of the Voronoi cell that a node is in."""
+"""Node weights that compensate sampling density: 1 / the size of the Voronoi cell of a node."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def voronoi_weights(
 ) -> Tensor:
     """w_i = 1 / #{j : the nearest centre of j is that of i}, scaled to mean 1: (M,) float32, on the centres' device.
 
-    `centres` (m, D) are unit rows, spread evenly over what there is (farthest points): then each stretch of the space
-    weighs the same, however many nodes lie in it. Around uniformly drawn centres all cells are of one size and nothing
-    is balanced. `read(start, stop)` gives features (stop - start, D). Work: one pass, 2 M D m.
+    `centres` (m, D) are unit rows, spread evenly over the data (farthest points): then each region of the space has the
+    same weight, however many nodes it holds. Around uniformly drawn centres all cells have about the same size, which
+    balances nothing. `read(start, stop)` gives features (stop - start, D). Work: one pass, 2 M D m.
     """
     nearest = torch.empty(total, dtype=torch.int32, device=centres.device)
     columns = columns_at(centres, 1.0, precision)

@@ -1,4 +1,4 @@
-"""The affinity through landmarks: its columns, their whitening, its factor, and the map from a node to its row of a cut."""
+"""The affinity through landmarks: its columns, their whitening, its factor, and the out-of-sample map of a cut."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BLOCK", "Extension", "Factor", "kernel_columns", "kernel_floor", "wh
 
 SAFE_SPECTRUM = 1e-6
 BLOCK = 256
-"""Columns of a product of which some blocks need not be computed: where it is triangular or symmetric."""
+"""Block size, in columns, of products of which a triangle need not be computed."""
 
 
 def kernel_floor(gamma: float) -> float:
@@ -33,9 +33,9 @@ def whitening(landmarks: Tensor, gamma: float) -> Tensor:
     """P (m, r), float64, with P P^T = W^+ for W = exp((Z Z^T - 1) / gamma) - kappa of unit rows Z (m, D).
 
     r counts the eigenvalues of W above 1e-6 of the largest: the smaller ones are below what float32 columns resolve,
-    and duplicated landmarks have none. Williams and Seeger 2001 (Nystrom), with W's pseudo-inverse. Where all of them
-    are surely above, which W - 1e-6 |W|_inf I shows by having a Cholesky factor, P is L^-T of W = L L^T: a tenth of the
-    work of eigenvectors, and the same factor but for a rotation.
+    and duplicated landmarks have none. Williams and Seeger 2001 (Nystrom), with W's pseudo-inverse. If all of them
+    are above, which a Cholesky factor of W - 1e-6 |W|_inf I proves, P is L^-T of W = L L^T: a tenth of the work of an
+    eigendecomposition, and the same factor up to a rotation.
     """
     units = landmarks.double()
     gram = (units @ units.T).sub_(1).div_(gamma).exp_().sub_(kernel_floor(gamma))  # (m, m)
@@ -73,7 +73,7 @@ class Factor:
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int, int]]:
-        """(first, stop) of blocks of P's columns, and from which row on they are zero: P may be triangular."""
+        """(first, stop) of blocks of P's columns, and the row from which they are zero: P may be triangular."""
         parts = self.white.split(BLOCK, 1)
         return [
             (number * BLOCK, number * BLOCK + part.shape[1], 1 + int(part.any(1).nonzero().max()))
@@ -88,7 +88,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Extension:
-    """What turns any node of the same space into a row of the cut: x(v) = ([1, b(v)] F) / sqrt([1, b(v)] g).
+    """The out-of-sample map from any node of the same space to a row of the cut: x(v) = ([1, b(v)] F) / sqrt([1, b(v)] g).
 
     b(v) are the kernel columns of v's direction against `landmarks` (m, D), unit rows; `maps` (m + 1, C + 1) float32
     holds F in its first C columns and g, which gives the degree, in the last. A row of the cut itself is this formula.

@@ -95,7 +95,7 @@ class _Projection:
         self._spare = torch.empty(total, columns - eigenvectors, dtype=spare, device=device)
 
     def put(self, start: int, rows: Tensor) -> None:
-        """Keep rows (t, p) from `start` on."""
+        """Store rows (t, p) from `start` on."""
         width, stop = self.first.shape[1], start + len(rows)
         self.first[start:stop], self._spare[start:stop] = rows[:, :width], rows[:, width:]
 
@@ -104,7 +104,7 @@ class _Projection:
         return torch.cat([self.first[which], self._spare[which].float()], 1)
 
     def parts(self) -> Iterator[tuple[slice, Tensor]]:
-        """All rows, some after others: which, and the rows (t, p)."""
+        """All rows in chunks: their range, and the rows (t, p)."""
         for start in range(0, len(self.first), _PART):
             part = slice(start, start + _PART)
             yield part, self.rows(part)
@@ -153,7 +153,7 @@ def ncut_lowrank(
 
 @dataclass(frozen=True)
 class _Task:
-    """What all steps need: the arguments of `ncut_lowrank`."""
+    """The arguments of `ncut_lowrank`, for all steps."""
 
     read: Read
     take: Take
@@ -197,7 +197,7 @@ def _add_upper_gram(gram: Tensor, rows: Tensor, weights: Tensor) -> None:
 
 
 def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
-    """The top p eigenvectors of G (r + 1, r + 1): (r + 1, p) float64. The first is t: G t = t where no degree is clamped."""
+    """The top p eigenvectors of G (r + 1, r + 1): (r + 1, p) float64. The first is t: G t = t unless a degree is clamped."""
     width = min(spare_columns(task.eigenvectors), len(gram))
     generator = torch.Generator().manual_seed(stream(task.seed, "eigen"))
     start = torch.randn(len(gram), width, generator=generator, dtype=torch.float64).to(gram.device)
@@ -290,7 +290,7 @@ def _corrected(pilot: _Pilot, factor: Factor, mass: Tensor) -> Tensor:
 def _singular(projected: _Projection, degrees: Tensor, task: _Task) -> tuple[Tensor, Tensor, Tensor]:
     """X (M, C) = (w / d)^1/2 Y R, orthonormal, by the Gram of that; C eigenvalues, and R (p, C) float64.
 
-    X takes the place of Y's first columns. With weights, X is divided by w^1/2: a row is then what each copy of the node
+    X overwrites Y's first columns. With weights, X is divided by w^1/2: a row is then what each copy of the node
     has.
     """
     scale = degrees.rsqrt()[:, None]

@@ -23,11 +23,11 @@ EXTRA_BLOCK = 4
 
 @dataclass(frozen=True)
 class Cut:
-    """What a cut gives: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
+    """The result of a cut: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
 
     The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph
     (estimated on the exact rows of the certificate, where landmarks made the cut). `certificate` says how far the cut is
-    from the exact one; `extension` gives rows to nodes that were not there, where the solver has one.
+    from the exact one; `extension` maps new nodes to rows, if the solver has one.
     """
 
     eigenvectors: Tensor
@@ -77,7 +77,7 @@ def ncut_exact(
 
 
 def certificate_of_all(pairs: Eigenpairs, total: int) -> Certificate:
-    """The certificate of an eigensolver that saw the whole graph: its own residuals, no rows sampled."""
+    """The certificate of an eigensolver on the whole graph: its own residuals, no rows sampled."""
     smallest = max(float(pairs.values[-1]), torch.finfo(torch.float32).tiny)
     residual = float(pairs.residuals.square().mean().sqrt()) / smallest
     return Certificate(residual, orthogonality_defect(weighted_gram(pairs.vectors)), total, total)

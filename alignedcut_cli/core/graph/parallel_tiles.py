@@ -1,4 +1,4 @@
-"""Tiles shared out among threads: small operations gain more from tiles side by side than from cores within each."""
+"""Tiles shared among threads: small operations gain more from parallel tiles than from threads within each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignedcut_cli.core.numerics import Tick
 __all__ = ["share_tiles", "torch_threads"]
 
 MOST = 4
-"""Workers at most: beyond, Python itself would keep them waiting."""
+"""Maximum number of workers: more would wait for Python's global lock."""
 Found = TypeVar("Found")
 Tiles = Iterator[tuple[int, int]]
 
@@ -23,11 +23,11 @@ Tiles = Iterator[tuple[int, int]]
 def share_tiles(
     total: int, tile: int, device: torch.device, work: Callable[[Tiles], Found], tick: Tick | None = None
 ) -> list[Found]:
-    """What `work` makes of its share of the tiles (start, stop) of `total` rows, worker by worker.
+    """The result of `work` on its share of the tiles (start, stop) of `total` rows, one per worker.
 
-    On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. What a
-    worker adds up depends on n alone, not on who is faster. An error or Ctrl-C stops all after the tile in hand. `tick`
-    counts rows in the order of tiles, from one thread at a time, however they end.
+    On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. Each
+    worker's share depends on n alone, not on timing. An error or Ctrl-C stops all after the tile in hand. `tick`
+    counts rows in the order of tiles, from one thread at a time.
     """
     threads = torch.get_num_threads()
     workers = min(MOST, threads, max(1, total // tile)) if device.type == "cpu" else 1

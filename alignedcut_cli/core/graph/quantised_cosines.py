@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-"""Ways to multiply, from the exact one to the coarsest."""
+"""Precisions of the products, from the exact one to the coarsest."""
 MOST_BLUR = 0.01
 """The most that affinities may be blurred: beyond, rounding adds to a cut's error what 1,000 landmarks leave."""
 _WORTH_IT = 1.3
@@ -38,8 +38,8 @@ Columns = Callable[[Tensor], Tensor]
 def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
     """A = exp((u z - 1) / gamma) with unit rows Z (m, D), its cosines formed in `precision`, one of PRECISIONS.
 
-    Low precision: with c the mean of Z, u z = (u - c)(z - c) + u c + z c - c c. Only the first term is rounded; what
-    all nodes share, and with it the channels that are large in all of them, is in the others, in float32. int8 rounds
+    Low precision: with c the mean of Z, u z = (u - c)(z - c) + u c + z c - c c. Only the first term is rounded; the
+    part that all nodes share, such as channels that are large in all of them, is in the others, in float32. int8 rounds
     each row to 127 levels of its own largest entry, and its products are exact integers.
     """
     if precision == "float32":
@@ -102,11 +102,11 @@ def blur(units: Tensor, gamma: float, precision: str) -> float:
 
 
 def quick_precisions(device: torch.device) -> list[str]:
-    """Those of PRECISIONS whose products beat those of the ones before by 1.3 times; float32 is the first.
+    """Those of PRECISIONS that are at least 1.3 times as fast as the ones before; float32 is the first.
 
     Machines with bfloat16 or int8 instructions gain twice and more at each step, the others lose: the margin is wide.
-    So that a busy machine chooses as when idle, all are timed in turns, the best of nine counts, and on a CPU only the
-    time that this thread, which alone multiplies, was given.
+    So that a busy machine chooses as an idle one, all are timed alternately, the best of nine counts, and on a CPU only
+    the processor time of this thread.
     """
     able = PRECISIONS[: 3 if device.type == "cpu" else 2]
     clock = time.thread_time if device.type == "cpu" else time.perf_counter

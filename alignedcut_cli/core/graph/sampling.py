@@ -1,4 +1,4 @@
-"""What stands for all the nodes: some of them, drawn uniformly or as farthest points, or means of their neighbourhoods."""
+"""Representatives of all nodes: some of them, drawn uniformly or as farthest points, or means of neighbourhoods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LANDMARK_CHOICES", "SAMPLINGS", "choose_landmarks", "farthest_points
 CANDIDATES_PER_POINT = 8
 PART = 1024
 Read = Callable[[Tensor], Tensor]
-"""What gives the unit rows (m, D) of ascending node ids (m,)."""
+"""A function from ascending node ids (m,) to their unit rows (m, D)."""
 
 
 def uniform_sample(total: int, size: int, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is measured on eigenvectors and places: segments against labels, clusters, concepts, transitions.
+"""Measures on eigenvectors and embeddings: segments against labels, clusters, concepts, transitions.
 
-Not here: how eigenvectors come about (core/graph).
+Not here: computing eigenvectors (core/graph).
 """

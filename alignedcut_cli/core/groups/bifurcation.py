@@ -14,7 +14,7 @@ _ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-8, 1e-6
 
 @dataclass(frozen=True)
 class Bifurcation:
-    """How far two groups diverge, with image and place taken out.
+    """The divergence of two groups, with effects of image and position removed.
 
     rows (k,) is the matched total variation of each concept, weights (k,) its share in `distance`, which is their mean;
     `expected` is the distance that chance gives, `p` the share of permutations that reach what was found, `images` those
@@ -74,7 +74,7 @@ def bifurcation(
     keeps the dependence of the nodes of an image, and where in an image foreground tends to be; T = sum_ij |sum_b S_bij| /
     sum_ij sqrt(sum_b S_bij^2) is compared with its value after each. T is relative to its own spread, so that groups which
     already lie in different concepts, and thus have less to compare, are not taken for divergence here.
-    p = (1 + permutations that reach T) / (1 + permutations). Where there is nothing to compare: distance 0 and p = 1.
+    p = (1 + permutations that reach T) / (1 + permutations). With nothing to compare: distance 0 and p = 1.
     Holds B x B x (k + 1) and permutations x B x (k + 1) numbers.
     """
     codes = _codes(labels)

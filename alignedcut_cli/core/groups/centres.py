@@ -1,4 +1,4 @@
-"""Concepts in a space of few dimensions: centres far from one another, and the nodes in the balls around them."""
+"""Concepts in a low-dimensional space: farthest-point centres, and the nodes in the balls around them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Ids of at most `count` of the places (M, d), each the farthest from those before it: int64, in order of choice.
 
     Distances are Euclidean; the first id is drawn by `seed`; ties go to the smaller id. Fewer ids come back where fewer
-    places differ. Raises NumericsError if there is no place.
+    places differ. Raises NumericsError if there are no places.
     """
     if not len(places):
         raise NumericsError("there is no place to choose from")

@@ -40,7 +40,7 @@ def threshold_counts(
 
 
 def _reaching(classes_of: Tensor, passed: Tensor, counted: Tensor, classes: int, levels: int) -> Tensor:
-    """How many of the counted pixels of each class reach each threshold: (T, k)."""
+    """Number of counted pixels of each class that reach each threshold: (T, k)."""
     size = levels + 1
     bins = (classes_of * size + passed).where(counted, classes * size)  # those not counted share one bin more
     histogram = torch.bincount(bins, minlength=classes * size + 1)[:-1].reshape(classes, size)
@@ -69,7 +69,7 @@ def counts_of_matched(table: np.ndarray, matched: np.ndarray) -> np.ndarray:
 
 
 def class_ious(counts: np.ndarray) -> np.ndarray:
-    """|A and B| / |A or B| of each class, from counts (..., 3, k): (..., k) float64; NaN for a class that nobody has."""
+    """|A and B| / |A or B| of each class, from counts (..., 3, k): (..., k) float64; NaN for a class in neither."""
     both, given, there = (counts[..., row, :].astype(np.float64) for row in range(3))
     either = given + there - both
     return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
@@ -78,8 +78,8 @@ def class_ious(counts: np.ndarray) -> np.ndarray:
 def mean_iou(counts: np.ndarray) -> np.ndarray:
     """Mean IoU over the classes that the ground truth has, from counts (..., 3, k): (...) float64; NaN if it has none.
 
-    A class that the ground truth nowhere has does not count, even where it is predicted: its pixels already lower the
-    IoU of the classes that they were taken from.
+    A class absent from the ground truth does not count, even if predicted: its pixels already lower the IoU of their
+    true classes.
     """
     present = counts[..., 2, :] > 0
     ious = np.where(present, np.nan_to_num(class_ious(counts)), 0.0)
@@ -110,7 +110,7 @@ def adjusted_rand(table: np.ndarray) -> float:
     """The adjusted Rand index of two labellings, from their contingency table (q, k) (Hubert and Arabie 1985).
 
     (index - expected) / (maximum - expected) over pairs of pixels; 1 where both put every pixel alone or all together.
-    scikit-learn takes labels alone, one a pixel; the table is the same for any number of them.
+    scikit-learn needs one label per pixel; the table has the same size for any number of pixels.
     """
 
     def pairs(counts: np.ndarray) -> float:

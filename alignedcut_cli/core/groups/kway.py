@@ -16,7 +16,7 @@ def rotation_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.nda
 
     The top `count` eigenvectors Z (M, count) of D^-1/2 A D^-1/2 with rows of unit length, Z~, are turned to lie near
     indicators: max over partitions X and rotations R of tr(X^T Z~ R), X and R in turns, from `STARTS` starts whose axes
-    are nodes as orthogonal to each other as can be found (the first drawn by `seed`). The best start is kept.
+    are nodes chosen greedily to be orthogonal (the first drawn by `seed`). The best start is kept.
     """
     rows = _unit_rows(eigenvectors[:, :count])
     random = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def _spread_axes(rows: np.ndarray, first: int) -> np.ndarray:
-    """The starting R (count, count): rows of nodes, each the least alike all before it."""
+    """The starting R (count, count): rows of nodes, each the least similar to all before it."""
     count = rows.shape[1]
     axes = np.zeros((count, count))
     axes[:, 0] = rows[first]
@@ -61,7 +61,7 @@ def _spread_axes(rows: np.ndarray, first: int) -> np.ndarray:
 
 
 def _turned(rows: np.ndarray, turn: np.ndarray) -> tuple[float, np.ndarray]:
-    """(tr(X^T Z~ R), clusters) where X and R no longer change."""
+    """(tr(X^T Z~ R), clusters) once X and R no longer change."""
     count, last, score = rows.shape[1], -np.inf, 0.0
     clusters = np.zeros(len(rows), np.int64)
     for _ in range(ROUNDS):
@@ -77,10 +77,10 @@ def _turned(rows: np.ndarray, turn: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def match_clusters(table: np.ndarray) -> np.ndarray:
-    """The class of each cluster that makes the most pixels right (Hungarian assignment), one to one: (q,) int64.
+    """The one-to-one assignment of classes to clusters with the most correct pixels (Hungarian algorithm): (q,) int64.
 
-    `table` (q, k) counts pixels of each cluster in each class. Where there are more clusters than classes, those left
-    over have none: -1.
+    `table` (q, k) counts pixels of each cluster in each class. With more clusters than classes, those left over
+    get -1.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,4 +1,4 @@
-"""Oracle segmentation (paper, C.4): what eigenvectors separate, told the ground truth's class centres."""
+"""Oracle segmentation (paper, C.4): how well eigenvectors separate classes, given the true class centres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 __all__ = ["ABSENT", "class_centres", "class_similarities", "oracle_thresholds"]
 
 ABSENT = -2.0
-"""The similarity to a class without a centre: below every cosine, so that no pixel takes it."""
+"""The similarity to a class without a centre: below every cosine, so that no pixel is assigned to it."""
 
 
 def oracle_thresholds(count: int) -> Tensor:
@@ -17,7 +17,7 @@ def oracle_thresholds(count: int) -> Tensor:
 
 
 def class_centres(eigenvectors: Tensor, weights: Tensor) -> Tensor:
-    """The centre of each class, c_k = sum_i w_ik x_i / sum_i w_ik (C.4): (k, C) float64; NaN for a class of no weight.
+    """The centre of each class, c_k = sum_i w_ik x_i / sum_i w_ik (C.4): (k, C) float64; NaN for a class without weight.
 
     `eigenvectors` (M, C); `weights` (M, k) >= 0 say how much of each node belongs to each class: one-hot, or shares of
     area. A node of void has no weight.

@@ -1,4 +1,4 @@
-"""Between the pixels of a mask and the cells of a grid: shares of area one way, interpolation the other."""
+"""Resampling between mask pixels and grid cells: shares of area one way, interpolation the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAND = 1 << 22
 
 
 def stretch_matrix(pixels: int, cells: int, how: str, device: torch.device | None = None) -> Tensor:
-    """What brings a line of `cells` to a line of `pixels`: (pixels, cells) float32 on `device`, rows sum to 1.
+    """The 1-D interpolation matrix from `cells` to `pixels`: (pixels, cells) float32 on `device`, rows sum to 1.
 
     Pixel y lies at (y + 1/2) cells / pixels. `nearest`: its cell. `bilinear`: the two nearest cell centres by distance,
     with the outermost centres held to the edge.

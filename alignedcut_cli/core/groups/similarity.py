@@ -1,4 +1,4 @@
-"""How well the similarity to one node tells a set of nodes from the others."""
+"""How well the similarity to one node separates a set of nodes from the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cosines(rows: Tensor, reference: Tensor) -> Tensor:
 def best_iou(similarity: Tensor, inside: Tensor) -> Separation:
     """The threshold t under which {similarity >= t} overlaps the set `inside` (M,) bool most: IoU = both / either.
 
-    Every value of `similarity` (M,) is tried as t; of equally good ones the highest is kept. NaN if the set is empty.
+    Every value of `similarity` (M,) is tried as t; among equals the highest is kept. NaN if the set is empty.
     """
     if not inside.any():
         return Separation(float("nan"), float("nan"), float("nan"))

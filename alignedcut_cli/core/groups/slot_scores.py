@@ -1,4 +1,4 @@
-"""How the patches of one slot are read as classes, and counted against labels at image resolution (C.4)."""
+"""Classify the patches of one slot, and count the result against labels at image resolution (C.4)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SlotGrid:
 
 
 def slot_grids(nodes: np.ndarray, eigenvectors: np.ndarray, slots: Sequence[Any], images: int) -> list[SlotGrid]:
-    """The patches of each slot in their places, from a cut's node table (M, 4) and eigenvectors (M, C)."""
+    """The patches of each slot on their grid, from a cut's node table (M, 4) and eigenvectors (M, C)."""
     found = []
     for number, slot in enumerate(slots):
         mine = np.flatnonzero((nodes[:, 1] == number) & (nodes[:, 2] >= 0))
@@ -68,10 +68,10 @@ def grid_weights(labels: np.ndarray, grid: tuple[int, int], classes: int, how: s
 
 
 class Reading(Protocol):
-    """How one slot is read: maps of any image over channels, and what a pixel becomes from its best channel."""
+    """A classifier of one slot: maps of any image over channels, and the class of a pixel from its best channel."""
 
     def maps(self, image: int) -> Tensor:
-        """(k, rows, cols) float32; a pixel takes the channel that is largest there."""
+        """(k, rows, cols) float32; a pixel takes the largest channel."""
         ...
 
     def classes_of(self, best: Tensor, chosen: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class OracleReading:
-    """A slot read by the similarity to class centres (k, C); below `threshold` a pixel is background (None: of no class)."""
+    """Classification by similarity to class centres (k, C); below `threshold` a pixel is background (None: of no class)."""
 
     slot: SlotGrid
     centres: Tensor
@@ -100,7 +100,7 @@ class OracleReading:
 
 @dataclass(frozen=True)
 class KwayReading:
-    """A slot read by the cluster of each node (M of the cut,); `matched` gives each cluster its class, or -1."""
+    """Classification by the cluster of each node (M of the cut,); `matched` gives each cluster its class, or -1."""
 
     slot: SlotGrid
     clusters: np.ndarray
@@ -161,7 +161,7 @@ def predict_nodes(reading: Reading, images: int) -> np.ndarray:
 
 
 def slot_miou(slot: SlotGrid, labels: Sequence[np.ndarray], classes: int, background: int | None) -> float:
-    """The oracle mIoU of one slot with the defaults of `segment`: labels (H, W), -1 void, of each image are at hand."""
+    """The oracle mIoU of one slot with the defaults of `segment`: from labels (H, W), -1 void, of each image."""
     weights = [grid_weights(one, slot.grid, classes, TO_GRID) for one in labels]
     centres, _ = slot_centres(slot, range(len(labels)), torch.cat(weights))
     reading, thresholds = OracleReading(slot, centres, background=background), oracle_thresholds(THRESHOLDS)

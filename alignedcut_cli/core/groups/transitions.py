@@ -1,4 +1,4 @@
-"""How nodes pass from the concepts of one layer to those of the next, and how far they move (paper, Sec. 3.4)."""
+"""Transitions of nodes between the concepts of successive layers, and step lengths (paper, Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["mean_by_image", "probabilities", "step_lengths", "transition_counts"
 
 
 def transition_counts(before: np.ndarray, after: np.ndarray, concepts: int) -> np.ndarray:
-    """Nodes that are in concept i before and in j after: (k + 1, k + 1) int64, the last row and column for no concept.
+    """Number of nodes in concept i before and in j after: (k + 1, k + 1) int64, the last row and column for no concept.
 
     `before` and `after` (M,) hold concepts 0 to k - 1, or -1, of the same M nodes in two layers.
     """

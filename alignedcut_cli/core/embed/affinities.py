@@ -1,0 +1,162 @@
+"""Affinities of t-SNE: a Gaussian over each row's nearest rows, as wide as the perplexity asks, made symmetric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.embed.threads import Threads
+
+__all__ = ["Affinities", "affinities", "conditionals", "nearest_among", "nearest_others", "triton_kernels"]
+
+REACH = 3
+"""Neighbours of a row, in perplexities."""
+
+_TILE = 1 << 26
+_MOST_STEPS = 100
+_SOLVED = 1 << 17
+_CLOSE = 1e-7
+_LARGE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Affinities:
+    """P (m, m) by rows, symmetric, of sum 1, no diagonal: values float32 and columns int32 (nnz,), bounds (m + 1,) int64."""
+
+    values: Tensor
+    columns: Tensor
+    bounds: Tensor
+
+
+def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
+    """P = (p_j|i + p_i|j) / 2 m of rows (m, C) float32 (van der Maaten and Hinton 2008, Eq. 1), on the rows' device.
+
+    p_j|i is 0 but for the 3 x perplexity nearest rows.
+    """
+    total = len(rows)
+    indices, squares = nearest_others(rows, min(total - 1, int(REACH * perplexity)), threads)
+    return _joint(indices, conditionals(squares, perplexity) / (2 * total))
+
+
+def _joint(indices: Tensor, shares: Tensor) -> Affinities:
+    """S + S^T for S (m, m) with `shares` (m, k) at the columns `indices` (m, k) of its rows."""
+    total, count = indices.shape
+    if indices.device.type == "cpu":
+        from scipy.sparse import csr_matrix
+
+        entries = (shares.numpy().ravel(), indices.numpy().ravel(), np.arange(0, total * count + 1, count))
+        one = csr_matrix(entries, shape=(total, total))
+        both = (one + one.T).tocsr()
+        both.sort_indices()
+        found = (both.data.astype(np.float32), both.indices.astype(np.int32), both.indptr.astype(np.int64))
+        return Affinities(*(torch.from_numpy(array) for array in found))
+    mine = torch.arange(total, device=indices.device)[:, None].expand_as(indices).flatten()
+    others, values = indices.flatten().long(), shares.flatten()
+    # Each pair under one number, twice where both rows have it
+    pairs, order = torch.cat([mine * total + others, others * total + mine]).sort(stable=True)
+    pairs, place = pairs.unique_consecutive(return_inverse=True)
+    summed = torch.zeros(len(pairs), dtype=values.dtype, device=values.device)
+    summed.index_add_(0, place, torch.cat([values, values])[order])
+    edges = torch.arange(total + 1, device=indices.device) * total
+    return Affinities(summed.float(), (pairs % total).int(), torch.searchsorted(pairs, edges))
+
+
+def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, Tensor]:
+    """The `count` nearest other rows of each of rows (m, C) float32: indices (m, k) int32, squared distances float32.
+
+    All m^2 distances, from differences: in a compiled loop on the CPU, elsewhere in tiles. In no stated order.
+    """
+    if rows.device.type == "cpu":
+        indices, squares = nearest_among(rows.numpy(), None, count, threads)
+        return torch.from_numpy(indices), torch.from_numpy(squares)
+    columns = rows.T.contiguous()
+    squares_of = compiled.squares_of if (compiled := triton_kernels(rows)) else _squares_of
+    step = max(1, _TILE // len(rows))
+    tiles = (squares_of(columns, start, min(start + step, len(rows))) for start in range(0, len(rows), step))
+    found = [tile.topk(count, largest=False, sorted=False) for tile in tiles]
+    return torch.cat([one.indices for one in found]).int(), torch.cat([one.values for one in found])
+
+
+def nearest_among(
+    rows: np.ndarray, landmarks: np.ndarray | None, count: int, threads: Threads
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
+
+    All M m distances, from differences in float32, in a compiled loop; (M, count), in no stated order.
+    """
+    from alignedcut_cli.core.embed.kernels import nearest
+
+    targets = _columns(rows)
+    among = targets if landmarks is None else _columns(landmarks)
+    indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
+    work = lambda a, b: nearest(targets, among, landmarks is None, a, b, indices, squares)  # noqa: E731
+    threads.share(len(rows), work, large=len(rows) * among.shape[1] > _LARGE)
+    return indices, squares
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """Rows (m, C) as columns float32, zero columns added up to a multiple of 4."""
+    width = rows.shape[1]
+    found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
+    found[:width] = rows.T
+    return found
+
+
+def _squares_of(columns: Tensor, first: int, last: int) -> Tensor:
+    """Squared distances (last - first, m) of rows first to last - 1 to all m, infinite to themselves: columns (C, m)."""
+    found = torch.zeros(last - first, columns.shape[1], device=columns.device)
+    for column in columns:
+        along = column[first:last, None] - column
+        found.addcmul_(along, along)
+    found[:, first:last].fill_diagonal_(torch.inf)
+    return found
+
+
+def triton_kernels(tensor: Tensor) -> Any:
+    """The module of compiled kernels that serve a tensor: None but on a GPU of CUDA or ROCm where Triton is installed."""
+    if not (tensor.is_cuda and torch.cuda.is_available() and find_spec("triton")):
+        return None
+    from alignedcut_cli.core.embed import triton_kernels
+
+    return triton_kernels
+
+
+def conditionals(squares: Tensor, perplexity: float) -> Tensor:
+    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), each row's entropy log `perplexity`: float64.
+
+    log b_i by Newton's method between bounds. Where more neighbours than the perplexity are equally near, they share alike.
+    """
+    step = max(1, _SOLVED // squares.shape[1]) if squares.device.type == "cpu" else len(squares)
+    return torch.cat([_solve(block.double(), float(np.log(perplexity))) for block in squares.split(step)])
+
+
+def _solve(squares: Tensor, entropy: float) -> Tensor:
+    squares = squares - squares.min(1, keepdim=True).values
+    tiny = torch.finfo(torch.float64).tiny
+    place = -squares.mean(1, keepdim=True).clamp_min(tiny).log()  # log b
+    low, high = torch.full_like(place, -torch.inf), torch.full_like(place, torch.inf)
+    shares = squares
+    for _ in range(_MOST_STEPS):
+        scale = place.exp()
+        weights = (squares * -scale).exp_()
+        total = weights.sum(1, keepdim=True)
+        shares = weights / total
+        mean = torch.linalg.vecdot(shares, squares)[:, None]
+        variance = torch.linalg.vecdot(shares, (squares - mean).square_())[:, None]
+        excess = scale * mean + total.log() - entropy
+        close = excess.abs() < _CLOSE
+        if bool(close.all()):
+            break
+        low, high = torch.where(excess > 0, place, low), torch.where(excess > 0, high, place)
+        newton = place + excess / (
+            scale.square() * variance
+        )  # the entropy falls by b^2 Var(d^2) for each unit of log b
+        halved = torch.where(high.isinf(), place + 1, torch.where(low.isinf(), place - 1, (low + high) / 2))
+        found = torch.where((newton > low) & (newton < high) & ((newton - place).abs() < 4), newton, halved)
+        place = torch.where(close, place, found.clamp(-600, 600))
+    return shares
