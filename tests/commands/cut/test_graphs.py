@@ -163,6 +163,19 @@ def test_what_others_make_of_such_a_cut(cli: Cli, study: Path, tmp_path: Path) -
         assert " 0,2,4  0." in run.out
 
 
+def test_commands_that_read_features_refuse_such_a_cut(cli: Cli, study: Path) -> None:
+    assert cli("cut", "--graph", "qk", "--from", "tiny-q", *CUT, "--no-pictures", "-p", study).status == 0
+    assert (
+        cli("color", "--from", "cut/tiny-qk", "--nodes", 40, "--perplexity", 5, "--no-pictures", "-p", study).status
+        == 0
+    )
+    run = cli("concepts", "--from", "color/tiny-qk", "-p", study)
+    assert run.status == 65 and "[cut-of-graphs, exit 65]" in run.err
+    run = cli("cut", "--from", "tiny-q", "--onto", "cut/tiny-qk", "-p", study)
+    assert run.status == 2 and "[not-extensible, exit 2]" in run.err and "graphs (qk)" in run.err
+    assert cli("trace", "--from", "cut/tiny-qk", "-p", study).status == 2
+
+
 def test_two_graphs_of_one_model_are_cut_apart(cli: Cli, study: Path) -> None:
     first, second = (
         vectors(made(cli("cut", "--graph", graph, "--from", "tiny-v", *CUT, "-p", study))[1]) for graph in ("vv", "qk")
