@@ -148,8 +148,8 @@ def gradient_cut_of_data_set(
                 descent.zero_grad()
                 loss.backward()
                 descent.step()
-            with torch.no_grad():
-                mean[ids] = _AVERAGING * mean[ids] + (1 - _AVERAGING) * tables[ids].softmax(1)
+                with torch.no_grad():
+                    mean[ids] = _AVERAGING * mean[ids] + (1 - _AVERAGING) * tables[ids].softmax(1)
         if tick:
             tick(1)
     whole = mean.transpose(1, 2).flatten(0, 1)  # (M, k)
