@@ -27,7 +27,7 @@ __all__ = [
 
 EXIT_STATUSES: dict[int, str] = {
     0: "done, or up to date",
-    1: "the question's answer is no (status or check with --exit-code)",
+    1: "the question's answer is no (status or check with --exit-code, models that match nothing)",
     2: "usage: an option or argument is wrong",
     65: "bad data or a bad artifact",
     66: "an input is missing",

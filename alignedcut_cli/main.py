@@ -24,6 +24,8 @@ from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.commands.pathways import command as pathways
+from alignedcut_cli.commands.probe import command as probe
+from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
@@ -32,7 +34,24 @@ from alignedcut_cli.frame.quiet import quiet_libraries
 
 __all__ = ["app", "main"]
 
-COMMANDS = (extract, brain, align, cut, color, segment, pathways, trace, concepts, status, show, check, models, demo)
+COMMANDS = (
+    extract,
+    brain,
+    align,
+    cut,
+    color,
+    segment,
+    pathways,
+    trace,
+    concepts,
+    score,
+    probe,
+    status,
+    show,
+    check,
+    models,
+    demo,
+)
 
 app = typer.Typer(
     name="alignedcut",

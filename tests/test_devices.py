@@ -20,6 +20,8 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
+    "encode.resampling.image_weights": "numbers of images, which kernels move",
+    "encode.resampling.orders_of": "numbers of images, which kernels move",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",
 }

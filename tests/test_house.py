@@ -19,7 +19,7 @@ FLOORS = {
     "main": 6, "__main__": 7, "commands": 5, "nodes": 4, "report": 4, "frame": 4, "backbones": 3, "brain": 3,
     "datasets": 3, "store": 2, "errors": 1, "core": 0,
 }  # fmt: skip
-ROOMS = ("align", "embed", "encode", "graph", "groups")
+ROOMS = ("align", "embed", "encode", "graph", "groups", "maps")
 
 Imports = Mapping[str, set[str]]
 

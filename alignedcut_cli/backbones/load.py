@@ -2,68 +2,50 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from alignedcut_cli.backbones.checkpoint import load_open_clip, read_state, require_fit
-from alignedcut_cli.backbones.column import read_column
-from alignedcut_cli.backbones.libraries import import_libraries
-from alignedcut_cli.backbones.open_clip_tags import agreed_expectation, list_tags, tell_expectation
-from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
-from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
+from alignedcut_cli.backbones.column import Column, read_column
+from alignedcut_cli.backbones.network import Network, activation_of, bad_size, build_network
+from alignedcut_cli.backbones.open_clip_tags import list_tags
+from alignedcut_cli.backbones.registry import ModelId
 from alignedcut_cli.backbones.taps import attention_heads, patch_tokens, read_taps
 from alignedcut_cli.core.numerics import is_out_of_memory
-from alignedcut_cli.datasets.samples import sample_models
-from alignedcut_cli.errors import (
-    DataError,
-    InputMissingError,
-    OutOfMemoryError,
-    UnavailableError,
-    UsageError,
-    first_line,
-)
+from alignedcut_cli.errors import InputMissingError, UnavailableError, first_line
+from alignedcut_cli.store.files import make_folder
 
-__all__ = ["Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
+__all__ = ["RANDOM", "Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
+
+RANDOM = "random"
+"""What `--weights` is for a model as it is initialised."""
+Opened = TypeVar("Opened", bound=Network)
 
 
-@dataclass(frozen=True)
-class Backbone:
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Network):
     """A vision transformer whose taps can be read.
 
-    `resolved` is its full name with the tag of its weights, `grid` the (rows, columns) of its patches, `prefix` the
-    number of tokens before them, of which the class token (if it has one) is the first and registers are the rest.
-    Where the class token joins after the first blocks, `class_token` is false and `prefix` counts it.
-    `notes` say what was assumed where the name is ambiguous.
+    `grid` is the (rows, columns) of its patches, `prefix` the number of tokens before them, of which the class token (if
+    it has one) is the first and registers are the rest. Where the class token joins after the first blocks,
+    `class_token` is false and `prefix` counts it.
     """
 
-    id: ModelId
-    resolved: str
-    module: nn.Module
-    forward: Callable[[Tensor], Any]
     blocks: Sequence[nn.Module]
     grid: tuple[int, int]
     class_token: bool
     prefix: int
-    preprocess: Preprocess
-    classifier: tuple[str, ...]
-    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]]
-    hub: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
 
     @property
     def activation(self) -> str:
         """The nonlinearity of the first block's MLP, by its class: GELU, QuickGELU, SiLU, ...; else `unknown`."""
-        for name, part in self.blocks[0].named_modules():
-            if name.rpartition(".")[2] in ("act", "gelu", "mlp_act"):
-                return type(part).__name__ + ("Tanh" if getattr(part, "approximate", "none") == "tanh" else "")
-        return "unknown"
+        return activation_of(self.blocks[0])
 
     @property
     def tokens(self) -> int:
@@ -122,167 +104,77 @@ class Backbone:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file on this disk, and its revision on the hub (empty for a file of the user's)."""
+    """Weights on this disk, and the hub's revision that they came from (empty for a file of the user's).
 
-    path: Path
+    Without a path the model stays as it was built, at random.
+    """
+
+    path: Path | None
     revision: str = ""
 
 
-def build_backbone(model: ModelId, image_size: int | None) -> Backbone:
-    """The model with random weights, on the CPU, ready for `load_weights`.
+def build_backbone(model: ModelId, image_size: int | None, seed: int | None = None) -> Backbone:
+    """The model with random weights, those of `seed` if it is given, on the CPU, ready for `load_weights`.
 
     Raises UsageError for an unknown name or an image size that the model cannot take, UnavailableError if it is no
     vision transformer whose blocks can be tapped.
     """
-    import_libraries()
-    build = _build_open_clip if model.source == "open_clip" else _build_timm
-    backbone = build(model, image_size or model.image_size)
+    network = build_network(model, image_size, seed)
+    backbone = _from_column(network, image_size or model.image_size)
     if any(not patches or backbone.preprocess.size % patches for patches in backbone.grid):
         told = f"its patches do not tile it ({backbone.grid[0]} x {backbone.grid[1]})"
-        raise _bad_size(model.label, backbone.preprocess.size, told)
-    return replace(backbone, notes=_notes(backbone))
+        raise bad_size(model.label, backbone.preprocess.size, told)
+    return backbone
 
 
-def _notes(backbone: Backbone) -> tuple[str, ...]:
-    """Notes on what was assumed where a model's name is ambiguous."""
-    model, resolved = backbone.id, backbone.resolved
-    if model.source == "open_clip" and "/" not in model.target:
-        return (tell_expectation(model.target, backbone.preprocess, backbone.activation),)
-    if model.source == "timm" and model.target.split(".")[0] != resolved.split(".")[0]:
-        return (f"{model.target} is timm's old name of {resolved}",)
-    return ()
-
-
-def _build_timm(model: ModelId, size: int | None) -> Backbone:
-    import timm
-
-    name = f"local-dir:{model.target}" if model.source == "local" else model.target
-    if model.source == "timm" and not timm.is_model(name.split(".")[0]):
-        raise _unknown(model.label, [*timm.list_models(), *timm.list_pretrained()])
-    arguments: dict[str, Any] = {"num_classes": 0, **({"img_size": size} if size else {})}
-    try:
-        module = timm.create_model(name, pretrained=False, **arguments).eval()
-    except RuntimeError as error:
-        if "pretrained tag" in str(error):
-            raise _unknown(model.label, timm.list_pretrained(f"{name.split('.')[0]}.*")) from None
-        if is_out_of_memory(error):
-            told = f"{model.label} is larger than the memory ({first_line(error)})"
-            raise OutOfMemoryError("out-of-memory", told, "Give a smaller model") from None
-        raise _not_built(model.label, size, error) from None
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _not_built(model.label, size, error) from None
-    return _from_timm(model, module, module, module, size)
-
-
-def _from_timm(model: ModelId, module: nn.Module, tower: Any, loaded: nn.Module, size: int | None) -> Backbone:
-    config = tower.pretrained_cfg
-    column = read_column(model.label, tower, size, config)
-    tag = f".{config['tag']}" if config.get("tag") and model.source == "timm" else ""
-    classifier = config.get("classifier") or ()
+def _from_column(network: Network, size: int | None) -> Backbone:
+    """A network as the blocks that a token passes through, one after another."""
+    label, module = network.id.label, network.module
+    visual: Any = getattr(module, "visual", module)
+    if network.id.source == "torchvision":
+        raise UnavailableError("not-a-vit", f"{label} has no taps for tokens", "Give --tap maps")
+    if network.id.source == "open_clip" and not hasattr(visual, "trunk"):
+        if not hasattr(visual, "transformer") or not hasattr(visual.transformer, "resblocks"):
+            raise UnavailableError("not-a-vit", f"{label} has no vision transformer", "See alignedcut models")
+        column = Column(list(visual.transformer.resblocks), network.preprocess.size, tuple(visual.grid_size), True, 1)
+        forward = visual
+    else:
+        tower: Any = getattr(visual, "trunk", visual)
+        column, forward = read_column(label, tower, size, tower.pretrained_cfg), tower.forward_features
     return Backbone(
-        id=model,
-        resolved=f"{config.get('architecture', model.target)}{tag}" if model.source == "timm" else model.label,
-        module=module,
-        forward=tower.forward_features,
-        blocks=column.blocks,
-        grid=column.grid,
-        class_token=column.class_token,
-        prefix=column.prefix,
-        preprocess=preprocess_from(column.size, config, model.label),
-        classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
-        adapt=_timm_filter(loaded),
-        hub=dict(config),
+        **{
+            **vars(network),
+            "forward": forward,
+            "preprocess": replace(network.preprocess, size=column.size),
+            "blocks": column.blocks,
+            "grid": column.grid,
+            "class_token": column.class_token,
+            "prefix": column.prefix,
+        }
     )
 
 
-def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """timm's own checkpoint conversion for a model: renamed keys, resized position embeddings."""
-    import sys
-
-    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-    return (lambda state: convert(state, module)) if convert else (lambda state: state)
-
-
-def _build_open_clip(model: ModelId, size: int | None) -> Backbone:
-    import open_clip
-
-    arch, slash, tag = model.target.partition("/")
-    if arch not in open_clip.list_models():
-        raise _unknown(model.label, [f"open_clip:{known}" for known in open_clip.list_models()])
-    hub = open_clip.get_pretrained_cfg(arch, tag) if slash else {}
-    if slash and not hub:
-        raise _unknown(model.label, [f"open_clip:{arch}/{known}" for known in list_tags(arch)])
-    architecture = open_clip.get_model_config(arch) or {}
-    expected = hub or agreed_expectation(arch, architecture)
-    options: dict[str, Any] = {"force_image_size": size} if size else {}
-    resolved = model.target
-    if expected.get("quick_gelu"):
-        options["force_quick_gelu"] = True
-        if not slash and not architecture.get("quick_gelu"):
-            resolved += "-quickgelu"  # open_clip's own name of this network
-    module = open_clip.create_model(arch, pretrained=None, load_weights=False, **options).eval()
-    visual: Any = module.visual
-    stated = {key: expected[key] for key in ("mean", "std", "interpolation") if key in expected}
-    config = {**visual.preprocess_cfg, **stated}
-    if hasattr(visual, "trunk"):
-        inner = _from_timm(model, module, visual.trunk, visual.trunk, size)
-        size = inner.preprocess.size
-        return Backbone(**{**vars(inner), "preprocess": preprocess_from(size, config, model.label), "hub": hub})
-    if not hasattr(visual, "transformer") or not hasattr(visual.transformer, "resblocks"):
-        raise UnavailableError("not-a-vit", f"{model.label} has no vision transformer", "See alignedcut models")
-    return Backbone(
-        id=model,
-        resolved=resolved,
-        module=module,
-        forward=visual,
-        blocks=list(visual.transformer.resblocks),
-        grid=tuple(visual.grid_size),
-        class_token=True,
-        prefix=1,
-        preprocess=preprocess_from(int(visual.image_size[0]), config, model.label),
-        classifier=(),
-        adapt=lambda state: state,
-        hub=hub,
-    )
-
-
-def _unknown(label: str, known: Sequence[str]) -> UsageError:
-    """The error for an unknown name, with similar names: short and shipped ones first."""
-    own = difflib.get_close_matches(label.lower(), [*SHORT_NAMES, *sample_models()])
-    near = [*own, *difflib.get_close_matches(label, known)][:3]
-    meant = f"Did you mean {', '.join(near)}? " if near else ""
-    return UsageError("unknown-model", f"there is no model {label!r}", f"{meant}See alignedcut models --filter TEXT")
-
-
-def _not_built(label: str, size: int | None, error: Exception) -> UsageError | DataError:
-    reason = first_line(error)
-    if size is not None:
-        return _bad_size(label, size, reason)
-    return DataError("model-not-built", f"timm cannot build {label}: {reason}", "Check the model's config.json")
-
-
-def _bad_size(label: str, size: int | None, reason: str) -> UsageError:
-    return UsageError("bad-image-size", f"{label} cannot take {size} px: {reason}", "Give another --image-size")
-
-
-def find_weights(backbone: Backbone, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
+def find_weights(network: Network, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
     """The file that holds a model's weights: the user's, the one beside a local model, or the hub's, downloaded once.
 
-    Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub cannot be reached.
+    `random` stands for none. Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub
+    cannot be reached.
     """
+    if given == Path(RANDOM):
+        return WeightsFile(None)
     if given is not None:
         if not given.is_file():
             raise InputMissingError("weights-missing", f"--weights {given} does not exist", "Check the path")
         return WeightsFile(given)
-    if backbone.id.source == "local":
-        return WeightsFile(_local_weights(Path(backbone.id.target)))
+    if network.id.source == "local":
+        return WeightsFile(_local_weights(Path(network.id.target)))
     try:
-        path = Path(_download(backbone, say))
+        path = Path(_download(network, say))
     except Exception as error:
         reason = first_line(error)
         raise UnavailableError(
             "weights-unavailable",
-            f"the weights of {backbone.resolved} are not on this disk and cannot be downloaded ({reason})",
+            f"the weights of {network.resolved} are not on this disk and cannot be downloaded ({reason})",
             "Download them elsewhere and give them with --weights FILE",
         ) from None
     revision = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix())
@@ -296,23 +188,36 @@ def _local_weights(folder: Path) -> Path:
     return path
 
 
-def _download(backbone: Backbone, say: Callable[[str], None]) -> str:
-    if backbone.id.source == "open_clip":
+def _download(network: Network, say: Callable[[str], None]) -> str:
+    if network.id.source == "open_clip":
         import open_clip
 
-        if not backbone.hub:
-            tags = ", ".join(list_tags(backbone.id.target)) or "open_clip publishes none"
+        if not network.hub:
+            tags = ", ".join(list_tags(network.id.target)) or "open_clip publishes none"
             raise LookupError(f"no /TAG was given: {tags}")
-        _say_download(backbone.resolved, "/".join(backbone.hub.get("hf_hub", "").split("/")[:2]), say)
-        return str(open_clip.download_pretrained(dict(backbone.hub)))
+        _say_download(network.resolved, "/".join(network.hub.get("hf_hub", "").split("/")[:2]), say)
+        return str(open_clip.download_pretrained(dict(network.hub)))
+    if network.id.source == "torchvision":
+        return _download_torchvision(network, say)
     from huggingface_hub import hf_hub_download
 
-    repository = backbone.hub.get("hf_hub_id")
+    repository = network.hub.get("hf_hub_id")
     if not repository:
         raise LookupError("timm lists no weights for it on the hub")
-    _say_download(backbone.resolved, repository, say)
-    name = backbone.hub.get("hf_hub_filename") or "model.safetensors"
+    _say_download(network.resolved, repository, say)
+    name = network.hub.get("hf_hub_filename") or "model.safetensors"
     return hf_hub_download(repository, filename=name)
+
+
+def _download_torchvision(network: Network, say: Callable[[str], None]) -> str:
+    """torchvision's own file, in the cache of torch.hub; its name ends with the beginning of its sha256."""
+    url = str(network.hub["url"])
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.is_file():
+        say(f"downloading the weights of {network.resolved} ({url})")
+        make_folder(path.parent)
+        torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2], progress=False)
+    return str(path)
 
 
 def _say_download(model: str, repository: str, say: Callable[[str], None]) -> None:
@@ -324,21 +229,23 @@ def _say_download(model: str, repository: str, say: Callable[[str], None]) -> No
         say(f"downloading the weights of {model} from the hub ({repository})")
 
 
-def load_weights(backbone: Backbone, weights: WeightsFile, device: torch.device) -> Backbone:
-    """The backbone with its weights loaded strictly, in float32 on the device.
+def load_weights(network: Opened, weights: WeightsFile, device: torch.device) -> Opened:
+    """The network with its weights loaded strictly, in float32 on the device.
 
     Raises DataError if the file cannot be read safely, or does not fit: missing, unexpected and misshapen keys are
     named. A classifier head is not used and need not fit.
     """
-    if backbone.id.source == "open_clip":
-        load_open_clip(backbone.module, weights.path)
+    if weights.path is None:
+        pass
+    elif network.id.source == "open_clip":
+        load_open_clip(network.module, weights.path)
     else:
         state = {
             key: value
-            for key, value in backbone.adapt(read_state(weights.path)).items()
-            if key.rpartition(".")[0] not in backbone.classifier
+            for key, value in network.adapt(read_state(weights.path)).items()
+            if key.rpartition(".")[0] not in network.classifier
         }
-        require_fit(backbone.module.state_dict(), state, weights.path)
-        backbone.module.load_state_dict(state, strict=True)
-    backbone.module.float().eval().requires_grad_(False).to(device)
-    return backbone
+        require_fit(network.module.state_dict(), state, weights.path)
+        network.module.load_state_dict(state, strict=True)
+    network.module.float().eval().requires_grad_(False).to(device)
+    return network

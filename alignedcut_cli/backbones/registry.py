@@ -1,4 +1,4 @@
-"""Model names: the short ones, timm's and open_clip's. Imports neither timm nor open_clip until asked to list them."""
+"""Model names: the short ones, timm's, open_clip's and torchvision's. Imports none of these libraries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from alignedcut_cli.datasets.samples import sample_models
 from alignedcut_cli.errors import InputMissingError, UsageError
 
-__all__ = ["SHORT_NAMES", "TIMM_MODULES", "ModelId", "list_models", "parse_model"]
+__all__ = ["SHORT_NAMES", "TIMM_MODULES", "ModelId", "parse_model"]
 
 
 @dataclass(frozen=True)
 class ModelId:
-    """A model: `label` names it in artifacts, `source` is timm, local or open_clip, `target` is its name there."""
+    """A model: `label` names it in artifacts, `source` is timm, local, open_clip or torchvision, `target` its name there."""
 
     label: str
     source: str
@@ -53,9 +53,9 @@ TIMM_MODULES = (
 def parse_model(text: str) -> ModelId:
     """The model that a name stands for.
 
-    A short name, a shipped model, `open_clip:ARCH/TAG`, `local-dir:DIR`, or a timm name.
+    A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, or a timm name.
 
-    Whether timm or open_clip knows the name is checked when it is loaded.
+    Whether the library knows the name is found out when it is loaded.
     """
     if text in SHORT_NAMES:
         return SHORT_NAMES[text][0]
@@ -63,8 +63,8 @@ def parse_model(text: str) -> ModelId:
     if text in shipped:
         return ModelId(text, "local", str(shipped[text]))
     source, colon, rest = text.partition(":")
-    if source == "open_clip" and rest:
-        return ModelId(text, "open_clip", rest)
+    if source in ("open_clip", "torchvision") and rest:
+        return ModelId(text, source, rest)
     if source == "local-dir" and rest:
         if not (Path(rest) / "config.json").is_file():
             raise InputMissingError("model-missing", f"{rest} holds no config.json", "Give a folder in timm's format")
@@ -72,19 +72,3 @@ def parse_model(text: str) -> ModelId:
     if colon or not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
         raise UsageError("bad-model", f"--model {text!r} is no model name", "See alignedcut models")
     return ModelId(text, "timm", text)
-
-
-def list_models(text: str = "") -> list[tuple[str, str]]:
-    """(name, what it is) of every model that can be extracted and whose name or description contains `text`."""
-    import open_clip
-    import timm
-
-    rows = [(name, description) for name, (_, description) in SHORT_NAMES.items()]
-    rows += [(name, "shipped with alignedcut") for name in sample_models()]
-    rows += [(name, "timm") for module in TIMM_MODULES for name in timm.list_models(module=module, pretrained=True)]
-    rows += [
-        (f"open_clip:{arch}/{tag}", "open_clip")
-        for arch, tag in open_clip.list_pretrained()
-        if not re.search(r"RN|convnext|coca", arch)
-    ]
-    return [row for row in rows if text.lower() in f"{row[0]} {row[1]}".lower()]

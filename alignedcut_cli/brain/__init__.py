@@ -5,7 +5,19 @@ Not here: what is fitted to them (core/align), and the images themselves (datase
 
 from alignedcut_cli.brain.matching import Matching, match_images
 from alignedcut_cli.brain.open import find_source, open_responses
+from alignedcut_cli.brain.rdm_sets import Rdms
 from alignedcut_cli.brain.responses import Responses
 from alignedcut_cli.brain.rois import GROUPS
+from alignedcut_cli.brain.several import Subject, open_brain
 
-__all__ = ["GROUPS", "Matching", "Responses", "find_source", "match_images", "open_responses"]
+__all__ = [
+    "GROUPS",
+    "Matching",
+    "Rdms",
+    "Responses",
+    "Subject",
+    "find_source",
+    "match_images",
+    "open_brain",
+    "open_responses",
+]

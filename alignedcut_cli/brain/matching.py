@@ -7,11 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from alignedcut_cli.brain.responses import Responses
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.datasets.hdf5 import number_of
 from alignedcut_cli.datasets.images import SUFFIXES, UNREAD
@@ -20,10 +19,20 @@ from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.canonical import file_digest
 from alignedcut_cli.store.files import disk_errors
 
-__all__ = ["Matching", "match_images"]
+__all__ = ["Matching", "Named", "match_images"]
 
 _NUMBER = re.compile(r"(?:.*nsd[-_ ]?)?([0-9]{1,12})", re.IGNORECASE | re.DOTALL)
 _EXTENSIONS = SUFFIXES | UNREAD
+
+
+class Named(Protocol):
+    """Rows that belong to images: the name of each row's image, and where that lies (None where it is not there)."""
+
+    @property
+    def images(self) -> tuple[str, ...]: ...
+
+    @property
+    def files(self) -> tuple[Path | None, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Matching:
     renamed: tuple[tuple[str, str], ...] = ()
 
 
-def match_images(responses: Responses, images: Sequence[Mapping[str, Any]]) -> Matching:
+def match_images(responses: Named, images: Sequence[Mapping[str, Any]]) -> Matching:
     """Match rows to images ({"path", "sha256", ...}): by file name, by the sha256 of the row's image file, or else
     by the one image whose name differs in its extension alone (a.jpg and a.png).
 
@@ -124,10 +133,8 @@ def _by_number(
     return found
 
 
-def _by_content(
-    responses: Responses, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]
-) -> dict[int, int]:
-    """{row: index} of the rows that match no name and whose file is a copy of an unmatched image."""
+def _by_content(responses: Named, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]) -> dict[int, int]:
+    """{row: place} of the rows that match no name and whose file is a copy of an image that no row has taken."""
     taken = set(matched.values())
     free: dict[str, list[int]] = defaultdict(list)
     for place, image in enumerate(images):

@@ -38,7 +38,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Recording:
-    """The raw content of a dataset, before unusable voxels are dropped. Masks, ceiling and vertices are over all columns."""
+    """All that a reader found, before unusable voxels are dropped. Masks, ceiling, vertices, signal-to-noise
+    ratios and the names of subjects are over all columns; `trials` is (rows, r, columns), NaN where there was none."""
 
     source: str
     training: Split
@@ -48,6 +49,9 @@ class Recording:
     notes: Sequence[str]
     left: int | None = None
     vertices: np.ndarray | None = None
+    snr: np.ndarray | None = None
+    subjects: np.ndarray | None = None
+    trials: np.ndarray | None = None
 
     @property
     def splits(self) -> tuple[Split, ...]:

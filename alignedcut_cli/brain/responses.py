@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,11 @@ class Responses:
     left       how many of the source's columns are of the left hemisphere; None if unknown
     vertices   int64 (N,), the vertex of its hemisphere of fsaverage for each voxel; None if unknown
     absent     ROIs that the source names and that have no usable voxel
-    lost       images whose rows were left out, because more than half of their numbers are missing
+    snr        float32 (N,), ratio of the standard deviations of signal and noise in a single trial (NSD's ncsnr), NaN where
+               unknown; None if there is none
+    subjects   the subject of each voxel, text (N,), where a table holds several; else None
+    trials     float32 (B, r, N), the single trials behind `values`, NaN where there was none; None if they are not there
+    lost       images whose rows were left out, because they lack more than half of their numbers
     """
 
     source: str
@@ -55,6 +59,31 @@ class Responses:
     vertices: np.ndarray | None = None
     absent: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    snr: np.ndarray | None = None
+    subjects: np.ndarray | None = None
+    trials: np.ndarray | None = None
+
+    def take(self, voxels: np.ndarray) -> Responses:
+        """The responses of some of the voxels alone, bool (N,), at least one; images, notes and dropped stay."""
+        chosen = np.flatnonzero(voxels)
+
+        def own(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array[..., chosen]
+
+        rois = {name: mask[chosen] for name, mask in self.rois.items() if mask[chosen].any()}
+        return replace(
+            self,
+            values=self.values[:, chosen],
+            voxels=self.voxels[chosen],
+            rois=rois,
+            ceiling=own(self.ceiling),
+            identity=digest([self.identity, tensor_digest({"voxels": chosen})]),
+            vertices=own(self.vertices),
+            absent=(*self.absent, *(name for name in self.rois if name not in rois)),
+            snr=own(self.snr),
+            subjects=own(self.subjects),
+            trials=own(self.trials),
+        )
 
 
 def assemble(found: Recording, where: Path) -> Responses:
@@ -88,6 +117,12 @@ def assemble(found: Recording, where: Path) -> Responses:
     tensors = {"values": values, "given": given, **{f"roi.{name}": mask for name, mask in rois.items()}}
     tensors |= {} if ceiling is None else {"ceiling": ceiling}
     tensors |= {} if vertices is None else {"vertices": vertices}
+    snr = None if found.snr is None else found.snr[kept]
+    subjects = None if found.subjects is None else found.subjects[kept]
+    trials = None if found.trials is None else found.trials[found.training.rows][:, :, kept]
+    more = {"snr": snr, "trials": trials}
+    tensors |= {name: array for name, array in more.items() if array is not None}
+    told = [list(images), tensor_digest(tensors)]
     return Responses(
         source=found.source,
         images=images,
@@ -99,11 +134,14 @@ def assemble(found: Recording, where: Path) -> Responses:
         rois=rois,
         ceiling=ceiling,
         notes=tuple(notes),
-        identity=digest([list(images), tensor_digest(tensors)]),
+        identity=digest(told if subjects is None else [*told, subjects.tolist()]),
         left=found.left,
         vertices=vertices,
         absent=absent,
         lost=lost,
+        snr=snr,
+        subjects=subjects,
+        trials=trials,
     )
 
 

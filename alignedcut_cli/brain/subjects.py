@@ -11,11 +11,24 @@ from alignedcut_cli.brain.algonauts import fmri_path
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.errors import InputMissingError, UsageError
 
-__all__ = ["find_subject"]
+__all__ = ["find_subject", "subject_numbers"]
 
 _NAME = re.compile(r"(?:subject|subj|sub)[-_ ]?(\d{1,6})", re.IGNORECASE)
 _DEEPEST = 4
 """How many nested single folders are entered: archives often unpack to NAME/NAME."""
+
+
+def subject_numbers(path: Path) -> list[int]:
+    """The numbers of the subjects that a folder holds, ascending; none if it is itself a subject, or holds none."""
+    place = path
+    for _ in range(_DEEPEST):
+        children = [] if _is_subject(place) else _folders(place)
+        if numbers := [int(match[1]) for child in children if (match := _NAME.fullmatch(child.name))]:
+            return sorted(set(numbers))
+        if len(children) != 1:
+            break
+        place = children[0]
+    return []
 
 
 def find_subject(path: Path, subject: int | None) -> Path:

@@ -18,12 +18,15 @@ from alignedcut_cli.brain.image_names import names_beside
 from alignedcut_cli.brain.npz import Npz, open_npz
 from alignedcut_cli.brain.recording import Recording, Split
 from alignedcut_cli.brain.responses import Responses, assemble
+from alignedcut_cli.brain.trials import REPEATS, TRIALS, mean_repeats, of_trials, with_trials
+from alignedcut_cli.brain.voxels import SNRS, Voxels, read_voxels
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.core.encode.reliability import share_of_snr
 from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.artifact import map_tensor, read_layout
 
-__all__ = ["READERS", "read_table"]
+__all__ = ["READERS", "json_list", "read_table"]
 
 _ROI_PREFIXES = ("roi.", "rois/", "rois.", "roi/")
 _CEILINGS = ("ceiling", "noise_ceiling")
@@ -31,13 +34,19 @@ _CEILINGS = ("ceiling", "noise_ceiling")
 
 @dataclass(frozen=True)
 class _Table:
-    """The content of a file: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,)."""
+    """What a file holds: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,).
+
+    `snr` is of each column, `repeats` the number of trials averaged; `trials` are single ones (B, r, columns).
+    """
 
     values: np.ndarray
     images: list[str] | None
     rois: Mapping[str, np.ndarray] = field(default_factory=dict)
     ceiling: np.ndarray | None = None
     notes: Sequence[str] = ()
+    snr: np.ndarray | None = None
+    repeats: float | None = None
+    trials: np.ndarray | None = None
 
 
 def read_table(path: Path) -> Responses:
@@ -56,14 +65,37 @@ def read_table(path: Path) -> Responses:
     given, notes = (table.images, []) if table.images is not None else names_beside(path)
     names = _names(path, given, len(values))
     rois = {name: _mask(path, name, mask, values.shape[1:]) for name, mask in table.rois.items()}
-    ceiling, note = None, None
-    if table.ceiling is not None:
-        _require_length(path, "the ceiling", table.ceiling, values.shape[1:])
-        ceiling, note = as_share(table.ceiling, str(path))
+    voxels = read_voxels(path, values.shape[1])
+    twice = sorted(rois.keys() & voxels.rois.keys())
+    if twice:
+        raise DataError("roi-twice", f"{path} and {voxels.path} both have ROI {few(twice)}", "Keep one of them")
+    rois |= voxels.rois
+    ceiling, ceiling_notes = _ceiling_of(path, table, voxels)
     files = tuple(_file(path, name) for name in names)
     training = Split((values,), np.arange(len(values)), tuple(names), files)
-    notes = [*table.notes, *notes, *([note] if note else [])]
-    return assemble(Recording("table", training, None, rois, ceiling, notes), path)
+    notes = [*table.notes, *voxels.notes, *notes, *ceiling_notes]
+    snr = table.snr if table.snr is not None else voxels.snr
+    trials, subjects = table.trials, voxels.subjects
+    found = Recording("table", training, None, rois, ceiling, notes, snr=snr, subjects=subjects, trials=trials)
+    return assemble(found, path)
+
+
+def _ceiling_of(path: Path, table: _Table, voxels: Voxels) -> tuple[np.ndarray | None, list[str]]:
+    """The ceilings of columns and notes: as given; else from single trials; else from signal-to-noise and repeats."""
+    given = table.ceiling if table.ceiling is not None else voxels.ceiling
+    if given is not None:
+        _require_length(path, "the ceiling", given, table.values.shape[1:])
+        ceiling, note = as_share(given, str(path))
+        return ceiling, [note] if note else []
+    if table.trials is not None:
+        return of_trials(table.trials)
+    snr = table.snr if table.snr is not None else voxels.snr
+    if snr is None:
+        return None, []
+    repeats = table.repeats or voxels.repeats
+    if repeats is None:
+        return None, ["signal-to-noise ratios without `reps`, the number of trials averaged, give no ceiling"]
+    return share_of_snr(snr, repeats).astype(np.float32), []
 
 
 def _names(path: Path, given: Sequence[str], rows: int) -> list[str]:
@@ -118,15 +150,19 @@ def _read_npz(path: Path) -> _Table:
         tables = [
             name for name, header in archive.headers.items() if len(header.shape) == 2 and header.dtype.kind == "f"
         ]
-        name = "responses" if "responses" in archive.headers else tables[0] if len(tables) == 1 else None
+        lone = tables[0] if len(tables) == 1 else TRIALS if TRIALS in archive.headers and not tables else None
+        name = "responses" if "responses" in archive.headers else lone
         if name is None:
             raise _no_responses(path, archive.headers)
         texts = [key for key, header in archive.headers.items() if header.dtype.kind not in "fiub"]
         named = ["images"] if "images" in archive.headers else [texts[place] for place in image_columns(texts)]
         images = archive.text(named[0]) if named else None
         columns = archive.headers[name].shape[-1:]
-        extra = {key: _read_extra(archive, key, columns) for key in archive.headers if key in _CEILINGS or _roi(key)}
-        return _Table(archive.numbers(name), images, _rois(extra), _ceiling(extra))
+        extra = {key: _read_extra(archive, key, columns) for key in archive.headers if _is_of_columns(key)}
+        values = archive.numbers(name)
+        trials = archive.numbers(TRIALS) if TRIALS in archive.headers else None
+        repeats = archive.numbers(REPEATS) if REPEATS in archive.headers else None
+        return _table(path, values, images, extra, trials, repeats)
 
 
 def _read_extra(archive: Npz, key: str, columns: tuple[int, ...]) -> np.ndarray:
@@ -144,22 +180,43 @@ def _read_safetensors(path: Path) -> _Table:
         raise DataError(
             "table-unreadable", error.message, "Save float, integer and bool tensors (no bfloat16) with safetensors"
         ) from None
-    if "responses" not in layout.offsets:
+    name = next((one for one in ("responses", TRIALS) if one in layout.offsets), None)
+    if name is None:
         raise _no_responses(path, layout.offsets)
-    extra = {key: np.array(map_tensor(layout, key)) for key in layout.offsets if key in _CEILINGS or _roi(key)}
-    images = _json_list(path, layout.metadata["images"]) if "images" in layout.metadata else None
-    return _Table(map_tensor(layout, "responses"), images, _rois(extra), _ceiling(extra))
+    extra = {key: np.array(map_tensor(layout, key)) for key in layout.offsets if _is_of_columns(key)}
+    images = json_list(path, "images", layout.metadata["images"]) if "images" in layout.metadata else None
+    trials, repeats = (map_tensor(layout, key) if key in layout.offsets else None for key in (TRIALS, REPEATS))
+    return _table(path, map_tensor(layout, name), images, extra, trials, repeats)
 
 
-def _json_list(path: Path, text: str) -> list[str]:
+def _is_of_columns(key: str) -> bool:
+    """Whether an array has one value a channel."""
+    return key in _CEILINGS or key in SNRS or bool(_roi(key))
+
+
+def _table(
+    path: Path,
+    values: np.ndarray,
+    images: list[str] | None,
+    extra: Mapping[str, np.ndarray],
+    trials: np.ndarray | None,
+    repeats: np.ndarray | None,
+) -> _Table:
+    """A table whose arrays are known: single trials are averaged where there are no responses."""
+    if trials is not None:
+        trials, values = with_trials(path, trials, values)
+    snr = next((np.asarray(extra[key], np.float32) for key in SNRS if key in extra), None)
+    counted = None if repeats is None else mean_repeats(path, repeats, len(values))
+    return _Table(values, images, _rois(extra), _ceiling(extra), (), snr, counted, trials)
+
+
+def json_list(path: Path, key: str, text: str) -> list[str]:
     try:
         names = json.loads(text)
     except (ValueError, RecursionError, TypeError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(
-            "image-list-unreadable", f"{path}: metadata `images` is no JSON list of names", "Write it again"
-        )
+        raise DataError("image-list-unreadable", f"{path}: metadata `{key}` is no JSON list of names", "Write it again")
     return names
 
 

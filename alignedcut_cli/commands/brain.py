@@ -15,7 +15,7 @@ from alignedcut_cli.store.canonical import short
 if TYPE_CHECKING:
     import numpy as np
 
-    from alignedcut_cli.brain import Responses
+    from alignedcut_cli.brain import Rdms, Responses
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
@@ -41,13 +41,41 @@ def command(
 ) -> None:
     """Show what brain data (or any responses to images) hold: images, voxels, ROIs, ceilings, what is missing."""
     from alignedcut_cli.brain import find_source, open_responses
+    from alignedcut_cli.brain.rdm_sets import holds_rdms, read_rdms
 
     output = Output(NAME, json, quiet, verbose)
     source = find_source(path, subject)
+    if source.is_file() and holds_rdms(source):
+        about = _rdm_summary(source, read_rdms(source))
+        output.result(_rdm_text(about), about)
+        return
     output.note(f"reading {source}, {format_bytes(_size(source))}")
     responses = open_responses(source)
     summary = _summary(source, responses)
     output.result(_text(summary, verbose), summary)
+
+
+def _rdm_summary(source: Path, found: Rdms) -> dict[str, Any]:
+    regions = [{"name": name, "subjects": list(subjects)} for name, (subjects, _) in found.regions.items()]
+    return {
+        "schema": "alignedcut.brain-rdms/1",
+        "path": str(source),
+        "images": found.size,
+        "named": found.images is not None,
+        "regions": regions,
+        "identity": found.identity,
+    }
+
+
+def _rdm_text(summary: dict[str, Any]) -> str:
+    named = "" if summary["named"] else ", without names: taken in the feature set's order"
+    about = [
+        ["source", f"{summary['path']} (RDMs)"],
+        ["images", f"{summary['images']:,}{named}"],
+        ["content", short(summary["identity"])],
+    ]
+    rows = [[one["name"], str(len(one["subjects"])), ", ".join(one["subjects"])] for one in summary["regions"]]
+    return "\n\n".join([table(about), table([["region", "subjects", ""], *rows])])
 
 
 def _size(source: Path) -> int:

@@ -32,9 +32,11 @@ NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
 CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
+SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
 PICTURES = (
     "color/*/sheet-*.png",
     "align/*/*.png",
+    "score/*/*.png",
     "segment/*/*.png",
     "trace/*/*.png",
     "concepts/*/*.png",
@@ -44,6 +46,7 @@ WORTH_OPENING = {
     "color/{model}-per-slot/sheet-{model}-attn.png": "rows are scenes, columns layers: figures take colours of their own",
     "color/joint/sheet-{model}-attn.png": "one colour means the same in all layers and models, whose sheets lie beside",
     "align/world/rois.png": "how well the aligned channels predict each brain area, below its noise ceiling",
+    "score/world/depth-ereg.png": "which layers predict which brain area, below the noise ceiling",
     "align/world/channels.png": "models whose own channels share nothing agree once they are aligned",
     "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",
     "segment/world/overlays-figure-ground.png": "figures found without a label, beside the true ones",
@@ -130,6 +133,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
         ["brain", str(brain)],
         ["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place_on],
         ["align", "--brain", str(brain), *sources, "--name", "world", *place_on],
+        ["score", "--brain", str(brain), *sources, *SCORED, "--name", "world", *place_on],
         ["cut", *joined, "--space", "aligned", "--align", "world", "--name", "joint", *place_on],
         ["color", "--from", "cut/joint", "--nodes", "3000", *place_on],
         ["segment", *masks, *cuts, "--from", "cut/joint", "--merge", "both", "--name", "world", *place],

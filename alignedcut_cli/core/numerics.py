@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
-__all__ = ["NumericsError", "compiled", "fix_signs", "fixing_signs", "halving", "is_out_of_memory", "stream"]
+__all__ = [
+    "NumericsError",
+    "compiled",
+    "fix_signs",
+    "fixing_signs",
+    "halving",
+    "holm",
+    "is_out_of_memory",
+    "stream",
+    "torch_threads",
+]
 
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
@@ -61,6 +73,17 @@ def fixing_signs(vectors: Tensor) -> Tensor:
     return sign.where(sign != 0, 1.0).to(vectors.dtype)
 
 
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values (n,) adjusted by Holm's step-down rule for n tests: (n,) float64."""
+    import numpy as np
+
+    order = np.argsort(p, kind="stable")
+    steps = np.asarray(p, np.float64)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True if an exception says that memory ran out, on the host or on a device."""
     text = str(error).lower()
@@ -81,3 +104,16 @@ def halving(run: Callable[[int], Result], size: int, say: Callable[[str], None],
                 raise
         size = max(1, size // 2)
         say(f"out of memory: going on with {what} {size}")
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """`count` threads for each of torch's operations."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

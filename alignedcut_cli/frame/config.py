@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -20,9 +21,11 @@ __all__ = [
     "available_memory",
     "memory_bytes",
     "option_defaults",
+    "parse_alphas",
     "parse_layers",
     "project_argument",
     "require_folder",
+    "resident_memory",
     "resolve_device",
 ]
 
@@ -30,6 +33,7 @@ CONFIG_FILE = "alignedcut.toml"
 SHARED_OPTIONS = ("device", "memory", "seed", "overwrite", "dry_run", "verify", "json", "quiet", "verbose")
 PROJECT_VARIABLE = "ALIGNEDCUT_PROJECT"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_GRAIN = 256 << 20
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECASE)
 
 
@@ -44,6 +48,18 @@ def available_memory() -> int:
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         free = min(free, int(text))
     return free
+
+
+def resident_memory() -> int:
+    """Bytes of main memory that this process holds, rounded up to 256 MiB so that it hardly differs from run to run."""
+    held = Path("/proc/self/statm")
+    if held.is_file():
+        count = int(held.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    else:
+        import resource
+
+        count = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on a Mac
+    return -(-count // _GRAIN) * _GRAIN
 
 
 def memory_bytes(text: str, available: int | None = None) -> int:
@@ -152,3 +168,24 @@ def parse_layers(text: str, depth: int) -> list[int]:
             )
         chosen.update(range(int(first), int(last or first) + 1))
     return sorted(chosen)
+
+
+def parse_alphas(text: str) -> list[float]:
+    """The penalties that LOW:HIGH:COUNT means, evenly in logarithm, or those of a list such as 1,10,100."""
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            first, last, number = math.log10(float(low)), math.log10(float(high)), int(count)
+            if not 1 <= number <= 1000 or last < first or (number == 1 and last > first):
+                raise ValueError
+            steps = [first + (last - first) * step / max(1, number - 1) for step in range(number)]
+            found = [float(f"{10**step:.12g}") for step in steps]
+        else:
+            found = sorted(float(part) for part in text.split(","))
+    except (ValueError, OverflowError):
+        found = []
+    if not found or not all(0 < one < 1e30 for one in found) or len(set(found)) < len(found):
+        raise UsageError(
+            "bad-alphas", f"--alphas {text!r} cannot be", "Give LOW:HIGH:COUNT such as 1e-1:1e5:7, or 1,10,100"
+        )
+    return found

@@ -22,14 +22,16 @@ __all__ = ["DryRun", "Frame", "parameter_diff", "require_choice"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would read, write (path, bytes) and use of memory (bytes)."""
+    """What a command would read, write (path, bytes) and need of memory (bytes); `counts` of what it would do besides."""
 
     inputs: Sequence[str]
     outputs: Sequence[tuple[str, int]]
     memory: int
+    counts: Sequence[tuple[str, str, int]] = ()
 
     def text(self) -> str:
         rows = [("reads", given, "") for given in self.inputs]
+        rows += [("does", f"{of}: {what}" if of else what, f"{count:,}") for of, what, count in self.counts]
         rows += [("writes", path, format_bytes(size)) for path, size in self.outputs]
         return table([*rows, ("needs", "main memory", format_bytes(self.memory))])
 
@@ -39,6 +41,9 @@ class DryRun:
             "inputs": list(self.inputs),
             "outputs": [{"path": path, "bytes": size} for path, size in self.outputs],
             "memory": self.memory,
+            **(
+                {"counts": [{"of": of, "what": what, "count": n} for of, what, n in self.counts]} if self.counts else {}
+            ),
         }
 
 

@@ -10,6 +10,7 @@ from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.maps import MAP_TAPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,9 @@ class Slot:
 
 
 def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
-    """The slots of a feature set that `--layers` chooses."""
+    """The slots of a feature set that `--layers` chooses. Raises DataError for a set of maps, which has no tokens."""
+    if features.header.params.get("tap") in MAP_TAPS:
+        features.demand("tokens")
     there = {slot["layer"]: slot for slot in features.slots}
     wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
     for layer in wanted:

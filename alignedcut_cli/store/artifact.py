@@ -33,6 +33,8 @@ _DTYPES = {
     "BOOL": "|b1",
 }
 _LONGEST_HEADER = 100_000_000
+_PIECE = 1 << 20
+"""Numbers of a mapped tensor that are copied at once."""
 
 
 @dataclass(frozen=True)
@@ -160,17 +162,45 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write tensors with a header object atomically: the same values give the same bytes."""
+    """Write tensors with a header object, whole or not at all: the same values give the same bytes.
+
+    Where some are mapped from a file, nothing is held in memory.
+    """
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with writing(path) as temporary:
+        if any(isinstance(array, np.memmap) for array in tensors.values()):
+            _copy_tensors(temporary, tensors, {KEY: canonical_json(header)})
+            return
         whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         try:
             save_file(whole, temporary, metadata={KEY: canonical_json(header)})
         except SafetensorError as error:
             raise _disk_error_of(error) from None
+
+
+def _copy_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors, the widest type first."""
+    import numpy as np
+
+    kinds = {code: name for name, code in _DTYPES.items()}
+    ordered = sorted(tensors.items(), key=lambda one: (-one[1].dtype.itemsize, one[0]))
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in ordered:
+        begin, end = end, end + array.nbytes
+        kind = kinds[array.dtype.str]
+        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for _, array in ordered:
+            flat = array.reshape(-1)
+            for start in range(0, len(flat), _PIECE):
+                stream.write(np.ascontiguousarray(flat[start : start + _PIECE]).data)
 
 
 def _disk_error_of(error: Exception) -> Exception:

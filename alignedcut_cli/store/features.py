@@ -1,7 +1,8 @@
 """Feature sets: a folder of shards and an index.json that is written last, so that a set appears atomically.
 
-Work in progress lies in `features/.NAME.partial`, which one rename turns into `features/NAME`. A set that is replaced
-moves to `features/.NAME.old` until then.
+Shards part a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
+holding its own tensors for all images. Work in progress lies in `features/.NAME.partial`, which one rename turns into
+`features/NAME`. A set that is replaced moves to `features/.NAME.old` until then.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = [
 
 PLAN = "plan.json"
 SHARD_BYTES = 32 << 20
+_GIVES = {"raw": "--tap maps --keep raw", "gram": "--tap maps", "sums": "--tap maps", "matrix": "--tap maps"}
 
 
 def shard_ranges(images: int, bytes_per_image: int) -> list[tuple[int, int]]:
@@ -105,10 +107,11 @@ def finish_swap(folder: Path) -> bool:
 class FeatureWriter:
     """A feature set in the making. Use: `open`, `missing`, `write` for each missing shard, `commit`."""
 
-    def __init__(self, folder: Path, recipe: Recipe, ranges: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, ranges: Sequence[tuple[int, int]], along: str = "images") -> None:
         self.folder = folder
         self.recipe = recipe
         self.ranges = list(ranges)
+        self.along = along
         self.partial = partial_folder(folder)
         self._written: dict[str, tuple[str, list[int]]] = {}
 
@@ -167,13 +170,16 @@ class FeatureWriter:
 
     def commit(self, **fields: Any) -> Header:
         """Write the index, and make the set visible under its name in one rename."""
-        shards = []
+        shards, tensors = [], {}
         for number, (start, stop) in enumerate(self.ranges):
             header = read_header(self.partial / self.shard_name(number))
             shards.append({"file": self.shard_name(number), "content": header.content, "start": start, "stop": stop})
-        first = read_header(self.partial / self.shard_name(0)).raw["tensors"]
-        images = self.ranges[-1][1]
-        tensors = {name: {**entry, "shape": [images, *entry["shape"][1:]]} for name, entry in first.items()}
+            tensors |= header.raw["tensors"]
+        if self.along == "images":
+            images = self.ranges[-1][1]
+            tensors = {name: {**entry, "shape": [images, *entry["shape"][1:]]} for name, entry in tensors.items()}
+        else:
+            fields["along"] = self.along
         made = header_object(self.recipe, digest(shards), tensors=tensors, shards=shards, **fields)
         writing_text(self.partial / INDEX, canonical_json(made))
         self._swap()
@@ -217,11 +223,21 @@ class FeatureSet:
             if not path.is_file():
                 raise DataError("shard-missing", f"{path} is gone", "Make the feature set again with --overwrite")
             layout = read_layout(path)
-            same = layout.offsets.keys() == self.header.raw["tensors"].keys()
-            if not same or read_header(path).content != shard["content"]:
-                raise DataError("artifact-corrupt", f"{path} is of another run than its index.json", "Make it again")
+            if read_header(path).content != shard["content"]:
+                raise self._other_run(path)
             found.append(layout)
+        declared = self.header.raw["tensors"].keys()
+        held = [layout.offsets.keys() for layout in found]
+        for path, names in zip((layout.path for layout in found), held, strict=True):
+            if not names <= declared or (self.header.raw.get("along", "images") == "images" and names != declared):
+                raise self._other_run(path)
+        if set().union(*held) != declared:
+            raise self._other_run(found[-1].path)
         return found
+
+    @staticmethod
+    def _other_run(path: Path) -> DataError:
+        return DataError("artifact-corrupt", f"{path} is of another run than its index.json", "Make it again")
 
     @property
     def images(self) -> Sequence[Mapping[str, Any]]:
@@ -234,19 +250,18 @@ class FeatureSet:
     def demand(self, tensor: str) -> None:
         """Raise DataError unless the set has a tensor and every shard is there: from headers alone."""
         if tensor not in self.header.raw["tensors"]:
-            raise DataError(
-                "tokens-missing",
-                f"{self.folder.name} holds no {tensor.split('.')[0]} (it was made with --tokens "
-                f"{self.header.params.get('tokens')})",
-                "Extract again with --tokens all",
-            )
+            params, what = self.header.params, tensor.split(".")[0]
+            made, remedy = f"--tokens {params.get('tokens')}", "Extract again with --tokens all"
+            if what in ("gram", "sums", "matrix", "raw") or "tokens" not in params:
+                made, remedy = f"--tap {params.get('tap')}", f"Extract again with {_GIVES.get(what, '--tap attn')}"
+            raise DataError("tokens-missing", f"{self.folder.name} holds no {what} (it was made with {made})", remedy)
         _ = self.layouts
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
-        """One tensor as memory-mapped arrays, shard by shard along the image axis. Raises DataError for a damaged shard."""
+        """One tensor as mapped arrays, from each shard that holds some of it. Raises DataError for a damaged shard."""
         self.demand(tensor)
         _ = self._whole
-        return [map_tensor(layout, tensor) for layout in self.layouts]
+        return [map_tensor(layout, tensor) for layout in self.layouts if tensor in layout.offsets]
 
     @cached_property
     def _whole(self) -> None:

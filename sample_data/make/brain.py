@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .responses import AREAS, early_maps, early_signal, late_features, late_signal, receptive_fields
-from .scenes import scene
+from .scenes import scene, write_captions
 
 __all__ = ["MAPPINGS", "TEST", "TRAINING", "Subject", "simulate", "write_brain"]
 
@@ -94,19 +94,21 @@ def _write_rows(folder: Path, kind: str, rows: slice, subjects: dict[str, Subjec
 
 
 def _render(folder: Path, training: int, test: int, tick: Callable[[int, int], None]) -> tuple[np.ndarray, dict]:
-    """Write all pictures; their maps and features, training scenes first."""
+    """Write all pictures and their captions; their maps and features, training scenes first."""
     short = {"training": "train", "test": "test"}
     jobs = [("training", row) for row in range(training)] + [("test", row) for row in range(test)]
     for kind in short:
         (folder / f"{kind}_split" / f"{kind}_images").mkdir(parents=True, exist_ok=True)
-    maps, scenes = [], []
+    maps, scenes, captions = [], [], {}
     for number, (kind, row) in enumerate(jobs):
         made = scene(FIRST_SEED + number)
         name = f"{short[kind]}-{row + 1:04d}_nsd-{FIRST_SEED + number:05d}.png"
         Image.fromarray(made.image).save(folder / f"{kind}_split" / f"{kind}_images" / name, compress_level=3)
         maps.append(early_maps(made.image))
         scenes.append(made)
+        captions[name] = made.caption
         tick(number + 1, len(jobs))
+    write_captions(folder / "captions.csv", captions)
     return np.stack(maps), late_features(scenes)
 
 
@@ -116,12 +118,13 @@ def write_brain(
     test: int = TEST,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the subject into `folder`: pictures, responses, region masks and noise ceilings.
+    """Write the subject into `folder`: pictures, their captions, responses, region masks and noise ceilings.
 
     training_split/training_images/train-0001_nsd-01000.png …, training_split/training_fmri/{lh,rh}_training_fmri.npy
     float32 (scenes, voxels), the same for test (whose responses the challenge held back),
     roi_masks/{lh,rh}.*_challenge_space.npy, roi_masks/mapping_*.npy, and noise_ceiling/{lh,rh}_noise_ceiling.npy
-    float32 (voxels,) in 0..1. The number after nsd is the scene's seed. `tick(done, total)` is called after each scene.
+    float32 (voxels,) in 0..1; captions.csv has a sentence for each picture. The number after nsd is the
+    scene's seed. `tick(done, total)` is called after each scene.
     """
     maps, features = _render(folder, training, test, tick)
     subjects = {hemisphere: simulate(hemisphere, maps, features, training) for hemisphere in _HEMISPHERES}

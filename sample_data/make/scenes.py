@@ -6,7 +6,7 @@
 import argparse
 import colorsys
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from .living import animal, body, face, plant
 from .shapes import Draws, Part, Texture, checker, dots, frame_of, stripes
 from .small import ball, food, tool
 
-__all__ = ["BACKGROUNDS", "CATEGORIES", "SIZE", "VOCABULARY", "Placed", "Scene", "names", "scene", "write_scenes"]
+__all__ = [
+    "BACKGROUNDS", "CATEGORIES", "SIZE", "VOCABULARY", "Placed", "Scene", "names", "scene", "sentence", "write_captions",
+    "write_scenes",
+]  # fmt: skip
 
 SIZE = 96
 SHIPPED = 64
@@ -151,6 +154,15 @@ def _caption(objects: tuple[Placed, ...], hues: list[float], kind: int, is_brigh
     return (*words, BACKGROUNDS[kind], "bright" if is_bright else "dark")
 
 
+def sentence(caption: Sequence[str]) -> str:
+    """The words of a caption as a sentence: a large red ball at the upper left, before grass, in bright light."""
+    *words, ground, light = caption
+    things = [words[place : place + 5] for place in range(0, len(words) - 4, 5)]
+    told = [f"a {size} {hue} {category} at the {rise} {side}" for category, size, side, rise, hue in things]
+    seen = " and ".join(part for part in (", ".join(told[:-1]), *told[-1:]) if part) or "nothing"
+    return f"{seen}, before {ground}, in {light} light"
+
+
 def scene(
     seed: int,
     *,
@@ -241,7 +253,7 @@ def _save_mask(mask: np.ndarray, path: Path) -> None:
 
 
 def write_scenes(folder: Path, seeds: Sequence[int] = range(SHIPPED)) -> None:
-    """Write images/, category/, instance/ and background/ (PNG, one a scene) and names.json into `folder`.
+    """Write images/, category/, instance/ and background/ (PNG, one a scene), names.json and captions.csv into `folder`.
 
     A scene's files are called scene-0007.png after its seed; masks are palette images whose values names.json names.
     """
@@ -256,6 +268,13 @@ def write_scenes(folder: Path, seeds: Sequence[int] = range(SHIPPED)) -> None:
         captions[name] = " ".join(made.caption)
     text = json.dumps(names() | {"captions": captions}, indent=1)
     (folder / "names.json").write_text(text + "\n", encoding="utf-8")
+    write_captions(folder / "captions.csv", {name: told.split() for name, told in captions.items()})
+
+
+def write_captions(path: Path, captions: Mapping[str, Sequence[str]]) -> None:
+    """Write a csv of image and caption: for each image the sentence that its words make."""
+    lines = [f'{name},"{sentence(words)}"' for name, words in captions.items()]
+    path.write_text("\n".join(["image,caption", *lines]) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from alignedcut_cli.backbones.libraries import import_libraries
 from alignedcut_cli.backbones.load import (
     Backbone,
     WeightsFile,
     build_backbone,
     find_weights,
-    import_libraries,
     load_weights,
 )
 from alignedcut_cli.backbones.pipeline import (

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alignedcut_cli.backbones.load import Backbone, build_backbone
-from alignedcut_cli.backbones.registry import TIMM_MODULES, ModelId, list_models
+from alignedcut_cli.backbones.registry import TIMM_MODULES, ModelId
 from alignedcut_cli.backbones.taps import TAPS
+from alignedcut_cli.backbones.zoo import list_models
 from alignedcut_cli.errors import DataError, UnavailableError
 from tests.conftest import Cli
 from tests.helpers.vits import pictures, randomised, timm_folder
@@ -233,7 +234,7 @@ SIZES = r"test_|nano|pico|atto|xxs|tiny|small|_b0|_m0|_l1|_s0|_s1|_s$|_s_"
 def test_every_module_that_is_listed_has_a_family_here() -> None:
     walked = {timm.models.model_entrypoint(name).__module__.rpartition(".")[2] for name, _, _ in IN_THIS_TIMM.values()}
     assert walked == set(TIMM_MODULES) & set(timm.list_modules())
-    listed = {name for name, source in list_models() if source == "timm"}
+    listed = {row["name"] for row in list_models() if row["source"] == "timm" and "tokens" in row["taps"]}
     assert {
         "xcit_nano_12_p16_224.fb_in1k",
         "samvit_base_patch16.sa1b",

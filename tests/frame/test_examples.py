@@ -10,6 +10,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -21,6 +22,8 @@ from alignedcut_cli.main import COMMANDS, app, main
 from sample_data.make.brain import write_brain
 from tests.conftest import Cli
 from tests.helpers.aligning import responses_to, write_csv
+from tests.helpers.languages import tiny_language
+from tests.helpers.probing import make_probed
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FEW, SHOWN, RATED = 1, 3, 20
@@ -37,6 +40,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path, brai
     shutil.copytree(brain_folder, folder / "subj01")
     shutil.copytree(brain_folder, folder / "algonauts" / "subj01")
     shutil.copy(brain_table, folder)
+    shutil.copy(sample_data() / "scenes" / "captions.csv", folder)
+    tiny_language(folder / "minilm", "bert")
     return folder
 
 
@@ -72,7 +77,17 @@ def meaning(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) -> Pat
     return folder
 
 
-PLACES = {"align": "aligning", "concepts": "meaning"}
+@pytest.fixture(scope="module")
+def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the examples of probe run: embeddings, labels, queries, and responses as a csv."""
+    folder = tmp_path_factory.mktemp("probing")
+    make_probed(folder)
+    held = np.load(folder / "brain.npz")
+    write_csv(folder / "responses.csv", held["images"].tolist(), held["responses"])
+    return folder
+
+
+PLACES = {"align": "aligning", "concepts": "meaning", "score": "aligning", "probe": "probing"}
 """The fixtures where examples run that need more than what the other examples leave behind."""
 
 
@@ -151,7 +166,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     )
     second = cli("demo", "--json")
     assert second.status == 0
-    assert second.err.count("is up to date") == 4 * len(sample_models()) + 14
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 15
     assert all(Path(path).is_file() for path in second.object["pictures"])
     assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models()) + 2
     assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]

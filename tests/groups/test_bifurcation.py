@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kstest
 
-from alignedcut_cli.core.groups.bifurcation import bifurcation, holm, total_variation, without_effects
+from alignedcut_cli.core.groups.bifurcation import bifurcation, total_variation, without_effects
+from alignedcut_cli.core.numerics import holm
 
 GRID, CONCEPTS = (8, 8), 3
 World = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from alignedcut_cli.brain import match_images, open_responses
 from alignedcut_cli.brain.tables import READERS as TABLES
-from alignedcut_cli.commands.align.data import Pairs, split_images
 from alignedcut_cli.commands.extract.images import checked_images
 from alignedcut_cli.commands.trace.pixels import choose_pixels
 from alignedcut_cli.datasets.find_images import find_images
@@ -28,6 +27,7 @@ from alignedcut_cli.datasets.images import SUFFIXES, decode
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.frame.output import Output
+from alignedcut_cli.frame.pairs import Pairs, split_images
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.canonical import digest

@@ -11,16 +11,18 @@ from alignedcut_cli.backbones.load import build_backbone
 from alignedcut_cli.backbones.registry import ModelId
 
 
-def open_clip_model(folder: Path, *, quick_gelu: bool = True, **vision: object) -> ModelId:
+def open_clip_model(
+    folder: Path, *, quick_gelu: bool = True, text: dict[str, int] | None = None, **vision: object
+) -> ModelId:
     """A small architecture made known to open_clip."""
     import open_clip
 
-    name = f"tiny-{'-'.join(vision) or 'plain'}{'' if quick_gelu else '-gelu'}"
+    name = f"tiny-{'-'.join(vision) or 'plain'}{'' if quick_gelu else '-gelu'}{'-text' if text else ''}"
     config = {
         "embed_dim": 16,
         "quick_gelu": quick_gelu,
         "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, **vision},
-        "text_cfg": {"context_length": 8, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
+        "text_cfg": text or {"context_length": 8, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
     }
     (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder / f"{name}.json")

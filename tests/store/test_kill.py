@@ -146,6 +146,18 @@ def test_sigkill_at_random_moments(bench: Bench, tmp_path: Path, name: str) -> N
     _require_same(bench, project, name)
 
 
+def test_sigkill_while_maps_are_read_and_written(bench: Bench, tmp_path: Path) -> None:
+    argv = ("extract", bench.extract[1], "-m", "tiny-mae", "--tap", "maps", "--modules", "blocks.*", "--name", "maps")
+    partial = tmp_path / "cut" / "features" / ".maps.partial"
+    for pattern in ("group.json", "00000-*", "00009-*"):
+        ended = bench.forks.run(*argv, "-p", tmp_path / "cut", kill=signal.SIGKILL, when=partial / pattern)
+        assert ended.status in (-signal.SIGKILL, 0), ended.said
+        _require_nothing_broken(tmp_path / "cut")
+    for name in ("cut", "whole"):
+        assert bench.forks.run(*argv, "-p", tmp_path / name).status == 0
+    assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_extraction_keeps_its_shards_and_says_how_to_go_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int

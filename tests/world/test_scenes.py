@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from sklearn.linear_model import LogisticRegression
 
 from sample_data import SCENES
-from sample_data.make.scenes import BACKGROUNDS, CATEGORIES, SIZE, VOCABULARY, names, scene, write_scenes
+from sample_data.make.scenes import BACKGROUNDS, CATEGORIES, SIZE, VOCABULARY, names, scene, sentence, write_scenes
 
 KINDS = {"images": "image", "category": "category", "instance": "instance", "background": "background"}
 
@@ -32,6 +32,18 @@ def test_written_files_are_the_shipped_ones(tmp_path):
         for path in (tmp_path / folder).iterdir():
             with Image.open(path) as again, Image.open(SCENES / folder / path.name) as shipped:
                 assert again.mode == shipped.mode and again.tobytes() == shipped.tobytes()
+
+
+def test_captions_are_sentences_of_their_words():
+    words = "word small left upper yellow face large right lower orange water bright"
+    told = "a small yellow word at the upper left and a large orange face at the lower right, before water, in bright light"
+    assert sentence(words.split()) == told
+    alone = sentence(["ball", "small", "left", "upper", "red", "alone", "sky", "dark"])
+    assert alone == "a small red ball at the upper left, before sky, in dark light"
+    assert sentence(["empty", "brick", "dark"]) == "nothing, before brick, in dark light"
+    shipped = json.loads((SCENES / "names.json").read_text())["captions"]
+    lines = [f'{name},"{sentence(told.split())}"' for name, told in shipped.items()]
+    assert (SCENES / "captions.csv").read_text().splitlines() == ["image,caption", *lines]
 
 
 def test_every_category_and_background_is_shipped():

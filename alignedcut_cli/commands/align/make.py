@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alignedcut_cli.commands.align.data import ENOUGH, HELDOUT
 from alignedcut_cli.commands.align.result import axes, roi_table, tensors
 from alignedcut_cli.commands.align.run import fit
 from alignedcut_cli.core.align.train import Alignment
 from alignedcut_cli.frame.keep import Keeper
+from alignedcut_cli.frame.pairs import ENOUGH, HELDOUT
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header

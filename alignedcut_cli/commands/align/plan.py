@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.brain import Responses, open_responses
 from alignedcut_cli.commands.align.asked import Asked
-from alignedcut_cli.commands.align.data import FIT, Pairs, pair_images, split_images
 from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.frame.pairs import FIT, Pairs, pair_images, split_images
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.store.features import FeatureSet

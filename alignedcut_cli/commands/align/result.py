@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.commands.align.data import FIT, HELDOUT, TEST
 from alignedcut_cli.core.align.descent import LOGGED
 from alignedcut_cli.core.align.loss import align_pooled
 from alignedcut_cli.core.align.scores import permutation_p, scores
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.align.plan import Plan

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.brain.words import few
-from alignedcut_cli.commands.align.data import FIT, HELDOUT, TEST
 from alignedcut_cli.core.align.train import Alignment, fit_alignment
 from alignedcut_cli.core.align.units import LARGEST, SlotError, Units
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.errors import DataError
+from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.store.canonical import tensor_digest

@@ -19,15 +19,21 @@ class Asked(options.Asked):
 
     images: Annotated[
         tuple[str, ...],
-        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
-    ]
+        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="[IMAGES…]"),
+    ] = ()
     model: Annotated[
         tuple[str, ...],
-        typer.Option("--model", "-m", help="A short name, a timm name, or open_clip:ARCH/TAG. May be repeated."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A short name, a timm name, open_clip:ARCH/TAG or torchvision:NAME. May be repeated.",
+        ),
     ]
     weights: Annotated[
         tuple[Path, ...],
-        typer.Option("--weights", metavar="FILE", help="Local weights (safetensors or .pth), one per --model."),
+        typer.Option(
+            "--weights", metavar="FILE", help="Local weights (safetensors or .pth) or random, one per --model."
+        ),
     ] = ()
     name: Annotated[
         tuple[str, ...],
@@ -38,9 +44,35 @@ class Asked(options.Asked):
     tap: Annotated[
         tuple[str, ...],
         typer.Option(
-            "--tap", help="Where to read: attn, block, mlp, q, k or v. May be repeated: one pass.  [default: attn]"
+            "--tap",
+            help="Where to read: attn, block, mlp, q, k or v, of which several may be given: one pass; or maps for all "
+            "modules of any model.  [default: attn]",
         ),
     ] = ()
+    modules: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--modules",
+            metavar="GLOB",
+            help="maps: only modules so called, such as 'blocks.*'. May be repeated.  [default: all]",
+        ),
+    ] = ()
+    keep: Annotated[
+        str, typer.Option("--keep", help="maps: products and projections alone, or raw for the maps as well.")
+    ] = "products"
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="maps: keep those with the values of an earlier one as well.")
+    ] = False
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            "--captions", metavar="FILE", help="csv or jsonl (image, caption): read a language model on these instead."
+        ),
+    ] = None
+    captions_per_image: Annotated[
+        int | None,
+        typer.Option("--captions-per-image", min=1, help="captions: the first N of each image.  [default: all]"),
+    ] = None
     layers: Annotated[str, typer.Option("--layers", help="all, or a list such as 0,3,5-9.")] = "all"
     image_size: Annotated[
         int | None,
@@ -53,4 +85,5 @@ class Asked(options.Asked):
         str, typer.Option("--on-bad-image", help="fail before anything is written, or skip and name them.")
     ] = "fail"
     device: options.Device = "auto"
+    memory: options.Memory = "50%"
     seed: options.Seed = 0

@@ -1,17 +1,23 @@
-"""`alignedcut extract`: photographs and models in, feature sets out."""
+"""`alignedcut extract`: photographs or captions and models in, feature sets out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.extract.asked import Asked
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 
 if TYPE_CHECKING:
+    import torch
+
+    from alignedcut_cli.backbones.load import WeightsFile
     from alignedcut_cli.commands.extract.plan import Plan
+    from alignedcut_cli.store.header import Header
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
@@ -20,32 +26,115 @@ EXAMPLES = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
     "alignedcut extract photos/ --model tiny-dino --tap block --layers 0,3-5 --tokens sample:8 -p study",
     "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
+    "alignedcut extract photos/ --model tiny-mae --tap maps --modules 'blocks.?' --modules norm -p study",
+    "alignedcut extract photos/ --captions captions.csv --model local-dir:minilm --name sentences -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
 )
 
 
+TAPS = ("attn", "block", "mlp", "q", "k", "v", "maps")
+_OF_TOKENS = ("--layers", "--tokens", "--dtype")
+_OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--memory")
+
+
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Read what each layer of a vision transformer sees in photographs: one feature set a model and tap.
+    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set a model and tap.
 
-    The whole image is resized to the model's square input. At each tap the class token comes first, then the patches
-    row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in tiny-clip-q. An
-    interrupted run goes on where it stopped when the same command is given again.
+    The whole image is resized to the model's square input. At each tap of a vision transformer the class token comes
+    first, then the patches row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in
+    tiny-clip-q. --tap maps reads every module of any image model, and keeps of each the products between images and a
+    sparse random projection. An interrupted run goes on where it stopped when the same command is given again.
     """
     for tap in asked.tap:
-        require_choice("--tap", tap, ("attn", "block", "mlp", "q", "k", "v"))
+        require_choice("--tap", tap, TAPS)
+    if "maps" in asked.tap and asked.tap != ("maps",):
+        raise UsageError("option-contradicts", "--tap maps cannot go with another --tap", "Give it alone")
     require_choice("--dtype", asked.dtype, ("float16", "float32"))
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
+    require_choice("--keep", asked.keep, ("products", "raw"))
+    device = resolve_device(asked.device)
+    if asked.captions is not None:
+        _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
+        _run_captions(frame, asked, asked.captions, device)
+    elif asked.tap == ("maps",):
+        _refuse(asked, (*_OF_TOKENS, "--captions-per-image"), "cannot go with --tap maps")
+        _run_maps(frame, asked, device)
+    else:
+        _refuse(asked, _OF_MAPS, "cannot go without --tap maps")
+        _refuse(asked, ["--captions-per-image"], "cannot go without --captions")
+        _run_tokens(frame, asked, device)
 
+
+def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
+    """Raise UsageError for options that were given and would do nothing."""
+    idle = [option for option in options if option in asked.explicit]
+    if idle:
+        raise UsageError(
+            "option-idle", f"{', '.join(idle)} {reason}", "Leave it out" if len(idle) == 1 else "Leave them out"
+        )
+
+
+def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
     from alignedcut_cli.commands.extract.plan import make_plans
     from alignedcut_cli.commands.extract.run import make
 
-    device = resolve_device(asked.device)
     models = make_plans(frame, asked)
     if asked.dry_run:
         _print_dry_run(frame, models)
         return
-    done = [made for plans in models for made in make(frame, plans, asked, device)]
+    _print_made(frame, [made for plans in models for made in make(frame, plans, asked, device)])
+
+
+def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.map_plan import make_map_plans
+    from alignedcut_cli.commands.extract.map_run import make_maps, survey
+
+    plans = make_map_plans(frame, asked)
+    if not asked.dry_run:
+        _print_made(frame, [make_maps(frame, plan, device, overwrite=asked.overwrite) for plan in plans])
+        return
+    outputs, counts, memory = [], [], 0
+    for plan in plans:
+        _, layout = survey(plan, device)
+        groups = layout.groups(range(len(layout.outputs)))
+        name = plan.recipe.name
+        outputs.append((str(frame.project.path("features", name)), layout.bytes))
+        counts += [
+            (name, "maps", len(layout.outputs)),
+            (name, "duplicates", len(layout.twins)),
+            (name, "units", sum(output.units for output in layout.outputs)),
+            (name, "passes", sum(len(group.blocks) for group in groups)),
+            (name, "images through the network", sum(group.reads for group in groups)),
+        ]
+        memory = max(memory, layout.fixed + max(group.bytes for group in groups))
+    inputs = [f"{len(plans[0].manifest.images)} images", *(_told(plan.weights) for plan in plans)]
+    described = DryRun(inputs, outputs, memory, counts)
+    frame.output.result(described.text(), described.as_object())
+
+
+def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.captions import make_caption_plans, make_captioned, size_of
+
+    plans = make_caption_plans(frame, asked, path)
+    if not asked.dry_run:
+        _print_made(frame, [make_captioned(frame, plan, device, overwrite=asked.overwrite) for plan in plans])
+        return
+    captions = plans[0].captions
+    inputs = [f"{captions.count} captions of {len(captions.images)} images"]
+    inputs += [f"weights {file}" for plan in plans for file in plan.found.files]
+    sizes = [size_of(plan, device) for plan in plans]
+    paths = [str(frame.project.path("features", plan.recipe.name)) for plan in plans]
+    outputs = [(path, kept) for path, (kept, _) in zip(paths, sizes, strict=True)]
+    described = DryRun(inputs, outputs, max(memory for _, memory in sizes))
+    frame.output.result(described.text(), described.as_object())
+
+
+def _told(weights: WeightsFile) -> str:
+    return f"weights {weights.path}" if weights.path else "random weights"
+
+
+def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
     frame.output.result(
         "\n".join(str(frame.project.path("features", header.name)) for header, _ in done),
         {
@@ -58,7 +147,7 @@ def command(frame: Frame, asked: Asked) -> None:
 def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
     images = len(models[0][0].manifest.images)
     described = DryRun(
-        [f"{images} images", *(f"weights {plans[0].weights.path}" for plans in models)],
+        [f"{images} images", *(_told(plans[0].weights) for plans in models)],
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
         max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
     )

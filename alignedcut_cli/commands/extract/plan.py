@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.backbones.pipeline import TokenChoice
     from alignedcut_cli.datasets.images import Manifest
 
-__all__ = ["HEADED", "Plan", "make_plans"]
+__all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
 
 ALGORITHM = 2
 HEADED = ("q", "k", "v")
@@ -56,18 +56,18 @@ def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
 
     Raises UsageError, DataError or InputMissingError.
     """
-    names = _one_per_model("--name", asked.name, asked.model)
-    files = _one_per_model("--weights", asked.weights, asked.model)
+    names = one_per_model("--name", asked.name, asked.model)
+    files = one_per_model("--weights", asked.weights, asked.model)
     import_libraries()
-    paths = find_images(list(asked.images), stdin_lines() if "-" in asked.images else (), frame.output.note)
-    opened = [_open_model(frame, text, file, asked.image_size) for text, file in zip(asked.model, files, strict=True)]
+    paths = listed_images(frame, asked)
+    opened = [_open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
     manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
     taps = asked.tap or ("attn",)
     plans = [
         [_plan(frame, asked, manifest, *one, _name(name, tap, len(taps)), tap) for tap in taps]
         for one, name in zip(opened, names, strict=True)
     ]
-    _require_distinct([plan.recipe.name for model in plans for plan in model])
+    require_distinct([plan.recipe.name for model in plans for plan in model])
     return plans
 
 
@@ -76,7 +76,12 @@ def _name(given: str | None, tap: str, taps: int) -> str | None:
     return f"{given}-{tap}" if given and taps > 1 and tap != "attn" else given
 
 
-def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[str]) -> list[Any]:
+def listed_images(frame: Frame, asked: Asked) -> list[Path]:
+    """The files of all images that the command line names."""
+    return find_images(list(asked.images), stdin_lines() if "-" in asked.images else (), frame.output.note)
+
+
+def one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[str]) -> list[Any]:
     if not values:
         return [None] * len(models)
     if len(values) != len(models):
@@ -86,18 +91,18 @@ def _one_per_model(option: str, values: Sequence[Any] | None, models: Sequence[s
     return list(values)
 
 
-def _require_distinct(names: Sequence[str]) -> None:
+def require_distinct(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
 
 
-def _open_model(frame: Frame, text: str, file: Path | None, image_size: int | None) -> tuple[Backbone, WeightsFile]:
-    """A model built without its weights, and the file that holds them."""
+def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
+    """A model, built but without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
-    backbone = build_backbone(parse_model(text), image_size)
+    backbone = build_backbone(parse_model(text), asked.image_size, asked.seed)
     for note in backbone.notes:
         frame.output.note(note)
     return backbone, find_weights(backbone, file, frame.output.note)
@@ -123,9 +128,7 @@ def _plan(
     }
     if tap in HEADED:
         params["heads"] = [backbone.heads(layer).get("heads") for layer in layers]
-    external = {"weights": _weights_digest(frame, weights.path, write=not asked.dry_run), "manifest": manifest.identity}
-    if weights.revision:
-        external["weights_revision"] = weights.revision
+    external = {**weights_digest(frame, asked, weights), "manifest": manifest.identity}
     default = backbone.id.artifact_name + ("" if tap == "attn" else f"-{tap}")
     size = pipeline.bytes_per_image(widths, backbone.tokens, choice, asked.dtype)
     return Plan(
@@ -141,13 +144,17 @@ def _plan(
     )
 
 
-def _weights_digest(frame: Frame, path: Path, *, write: bool) -> str:
+def weights_digest(frame: Frame, asked: Asked, weights: WeightsFile) -> dict[str, str]:
+    """What identifies the weights in a recipe: their sha256, and the hub's revision where they came from there."""
+    if weights.path is None:
+        return {"weights": f"random:{asked.seed}"}
+    revision = {"weights_revision": weights.revision} if weights.revision else {}
     cache = HashCache(frame.project)
-    facts = cache.get(path)
+    facts = cache.get(weights.path)
     if facts:
-        return facts["sha256"]
-    found = file_digest(path)
-    if write:
-        cache.put(path, {"sha256": found})
+        return {"weights": facts["sha256"], **revision}
+    found = file_digest(weights.path)
+    if not asked.dry_run:
+        cache.put(weights.path, {"sha256": found})
         cache.save()
-    return found
+    return {"weights": found, **revision}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ from alignedcut_cli.commands.extract.asked import Asked
 from alignedcut_cli.commands.extract.plan import HEADED, Plan
 from alignedcut_cli.errors import PermissionDeniedError, Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
-from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled
-from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, read_plan
+from alignedcut_cli.store.header import Header, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["make"]
+__all__ = ["make", "make_set", "told_when_stopped"]
 
 
 def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[tuple[Header, bool]]:
@@ -36,7 +36,7 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
                 finish_swap(folder)
                 header = frame.existing(plan.recipe, asked.overwrite)
             if header:
-                _remember_place(frame, plan)
+                _remember_place(frame, plan.recipe, _place(plan))
                 found[name] = frame.up_to_date(header)
             else:
                 waiting.append((plan, _writer(plan, folder, asked.overwrite)))
@@ -46,6 +46,36 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
             for (plan, _), header in zip(together, _extract(frame, together, asked, device), strict=True):
                 found[plan.recipe.name] = header, True
     return [found[plan.recipe.name] for plan in plans]
+
+
+def _place(plan: Plan) -> tuple[str, Path]:
+    """The identity of a plan's images and where they lie."""
+    return plan.manifest.identity, plan.manifest.root
+
+
+def make_set(
+    frame: Frame, recipe: Recipe, place: tuple[str, Path] | None, overwrite: bool, build: Callable[[], Header]
+) -> tuple[Header, bool]:
+    """A feature set that `build` makes, or that is found up to date: (header, whether it was made).
+
+    `place` is the identity of its images and where they lie. Raises OutputExistsError where another recipe's is there,
+    or begun.
+    """
+    folder = frame.project.path("features", recipe.name)
+    if is_settled(folder) and (found := frame.existing(recipe, overwrite)):
+        _remember_place(frame, recipe, place)
+        return frame.up_to_date(found)
+    with frame.project.writing("features", recipe.name):
+        finish_swap(folder)
+        if found := frame.existing(recipe, overwrite):
+            _remember_place(frame, recipe, place)
+            return frame.up_to_date(found)
+        begun = read_plan(folder)
+        if begun is not None and begun["recipe"] != recipe.identity and not overwrite:
+            raise exists_error(recipe, begun)
+        header = build()
+        _note_done(frame, recipe, place)
+        return header, True
 
 
 def _writer(plan: Plan, folder: Path, overwrite: bool) -> FeatureWriter:
@@ -98,12 +128,13 @@ def _extract(
         fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
         writers = {one.tap: writer for one, writer in together}
         due = ((number, tap, found[tap]) for number, found in shards for tap in found if number in missing[tap])
-        _write_behind(writers, due, tensor_meanings(plan.layers, plan.tokens), fields, frame)
+        with told_when_stopped(frame, list(writers.values()), "shards"):
+            _write_behind(writers, due, tensor_meanings(plan.layers, plan.tokens), fields)
     numerics = {**fields["numerics"], "activation": plan.backbone.activation}
     headers = []
     for one, writer in together:
         headers.append(writer.commit(numerics=numerics, axes=_axes(one)))
-        _note_done(frame, one)
+        _note_done(frame, one.recipe, _place(one))
     return headers
 
 
@@ -111,37 +142,43 @@ def _told(together: Sequence[tuple[Plan, FeatureWriter]]) -> str:
     return ", ".join(plan.recipe.name for plan, _ in together)
 
 
-def _note_done(frame: Frame, plan: Plan) -> None:
-    """Record in the journal that a feature set is complete, and the folder of its images."""
-    images = {"manifest": plan.manifest.identity, "image_root": str(plan.manifest.root)}
-    frame.journal.note("done", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity, **images)
+def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
+    """Keep in the journal that a feature set is there, and where its images lie."""
+    images = {"manifest": place[0], "image_root": str(place[1])} if place else {}
+    frame.journal.note("done", "features", recipe.name, frame.argv, recipe=recipe.identity, **images)
 
 
-def _remember_place(frame: Frame, plan: Plan) -> None:
-    """Record the folder of the same images if it is new; a read-only project stays as it is."""
-    if plan.manifest.root not in frame.journal.image_roots([plan.manifest.identity]):
+def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
+    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    if place and place[1] not in frame.journal.image_roots([place[0]]):
         with suppress(PermissionDeniedError):
-            _note_done(frame, plan)
+            _note_done(frame, recipe, place)
 
 
 def _write_behind(
-    writers: Mapping[str, FeatureWriter], due: Iterable[Any], meanings: Any, fields: dict[str, Any], frame: Frame
+    writers: Mapping[str, FeatureWriter], due: Iterable[Any], meanings: Any, fields: dict[str, Any]
 ) -> None:
     """Write each shard `due` (number, tap, tensors) while the next is computed. A signal waits for the one being written."""
     pending: Future[None] | None = None
-    try:
-        with ThreadPoolExecutor(1) as disk:
-            for number, tap, tensors in due:
-                if pending:
-                    pending.result()
-                pending = disk.submit(writers[tap].write, number, tensors, meanings, **fields)
+    with ThreadPoolExecutor(1) as disk:
+        for number, tap, tensors in due:
             if pending:
                 pending.result()
+            pending = disk.submit(writers[tap].write, number, tensors, meanings, **fields)
+        if pending:
+            pending.result()
+
+
+@contextmanager
+def told_when_stopped(frame: Frame, writers: Sequence[FeatureWriter], things: str) -> Iterator[None]:
+    """If a signal stops the block, its message says what is kept and how to go on."""
+    try:
+        yield
     except Stopped as stopped:
-        planned = sum(len(writer.ranges) for writer in writers.values())
-        whole = planned - sum(len(writer.missing()) for writer in writers.values())
-        again = frame.journal.command("features", next(iter(writers.values())).recipe.name, overwrite=False)
-        stopped.remedy = f"{whole} of {planned} shards are kept; go on with: {again}"
+        planned = sum(len(writer.ranges) for writer in writers)
+        whole = planned - sum(len(writer.missing()) for writer in writers)
+        again = frame.journal.command("features", writers[0].recipe.name, overwrite=False)
+        stopped.remedy = f"{whole} of {planned} {things} are kept; go on with: {again}"
         raise
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alignedcut_cli.core.embed.colours import spectral_tsne
-from alignedcut_cli.core.groups.bifurcation import bifurcation, holm, total_variation
+from alignedcut_cli.core.groups.bifurcation import bifurcation, total_variation
 from alignedcut_cli.core.groups.centres import ball_members, clear_radius, farthest_centres
 from alignedcut_cli.core.groups.transitions import (
     mean_by_image,
@@ -16,7 +16,7 @@ from alignedcut_cli.core.groups.transitions import (
     step_lengths,
     transition_counts,
 )
-from alignedcut_cli.core.numerics import NumericsError, stream
+from alignedcut_cli.core.numerics import NumericsError, holm, stream
 from alignedcut_cli.errors import DataError
 
 if TYPE_CHECKING:

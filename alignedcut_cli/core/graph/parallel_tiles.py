@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
-from alignedcut_cli.core.numerics import Tick
+from alignedcut_cli.core.numerics import Tick, torch_threads
 
-__all__ = ["share_tiles", "torch_threads"]
+__all__ = ["share_tiles"]
 
 MOST = 4
 """Maximum number of workers: more would wait for Python's global lock."""
@@ -68,14 +67,3 @@ def share_tiles(
         except BaseException:
             stopped.set()
             raise
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """`count` threads for each of torch's operations."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Bifurcation", "bifurcation", "holm", "total_variation", "without_effects"]
+__all__ = ["Bifurcation", "bifurcation", "total_variation", "without_effects"]
 
 
 _ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-8, 1e-6
@@ -120,12 +120,3 @@ def _codes(labels: np.ndarray) -> np.ndarray:
     known = labels >= 0
     share = np.where(known, labels, 0).sum(1) / np.maximum(known.sum(1), 1)  # (B,)
     return np.where(known, labels, share[:, None]).astype(np.float64)
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values (n,) adjusted by Holm's step-down rule for n tests: (n,) float64."""
-    order = np.argsort(p, kind="stable")
-    steps = np.asarray(p, np.float64)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
-    return adjusted

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from alignedcut_cli.commands.align.data import Pairs, split_images
 from alignedcut_cli.commands.align.run import Tokens
+from alignedcut_cli.frame.pairs import Pairs, split_images
 from alignedcut_cli.nodes.slots import find_slots
 from alignedcut_cli.store.artifact import read_header
 from alignedcut_cli.store.features import FeatureSet

@@ -1,4 +1,4 @@
-"""The data of an alignment: the images with both features and responses, and their split into fit, held-out and test."""
+"""The images that have both features and responses, and how they are split into those to fit and those to test on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from alignedcut_cli.brain import Responses, match_images
+from alignedcut_cli.brain import match_images
+from alignedcut_cli.brain.matching import Named
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
@@ -19,7 +20,7 @@ from alignedcut_cli.store.files import disk_errors
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "pair_images", "split_images"]
+__all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "choose_test_images", "pair_images", "split_images"]
 
 FIT, HELDOUT, TEST = 0, 1, 2
 FEWEST = {FIT: 8, HELDOUT: 2, TEST: 2}
@@ -40,8 +41,8 @@ class Pairs:
     names: tuple[str, ...]
 
 
-def pair_images(responses: Responses, sets: Sequence[FeatureSet], output: Output) -> Pairs:
-    """Match all feature sets to the responses; a note counts and names what does not match.
+def pair_images(responses: Named, sets: Sequence[FeatureSet], output: Output) -> Pairs:
+    """Match all feature sets to the responses; what does not match is counted and named in a note.
 
     Raises DataError if nothing matches.
     """
@@ -87,7 +88,7 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     own = given[pairs.rows]
     if asked == "auto":
         asked = "given" if own.any() else "last:10%"
-    is_test = _test_images(asked, pairs, own)
+    is_test = choose_test_images("--test-split", asked, pairs.names, own)
     split = np.where(is_test, TEST, FIT).astype(np.int8)
     rest = np.flatnonzero(~is_test)
     draws = np.random.default_rng(stream(seed, "heldout"))
@@ -105,11 +106,14 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     return asked, split
 
 
-def _test_images(asked: str, pairs: Pairs, own: np.ndarray) -> np.ndarray:
-    """Which images are test images, bool (B,)."""
+def choose_test_images(option: str, asked: str, names: Sequence[str], own: np.ndarray) -> np.ndarray:
+    """Which images are test images, bool (B,): given (the data's `own`), even-odd, last:10%, or a file of image names.
+
+    `option` is what the user gave it by. Raises UsageError, InputMissingError or DataError.
+    """
     import numpy as np
 
-    count = len(pairs.rows)
+    count = len(names)
     if asked == "given":
         return own
     if asked == "even-odd":
@@ -119,15 +123,15 @@ def _test_images(asked: str, pairs: Pairs, own: np.ndarray) -> np.ndarray:
         if 0 < share < 1:
             return np.arange(count) >= count - max(1, round(share * count))
     elif not asked.startswith("last:"):
-        return _listed(Path(asked), pairs.names)
+        return _listed(option, Path(asked), names)
     raise UsageError(
         "bad-split",
-        f"--test-split {asked!r} cannot be",
+        f"{option} {asked!r} cannot be",
         "Give auto, given, even-odd, last:10%, or a file of image names",
     )
 
 
-def _listed(path: Path, names: Sequence[str]) -> np.ndarray:
+def _listed(option: str, path: Path, names: Sequence[str]) -> np.ndarray:
     """The images whose names stand in a text file, one a line, with or without folder and extension."""
     import numpy as np
 
@@ -135,13 +139,13 @@ def _listed(path: Path, names: Sequence[str]) -> np.ndarray:
         if not path.is_file():
             raise InputMissingError(
                 "split-missing",
-                f"--test-split {path}: there is no such file",
+                f"{option} {path}: there is no such file",
                 "Give auto, given, even-odd, last:10%, or a file of image names",
             )
         try:
             text = same_form(path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
-            raise DataError("bad-split", f"--test-split {path} is no text file", "Give one image name a line") from None
+            raise DataError("bad-split", f"{option} {path} is no text file", "Give one image name a line") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     names = [same_form(name) for name in names]
     keys: dict[str, set[int]] = {}

@@ -1,0 +1,88 @@
+"""Queries in words and their unit vectors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alignedcut_cli.brain.encoding import read_lines
+from alignedcut_cli.brain.tables import json_list
+from alignedcut_cli.brain.words import few
+from alignedcut_cli.errors import DataError, InputMissingError, UsageError
+from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.canonical import file_digest
+from alignedcut_cli.store.files import disk_errors
+
+__all__ = ["Queries", "Reader", "read_queries", "text_reader", "unit"]
+
+Reader = Callable[[list[str]], np.ndarray]
+"""Texts to vectors (q, D)."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Texts and unit vectors (q, D) float32."""
+
+    texts: tuple[str, ...]
+    vectors: np.ndarray
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of unit length, float32; zero rows stay."""
+    length = np.linalg.norm(rows.astype("f8"), axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros(rows.shape, "f8"), where=length > 0).astype("f4")
+
+
+def read_queries(option: str, path: Path, reader: Reader | None) -> Queries:
+    """The queries of a file: lines of text for `reader`, or safetensors `vectors` with the metadata `queries`.
+
+    Raises InputMissingError, DataError for a query twice or none, UsageError where lines have no text tower.
+    """
+    with disk_errors(path):
+        if not path.is_file():
+            raise InputMissingError("queries-missing", f"{option} {path}: there is no such file", "Check the path")
+    if path.suffix.lower() == ".safetensors":
+        layout = read_layout(path)
+        if "vectors" not in layout.offsets or "queries" not in layout.metadata:
+            told = f"{path} has no tensor `vectors` with the metadata `queries`"
+            raise DataError("queries-unreadable", told, "Save both, or give text with one query a line")
+        texts = json_list(path, "queries", layout.metadata["queries"])
+        vectors = np.array(map_tensor(layout, "vectors"), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            told = f"{path}: `vectors` {vectors.shape} must be finite, one row for each of {len(texts)} queries"
+            raise DataError("queries-unreadable", told, "Save one vector a query")
+    else:
+        texts = [line.strip() for line in read_lines(path)[0] if line.strip() and not line.lstrip().startswith("#")]
+        if reader is None:
+            raise UsageError(
+                "model-missing",
+                f"{option} {path} is text, and --model does not say who reads it",
+                "Give the CLIP whose embedding is probed, such as --model open_clip:ViT-B-32/openai",
+            )
+        vectors = reader(texts) if texts else np.zeros((0, 1), "f4")
+    twice = [text for text, count in Counter(texts).items() if count > 1]
+    if twice or not texts:
+        told = f"{path} has {few(twice)} twice" if twice else f"{path} has no query"
+        raise DataError("queries-unreadable", told, "Give each query once, one a line")
+    return Queries(tuple(texts), unit(vectors))
+
+
+def text_reader(
+    model: str, weights: Path | None, seed: int, device: str, say: Callable[[str], None]
+) -> tuple[Reader, str]:
+    """The text tower of a CLIP, and the sha256 of its weights (or `random`). Raises UsageError or UnavailableError."""
+    import torch
+
+    from alignedcut_cli.backbones.text import find_text_files, load_language, parse_language
+
+    named = parse_language(model)
+    if named.source != "open_clip":
+        raise UsageError("no-text-model", f"--model {model!r} is no CLIP", "Give open_clip:ARCH/TAG")
+    found = find_text_files(named, weights, seed, say)
+    language = load_language(found, seed, torch.device(device))
+    identity = file_digest(found.files[0]) if found.files else "random"
+    return lambda texts: language.means(texts)[-1].numpy(), identity

@@ -1,0 +1,92 @@
+"""`alignedcut score`: features and brain data in, how well each layer predicts each region out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.score.asked import Asked
+from alignedcut_cli.errors import OutOfMemoryError
+from alignedcut_cli.frame import options
+from alignedcut_cli.frame.config import memory_bytes, resolve_device
+from alignedcut_cli.frame.output import format_bytes
+from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    from alignedcut_cli.commands.score.plan import Plan
+
+__all__ = ["EXAMPLES", "NAME", "command"]
+
+NAME = "score"
+EXAMPLES = (
+    "alignedcut score --brain algonauts/subj01 --from features/brain-clip --from features/brain-mae -p study",
+    "alignedcut score --brain responses.csv --from features/tiny-clip --metric ereg --split kfold:4 --name ratings -p study",
+)
+
+
+@options.taken_as(Asked)
+def command(frame: Frame, asked: Asked) -> None:
+    """Score how well each layer of each model predicts brain data, by measures that are meant to be read together.
+
+    crsa: the layer's RDM against the region's. ereg: ridge regression of each voxel; the mean over voxels of Pearson's r,
+    on train images by exact leave-one-out. ersa: the RDM of these predictions against the region's. cka: unbiased centred
+    kernel alignment. The layer of a model is chosen on train images, and its score on test images is reported, beside the
+    noise ceiling. Intervals draw images (and subjects) again; layers and models are compared on the same draws.
+    """
+    require_choice("--penalty", asked.penalty, ("target", "shared"))
+    require_choice("--rdm", asked.rdm, ("pearson", "cosine", "euclidean"))
+    require_choice("--compare", asked.compare, ("pearson", "spearman", "tau-a", "whitened"))
+    require_choice("--units", asked.units, ("projected", "raw"))
+    require_choice("--best-layer", asked.best_layer, ("train", "none"))
+
+    from alignedcut_cli.commands.score.plan import make_plan
+
+    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
+    plan = make_plan(frame, asked)
+    if plan.need() > budget:
+        raise OutOfMemoryError(
+            "memory-budget",
+            f"this scoring holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
+            "Give more --memory, fewer --roi, or fewer draws with --bootstrap",
+        )
+    folder = frame.project.pictures("score", plan.recipe.name)
+    if asked.dry_run:
+        cells = len(plan.layers) * len(plan.lines)
+        outputs = [(str(frame.project.path("score", plan.recipe.name)), 120 * cells)]
+        outputs += [(f"{folder}/", 0)] if asked.pictures else []
+        inputs = [*(f"{given.kind}/{given.name}" for given in plan.recipe.inputs), str(asked.brain)]
+        described = DryRun(inputs, outputs, plan.need())
+        frame.output.result(described.text(), described.as_object())
+        return
+    from alignedcut_cli.commands.score.run import make
+
+    header, made = make(frame, plan, device, budget, asked.overwrite)
+    _tell(frame, plan, header, made, asked.pictures)
+
+
+def _tell(frame: Frame, plan: Plan, header: Header, made: bool, pictures: bool) -> None:
+    """Draw what is to be drawn, and print the best layers."""
+    from alignedcut_cli.commands.score.result import best_rows, best_table
+
+    path = frame.project.path("score", header.name)
+    tensors = load_tensors(path)[1]
+    rows = best_rows(header, tensors)
+    above = [row for row in rows if (row["ceiled"] or 0) > 1]
+    if above:
+        worst = max(above, key=lambda row: row["ceiled"])
+        frame.output.note(
+            f"{len(above)} scores are above their noise ceiling, at most {worst['ceiled']:.2f} times "
+            f"({worst['metric']} of {worst['region']}, {worst['model']}): ceilings are estimates"
+        )
+    lines = [best_table(header, rows)] if rows else []
+    result: dict[str, Any] = {"schema": "alignedcut.score/1", **frame.artifact_object(header, made=made), "best": rows}
+    lines.append(str(path))
+    if pictures:
+        from alignedcut_cli.commands.score.pictures import draw_if_needed
+
+        folder = frame.project.pictures("score", header.name)
+        draw_if_needed(frame, plan, header, tensors, folder)
+        lines.append(str(folder))
+        result["pictures"] = str(folder)
+    frame.output.result("\n".join(lines), result)

@@ -1,0 +1,173 @@
+"""Intervals and tests: images drawn again, subjects drawn again, images permuted."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.encode.compare import midranks, second_moments
+from alignedcut_cli.core.encode.pair_loops import permuted_sums
+from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
+from alignedcut_cli.core.numerics import stream
+
+__all__ = [
+    "correlation_draws",
+    "difference_p",
+    "image_weights",
+    "interval",
+    "orders_of",
+    "permuted_cka",
+    "permuted_comparison",
+    "permuted_correlation",
+    "rank_correlation",
+    "subject_mean_draws",
+    "tail_p",
+]
+
+_CHUNK = 1 << 23
+
+
+def image_weights(images: int, draws: int, seed: int) -> Tensor:
+    """How often each image comes when as many are drawn with replacement: (T, n) float64. Same seed, same draws.
+
+    What is compared under the same weights is paired on the same images.
+    """
+    random = np.random.default_rng(stream(seed, "bootstrap", images))
+    return torch.from_numpy(random.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64))
+
+
+def orders_of(images: int, count: int, seed: int) -> Tensor:
+    """Random orders of images: (P, n) int64."""
+    random = np.random.default_rng(stream(seed, "permutation", images))
+    return torch.from_numpy(random.permuted(np.tile(np.arange(images), (count, 1)), axis=1))
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of draws (T,), those that are NaN left out; NaN if all are."""
+    known = draws[np.isfinite(draws)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def tail_p(score: float, null: np.ndarray) -> float:
+    """How often chance does as well: (1 + number of null scores >= score) / (1 + P), in (0, 1]."""
+    return float((1 + (null >= score).sum()) / (1 + len(null)))
+
+
+def difference_p(draws: np.ndarray) -> float:
+    """Two-sided p-value of a difference being 0, from its bootstrap draws (T,): twice the smaller tail, in (0, 1]."""
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    return float(min(1.0, 2 * (1 + tail) / (1 + len(draws))))
+
+
+def subject_mean_draws(draws: np.ndarray, seed: int) -> np.ndarray:
+    """Draws (T,) of the mean over subjects drawn with replacement, from each subject's own (s, T)."""
+    subjects, count = draws.shape
+    random = np.random.default_rng(stream(seed, "subjects", subjects))
+    chosen = random.integers(subjects, size=(subjects, count))
+    return np.take_along_axis(draws, chosen, 0).mean(0)
+
+
+def correlation_draws(predicted: Tensor, responses: Tensor, weights: Tensor) -> Tensor:
+    """Pearson's r of each column of two (m, b) under each weighting (T, m) of rows: (T, b), their dtype; 0 if undefined."""
+    weights = weights.to(predicted)
+    left, right = predicted - predicted.mean(0), responses - responses.mean(0)
+    count = weights.sum(1, keepdim=True)
+    a, b = weights @ left / count, weights @ right / count
+    shared = weights @ (left * right) / count - a * b
+    own = (weights @ left.square() / count - a * a) * (weights @ right.square() / count - b * b)
+    tiny = torch.finfo(own.dtype).eps ** 2 * left.square().mean(0) * right.square().mean(0)
+    return (shared / own.where(own > tiny, torch.inf).sqrt()).clamp(-1, 1)
+
+
+def permuted_correlation(predicted: Tensor, responses: Tensor, orders: Tensor) -> Tensor:
+    """The mean over columns of Pearson's r of (m, N) when predictions are given to images in another order: (P,).
+
+    From M (m, m) = sum over voxels of z-scored predictions and responses: an order adds M[order_i, i] over images.
+    """
+    left, right = _unit(predicted), _unit(responses)
+    shared = left @ right.T / predicted.shape[1]  # (m, m)
+    return shared[orders.to(shared.device), torch.arange(len(shared), device=shared.device)].sum(1)
+
+
+def _unit(columns: Tensor) -> Tensor:
+    """Columns less their mean and of unit length; 0 where they are constant."""
+    centred = columns - columns.mean(0)
+    length = centred.norm(dim=0)
+    return centred / length.where(length > 0, torch.inf)
+
+
+def permuted_comparison(one: Tensor, others: Tensor, orders: Tensor, by: str) -> Tensor:
+    """Comparisons of an RDM (n, n), its images in other orders, with `others` (m, n, n): (m, P), to float32's digits.
+
+    pearson and spearman are products of z-scored distances or ranks; whitened of second moments; for tau-a the null is
+    Pearson's r of ranks times the ratio that makes its spread that of Kendall's tau, 2/3.
+    """
+    if by == "whitened":
+        left, right = second_moments(one.double()), second_moments(others.double())
+    else:
+        left, right = (_ready(rdms.double(), by) for rdms in (one, others))
+    left, right = left / left.norm(), right / right.norm(dim=(-2, -1), keepdim=True)
+    found = _permuted_products(left, right, orders)
+    if by == "whitened":  # second moments have a diagonal
+        found += right.diagonal(dim1=-2, dim2=-1) @ left.diagonal()[orders.to(left.device)].T
+    return found * (2 / 3) if by == "tau-a" else found
+
+
+def _ready(rdms: Tensor, by: str) -> Tensor:
+    """Distances or their ranks, less their mean over pairs, 0 on the diagonal."""
+    pairs = pairs_of(rdms)
+    pairs = pairs if by == "pearson" else midranks(pairs)
+    return square(pairs - pairs.mean(-1, keepdim=True), rdms.shape[-1])
+
+
+def permuted_cka(one: Tensor, other: Tensor, orders: Tensor) -> Tensor:
+    """`cka` of Gram matrices (n, n) when the images of the first are in other orders: (P,) float64.
+
+    HSIC_u is an inner product of u-centred matrices (Szekely and Rizzo 2014), and these may be permuted.
+    """
+    left, right = _u_centred(one), _u_centred(other)
+    own = (left.square().sum() * right.square().sum()).sqrt()
+    return _permuted_products(left, right[None], orders)[0] / own
+
+
+def _u_centred(gram: Tensor) -> Tensor:
+    images = len(gram)
+    hollow = centre_both(gram.double()).fill_diagonal_(0)
+    rows = hollow.sum(1) / (images - 2)
+    found = hollow - rows[:, None] - rows[None, :] + hollow.sum() / ((images - 1) * (images - 2))
+    return found.fill_diagonal_(0)
+
+
+def _permuted_products(one: Tensor, others: Tensor, orders: Tensor) -> Tensor:
+    """sum_ij A[order_i, order_j] B_ij of symmetric (n, n) and (m, n, n) with zero diagonals, in float32: (m, P)."""
+    if one.device.type == "cpu":
+        sums = np.zeros((len(others), len(orders)))
+        pair = (matrix.float().contiguous().numpy() for matrix in (one, others))
+        permuted_sums(*pair, orders.numpy(), np.empty(len(one), np.float32), sums)
+        return torch.from_numpy(sums)
+    source, flat = one.float(), others.float().flatten(1)
+    chunks = orders.to(one.device).split(max(1, _CHUNK // len(one) ** 2))
+    found = [flat @ source[chunk[:, :, None], chunk[:, None, :]].flatten(1).T for chunk in chunks]
+    return torch.cat(found, 1).double()
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tuple[float, float, float]:
+    """Spearman's correlation of two (k,) and its 95% bootstrap interval over their entries; NaN below three entries."""
+    from scipy.stats import rankdata
+
+    def correlate(places: np.ndarray) -> np.ndarray:
+        a, b = (rankdata(values[places], axis=-1) for values in (one, other))
+        a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+        length = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+        return np.divide((a * b).sum(-1), length, out=np.full(length.shape, np.nan), where=length > 0)
+
+    if len(one) < 3:
+        return float("nan"), float("nan"), float("nan")
+    random = np.random.default_rng(stream(seed, "entries", len(one)))
+    drawn = correlate(random.integers(len(one), size=(max(draws, 1), len(one))))
+    low, high = interval(drawn)
+    return float(correlate(np.arange(len(one))[None])[0]), low, high

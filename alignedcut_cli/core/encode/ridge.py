@@ -1,0 +1,259 @@
+"""Ridge regression of many targets with exact leave-one-out predictions in closed form, a penalty for each target.
+
+With centred features X (n, d), X X^T = U diag(l) U^T and s = a / (l + a) for a penalty a, the residual of image i under
+the fit to all others is exactly
+
+    y_i - y_-i = (C y)_i / C_ii,    C = U diag(s) U^T over all n - 1 directions of centred images,
+
+with the intercept, which is not penalised, fitted anew each time. Only n x n (dual) or d x d (primal) matrices are
+solved, whichever is smaller, in float64; products with targets are in the features' dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.numerics import NumericsError
+
+__all__ = [
+    "ALPHAS",
+    "PENALTIES",
+    "Basis",
+    "Penalised",
+    "Predicted",
+    "Standard",
+    "coefficients",
+    "encode",
+    "ridge_basis",
+    "ridge_basis_of_kernel",
+]
+
+ALPHAS = tuple(10.0**power for power in range(-1, 6))
+"""The penalties of the DeepJuice tutorial: 0.1 to 100,000."""
+PENALTIES = ("target", "shared")
+BATCH = 1024
+"""Targets at a time."""
+_LOST = 1e-10
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Mean and standard deviation of each feature over the images that a fit may see: (d,) both; 1 where it is constant."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, ddof: int = 0) -> Standard:
+        """That of `rows` (n, d)."""
+        mean = rows.mean(0)
+        scale = rows.std(0, correction=ddof)
+        tiny = torch.finfo(rows.dtype).eps * rows.abs().amax(0)
+        return cls(mean, scale.where(scale > tiny, 1.0))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """`rows` (m, d) less the mean, in units of the standard deviation."""
+        return (rows - self.mean).div_(self.scale)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Directions of centred images in which features vary: `left` U (n, k), `values` l (k,) float64 descending.
+
+    `seen` (m, k) are held-out images' X_new X^T U. `whole`: U spans all n - 1 directions (dual); else what lies outside
+    U is not predicted (primal).
+    """
+
+    left: Tensor
+    values: Tensor
+    seen: Tensor
+    whole: bool
+
+    def penalised(self, alpha: float) -> Penalised:
+        """What gives leave-one-out residuals under one penalty."""
+        left = self.left.double()
+        shrink = alpha / (self.values + alpha)  # s
+        if self.whole:
+            diagonal, sign = left.square() @ shrink, shrink
+        else:
+            diagonal, sign = 1 - 1 / len(left) - left.square() @ (1 - shrink), shrink - 1
+        return Penalised(alpha, (left * sign / diagonal[:, None]).to(self.left), diagonal.to(self.left))
+
+
+@dataclass(frozen=True)
+class Penalised:
+    """C_ii as `diagonal` (n,), and C / C_ii as `left` (n, k) @ U^T, to which I / C_ii is added unless U is whole."""
+
+    alpha: float
+    left: Tensor
+    diagonal: Tensor
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Targets `columns` of the responses: leave-one-out predictions (n, b) and those of held-out images (m, b);
+    the penalty chosen and Pearson's r of the leave-one-out predictions, float64 (b,) both."""
+
+    columns: slice
+    loo: Tensor
+    heldout: Tensor
+    alpha: Tensor
+    loo_r: Tensor
+
+
+def ridge_basis(rows: Tensor, heldout: Tensor) -> Basis:
+    """The basis of features (n, d) for fits to n images and predictions for `heldout` (m, d): both standardised alike.
+
+    Dual if n <= d, else primal: d n^2 + about 9 n^3 operations, or n d^2 + 9 d^3. Memory: three times n^2 (or d^2)
+    float64, once X centred. Raises NumericsError if there are fewer than 3 images.
+    """
+    images, width = rows.shape
+    if images < 3:
+        raise NumericsError(f"{images} images are too few to leave one out")
+    mean = rows.mean(0)
+    centred, new = rows - mean, heldout - mean
+    if images <= width:
+        return ridge_basis_of_kernel(_gram(centred), new @ centred.T)
+    values, vectors = torch.linalg.eigh(_gram(centred.T))
+    kept = values > _LOST * values[-1].clamp_min(torch.finfo(torch.float64).tiny)
+    values, right = values[kept].flip(0), vectors[:, kept].flip(1)
+    left = (centred @ right.to(centred)) / values.sqrt().to(centred)
+    return Basis(left, values, (new @ right.to(new)) * values.sqrt().to(new), whole=False)
+
+
+def ridge_basis_of_kernel(kernel: Tensor, heldout: Tensor) -> Basis:
+    """The basis of features known by their products alone: `kernel` X X^T (n, n) float64 of centred X, X_new X^T (m, n)."""
+    images = len(kernel)
+    above = 2 * float(kernel.diagonal().sum()) + 1.0
+    values, vectors = torch.linalg.eigh(kernel + above / images)  # the constant direction comes last
+    left, values = vectors[:, :-1].flip(1), values[:-1].clamp_min(0).flip(0)
+    left = left.to(heldout)
+    return Basis(left, values, heldout @ left, whole=True)
+
+
+def _gram(rows: Tensor, width: int = 4096) -> Tensor:
+    """X X^T (n, n) of (n, d), added up in float64 over slices of columns."""
+    parts = rows.split(width, 1)
+    found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for part in parts:
+        wide = part.double()
+        found += _square(wide)
+    return found
+
+
+def _square(rows: Tensor) -> Tensor:
+    """A A^T of float64 (n, d). numpy knows it for symmetric, and does half the work."""
+    if rows.device.type != "cpu":
+        return rows @ rows.T
+    array = np.ascontiguousarray(rows.numpy())
+    return torch.from_numpy(array @ array.T)
+
+
+def encode(
+    basis: Basis, responses: Tensor, alphas: Sequence[float] = ALPHAS, penalty: str = "target", batch: int = BATCH
+) -> Iterator[Predicted]:
+    """Predictions of `responses` (n, N) from each fit, some targets at a time, in the dtype of the basis.
+
+    The penalty of a target is the one with the largest Pearson r between its leave-one-out predictions and its
+    responses, the smallest of equals; with `penalty` shared, that with the largest mean r over targets, for all. Work: a
+    product n k N a penalty, and three more. Memory: some arrays (n, `batch`), never one (d, N).
+    """
+    tries = [basis.penalised(alpha) for alpha in alphas]
+    starts = range(0, responses.shape[1], batch)
+    if penalty == "shared":
+        total = sum(_loo_scores(basis, _Targets.of(basis, responses, start, batch), tries).sum(1) for start in starts)
+        assert isinstance(total, Tensor)
+        tries = [tries[int(_first_largest(total[:, None]))]]
+    penalties = torch.tensor([one.alpha for one in tries], dtype=torch.float64, device=responses.device)
+    diagonals = torch.stack([one.diagonal for one in tries], 1)  # (n, A)
+    for start in starts:
+        targets = _Targets.of(basis, responses, start, batch)
+        scores = _loo_scores(basis, targets, tries)  # (A, b)
+        choice = _first_largest(scores)
+        chosen = penalties[choice]
+        yield Predicted(
+            targets.columns,
+            targets.mean + targets.centred - _residual(basis, targets, chosen, diagonals[:, choice]),
+            targets.mean + basis.seen @ (targets.coordinates / (basis.values[:, None] + chosen).to(basis.seen)),
+            chosen,
+            scores.gather(0, choice[None])[0],
+        )
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Some columns of the responses: their mean (b,), what is left (n, b), and Z = U^T of it (k, b)."""
+
+    columns: slice
+    mean: Tensor
+    centred: Tensor
+    coordinates: Tensor
+
+    @classmethod
+    def of(cls, basis: Basis, responses: Tensor, start: int, batch: int) -> _Targets:
+        columns = slice(start, min(start + batch, responses.shape[1]))
+        own = responses[:, columns].to(basis.left)
+        mean = own.mean(0)
+        centred = own - mean
+        return cls(columns, mean, centred, basis.left.T @ centred)
+
+
+def _loo_scores(basis: Basis, targets: _Targets, tries: Sequence[Penalised]) -> Tensor:
+    """Pearson's r of leave-one-out predictions P = Y - R under each penalty: (A, b) float64; 0 where nothing varies.
+
+    From sums over images of Y^2, Y R, R^2 and R alone.
+    """
+    own = targets.centred
+    size = own.square().sum(0).double()
+    found = []
+    for one in tries:
+        if basis.whole:
+            residual = one.left @ targets.coordinates
+        else:
+            residual = torch.addmm(own / one.diagonal[:, None], one.left, targets.coordinates)
+        shared = size - (own * residual).sum(0).double()
+        total = residual.sum(0).double()
+        spread = 2 * shared - size + residual.square_().sum(0).double() - total.square() / len(own)
+        length = (size * spread.clamp_min(0)).sqrt()
+        found.append((shared / length).where(length > 0, 0.0))
+    return torch.stack(found)
+
+
+def _residual(basis: Basis, targets: _Targets, alphas: Tensor, diagonals: Tensor) -> Tensor:
+    """Leave-one-out residuals (n, b), each target under its own penalty (b,), given C_ii (n, b) for it."""
+    shrink = alphas / (basis.values[:, None] + alphas)  # (k, b)
+    if basis.whole:
+        return basis.left @ (targets.coordinates * shrink.to(basis.left)) / diagonals
+    return (targets.centred - basis.left @ (targets.coordinates * (1 - shrink).to(basis.left))) / diagonals
+
+
+def _first_largest(scores: Tensor) -> Tensor:
+    """The first row of the largest entry of each column of (A, b): (b,) int64."""
+    best = torch.zeros(scores.shape[1], dtype=torch.int64, device=scores.device)
+    top = scores[0]
+    for number in range(1, len(scores)):
+        better = scores[number] > top
+        best = torch.where(better, number, best)
+        top = torch.where(better, scores[number], top)
+    return best
+
+
+def coefficients(rows: Tensor, responses: Tensor, alphas: Tensor) -> Tensor:
+    """(X^T X + a I)^-1 X^T Y of centred X (n, d) and Y (n, N), each target under its own penalty a (N,): (d, N) float64.
+
+    For few features: a d x d system for each different penalty.
+    """
+    wide, targets = rows.double(), responses.double()
+    wide, targets = wide - wide.mean(0), targets - targets.mean(0)
+    gram, shared = wide.T @ wide, wide.T @ targets
+    found = torch.empty_like(shared)
+    for alpha in alphas.unique().tolist():
+        chosen = alphas == alpha
+        ridge = gram + alpha * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        found[:, chosen] = torch.linalg.solve(ridge, shared[:, chosen])
+    return found

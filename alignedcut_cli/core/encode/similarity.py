@@ -1,0 +1,82 @@
+"""Centred kernel alignment (CKA) of two sets of features of the same images, by unbiased estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.encode.rdm import centre_both
+
+__all__ = ["biased_cka", "cka", "cka_draws"]
+
+
+def biased_cka(one: Tensor, other: Tensor) -> float:
+    """Linear CKA <K, L> / (|K| |L|) of Gram matrices (n, n) centred over images (Kornblith et al. 2019).
+
+    Tends to 1 where features outnumber images, whatever they are: compare by `cka`.
+    """
+    left, right = centre_both(one.double()), centre_both(other.double())
+    return float((left * right).sum() / (left.norm() * right.norm()))
+
+
+def cka(one: Tensor, other: Tensor) -> float:
+    """HSIC_u(K, L) / sqrt(HSIC_u(K, K) HSIC_u(L, L)) of Gram matrices (n, n), n >= 4; near 0 for independent features.
+
+    HSIC_u is the mean of K_ij L_ij over pairs of images, less twice that of K_ij L_jk over triples, plus that of
+    K_ij L_kl over quadruples of different images (Song et al. 2012). NaN where a set has no positive HSIC_u with itself.
+    """
+    return float(cka_draws(one, other, torch.ones(1, len(one), dtype=torch.float64, device=one.device)))
+
+
+def cka_draws(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    """`cka` under each weighting (T, n) of images, such as how often each was drawn: (T,) float64.
+
+    Products are in the dtype of `weights`.
+
+    A tuple weighs the product of its images' weights; the images of a tuple are different ones. Features are less their
+    mean over all n images.
+    """
+    weights = weights.to(one.device)
+    pair = [_near_zero(matrix).to(weights) for matrix in (one, other)]
+    sums = [weights @ matrix for matrix in pair]  # (T, n)
+    counts = [_tuples(weights.double(), size) for size in (2, 3, 4)]
+    places = ((0, 1), (0, 0), (1, 1))
+    shared, first, second = (_hsic(pair[a] * pair[b], sums[a], sums[b], weights, counts) for a, b in places)
+    own = first * second
+    return shared / own.where(own > 0, torch.nan).sqrt()
+
+
+def _near_zero(gram: Tensor) -> Tensor:
+    """The Gram matrix of features less their mean, 0 on the diagonal: HSIC_u is the same, its terms are small."""
+    centred = centre_both(gram.double())
+    return centred.fill_diagonal_(0)
+
+
+def _hsic(product: Tensor, a: Tensor, b: Tensor, weights: Tensor, counts: Sequence[Tensor]) -> Tensor:
+    """Unbiased HSIC under each weighting (T, n), from K L elementwise (n, n), K w and L w (T, n): (T,) float64.
+
+    K and L have zero diagonals; `counts` are `_tuples` of 2, 3 and 4.
+    """
+    both = weights @ product, weights.square() @ product
+    weights, a, b = weights.double(), a.double(), b.double()
+    squares = weights.square()
+    pairs = (both[0] * weights).sum(1)
+    twice = (both[1] * squares).sum(1)  # w_i^2 w_j^2 K_ij L_ij
+    once = (both[1] * weights).sum(1)  # w_i^2 w_j K_ij L_ij
+    triples = (weights * a * b).sum(1) - once
+    crossed = (squares * a * b).sum(1) - twice  # w_i^2 w_j w_l K_ij L_il, j and l different
+    quadruples = (weights * a).sum(1) * (weights * b).sum(1) - 4 * crossed - 2 * twice
+    return pairs / counts[0] - 2 * triples / counts[1] + quadruples / counts[2]
+
+
+def _tuples(weights: Tensor, size: int) -> Tensor:
+    """The total weight of ordered tuples of `size` different images: size! times the elementary symmetric polynomial."""
+    powers = [weights.pow(power).sum(1) for power in range(1, size + 1)]
+    found = [torch.ones_like(powers[0])]
+    for number in range(1, size + 1):  # Newton's identities
+        signed = [(-1) ** (i - 1) * found[number - i] * powers[i - 1] for i in range(1, number + 1)]
+        found.append(torch.stack(signed).sum(0) / number)
+    return math.factorial(size) * found[size]

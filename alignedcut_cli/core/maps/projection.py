@@ -1,0 +1,77 @@
+"""Sparse random projection (Li, Hastie and Church 2006) of maps with any number of units, a slice of units at a time."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.numerics import stream
+
+__all__ = ["DISTORTION", "SLICE", "Projection", "projected_dimensions"]
+
+SLICE = 1 << 14
+"""Units in a slice: what is read of 16 images at once (1 MiB) stays in a core's cache."""
+DISTORTION = 0.1
+
+
+def projected_dimensions(images: int, distortion: float = DISTORTION) -> int:
+    """d = floor(4 ln n / (e^2 / 2 - e^3 / 3)), at least 1.
+
+    With so many dimensions squared distances among n images change by at most a share e (Johnson-Lindenstrauss, the bound
+    of Dasgupta and Gupta 2003).
+    """
+    return max(1, int(4 * math.log(images) / (distortion**2 / 2 - distortion**3 / 3)))
+
+
+class Projection:
+    """The random matrix P (d, D) of D units onto d dimensions, drawn slice by slice.
+
+    Entries are +- sqrt(1 / (s d)) with probability s / 2 each, else 0, with density s = 1 / sqrt(D). P depends on seed, D
+    and d alone, and takes about 8 d sqrt(D) bytes.
+    """
+
+    def __init__(self, units: int, dimensions: int, seed: int, device: torch.device) -> None:
+        self.units, self.dimensions, self._seed, self._device = units, dimensions, seed, device
+        self._density = 1 / math.sqrt(units)
+        self._slices = [self._drawn(number) for number in range(-(-units // SLICE))]
+
+    @staticmethod
+    def bytes(units: int, dimensions: int) -> int:
+        """What P takes, within a few in a hundred."""
+        return int(8.2 * dimensions * math.sqrt(units)) + 4 * (dimensions + 1) * -(-units // SLICE)
+
+    @property
+    def scale(self) -> float:
+        """sqrt(1 / (s d)), the size of the entries: products with the slices are still to be multiplied by it."""
+        return math.sqrt(1 / (self._density * self.dimensions))
+
+    def multiply(self, number: int, piece: Tensor) -> Tensor:
+        """One slice's share of P F^T / scale from its units of F, (b, units of the slice): (d, b) float32."""
+        return self._slices[number] @ piece.T.contiguous()
+
+    def _drawn(self, number: int) -> Tensor:
+        """Slice `number` of P / scale, (d, units of the slice), as compressed rows.
+
+        The entries lie, row after row, as the successes of a Bernoulli process do: geometric steps apart.
+        """
+        width = min(SLICE, self.units - number * SLICE)
+        places = self.dimensions * width
+        draws = np.random.default_rng(stream(self._seed, "projection", self.units, self.dimensions, number))
+        expected = places * self._density
+        count = int(expected + 8 * math.sqrt(expected) + 16)
+        found = np.cumsum(draws.geometric(self._density, count)) - 1
+        while found[-1] < places:
+            found = np.append(found, np.cumsum(draws.geometric(self._density, count)) + found[-1])
+        found = found[found < places]
+        signs = (2 * draws.integers(0, 2, len(found)) - 1).astype(np.float32)
+        starts = np.searchsorted(found, width * np.arange(self.dimensions + 1)).astype(np.int32)
+        rows, units = torch.from_numpy(starts), torch.from_numpy((found % width).astype(np.int32))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            shape = (self.dimensions, width)
+            made = torch.sparse_csr_tensor(rows, units, torch.from_numpy(signs), shape, check_invariants=False)
+            return made.to(self._device)
