@@ -104,7 +104,7 @@ class Backbone(Network):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Weights on this disk, and the hub's revision that they came from (empty for a file of the user's).
+    """A weights file on this disk, and its revision on the hub (empty for a file of the user's).
 
     Without a path the model stays as it was built, at random.
     """

@@ -29,7 +29,7 @@ class Network:
 
     `resolved` is its full name with the tag of its weights; `forward` takes images (B, 3, size, size). `adapt` converts a
     checkpoint of the library's, `classifier` names the layers of the head that is left out, `hub` says where its weights
-    are. `notes` say what was taken where the name leaves it open.
+    are. `notes` say what was assumed where the name is ambiguous.
     """
 
     id: ModelId
@@ -73,7 +73,7 @@ def activation_of(module: nn.Module) -> str:
 
 
 def _notes(network: Network) -> tuple[str, ...]:
-    """What was taken where a model's name leaves it open."""
+    """Notes on what was assumed where a model's name is ambiguous."""
     model, resolved = network.id, network.resolved
     if model.source == "open_clip" and "/" not in model.target:
         visual: Any = network.module.visual
@@ -148,7 +148,7 @@ def _input_side(tower: Any, size: int | None, config: Mapping[str, Any]) -> int 
 
 
 def _timm_filter(module: nn.Module) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
-    """timm's own conversion of checkpoints for a model: other names, position embeddings of another size."""
+    """timm's own checkpoint conversion for a model: renamed keys, resized position embeddings."""
     import sys
 
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -229,7 +229,7 @@ def _build_torchvision(model: ModelId, size: int | None) -> Network:
 
 
 def _unknown(label: str, known: Sequence[str]) -> UsageError:
-    """The refusal of a name that nobody knows, with those near it: short and shipped ones first."""
+    """The error for an unknown name, with similar names: short and shipped ones first."""
     own = difflib.get_close_matches(label.lower(), [*SHORT_NAMES, *sample_models()])
     near = [*own, *difflib.get_close_matches(label, known)][:3]
     meant = f"Did you mean {', '.join(near)}? " if near else ""

@@ -55,7 +55,7 @@ def parse_model(text: str) -> ModelId:
 
     A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, or a timm name.
 
-    Whether the library knows the name is found out when it is loaded.
+    Whether the library knows the name is checked when it is loaded.
     """
     if text in SHORT_NAMES:
         return SHORT_NAMES[text][0]

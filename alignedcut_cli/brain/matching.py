@@ -134,7 +134,7 @@ def _by_number(
 
 
 def _by_content(responses: Named, images: Sequence[Mapping[str, Any]], matched: Mapping[int, int]) -> dict[int, int]:
-    """{row: place} of the rows that match no name and whose file is a copy of an image that no row has taken."""
+    """{row: index} of the rows that match no name and whose file is a copy of an unmatched image."""
     taken = set(matched.values())
     free: dict[str, list[int]] = defaultdict(list)
     for place, image in enumerate(images):

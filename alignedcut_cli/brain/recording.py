@@ -38,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Recording:
-    """All that a reader found, before unusable voxels are dropped. Masks, ceiling, vertices, signal-to-noise
+    """The raw content of a dataset, before unusable voxels are dropped. Masks, ceiling, vertices, signal-to-noise
     ratios and the names of subjects are over all columns; `trials` is (rows, r, columns), NaN where there was none."""
 
     source: str

@@ -41,7 +41,7 @@ class Responses:
                unknown; None if there is none
     subjects   the subject of each voxel, text (N,), where a table holds several; else None
     trials     float32 (B, r, N), the single trials behind `values`, NaN where there was none; None if they are not there
-    lost       images whose rows were left out, because they lack more than half of their numbers
+    lost       images whose rows were left out, because more than half of their numbers are missing
     """
 
     source: str

@@ -34,7 +34,7 @@ _CEILINGS = ("ceiling", "noise_ceiling")
 
 @dataclass(frozen=True)
 class _Table:
-    """What a file holds: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,).
+    """The content of a file: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,).
 
     `snr` is of each column, `repeats` the number of trials averaged; `trials` are single ones (B, r, columns).
     """

@@ -14,9 +14,8 @@ __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "models"
 EXAMPLES = (
-    "alignedcut models --filter tiny",
-    "alignedcut models --filter dinov2 --json",
-    "alignedcut models --where architecture=^convnext --where data=ImageNet-22k --where input=224",
+    "alignedcut models --filter tiny-",
+    "alignedcut models --where architecture=^convnext --where data=ImageNet-22k --columns name,input,taps",
     "alignedcut models --where source=torchvision --where name=vgg --columns name,parameters,taps",
 )
 _SHOWN = ("name", "tag", "data", "input", "parameters", "taps")
@@ -56,7 +55,7 @@ def command(
     everything = list_models()
     searched = [one for one in asked if one.startswith("parameters=")]
     rows = select(everything, text, [one for one in asked if one not in searched], exact=exact)
-    if len(rows) <= COUNTED:
+    if len(rows) <= COUNTED and (searched or json or "parameters" in chosen):
         rows = select([{**row, "parameters": count_parameters(row)} for row in rows], "", searched, exact=exact)
     elif searched:
         told = f"parameters are counted for at most {COUNTED} models, and {len(rows)} are left"

@@ -22,7 +22,7 @@ __all__ = ["DryRun", "Frame", "parameter_diff", "require_choice"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would read, write (path, bytes) and need of memory (bytes); `counts` of what it would do besides."""
+    """What a command would read, write (path, bytes) and use of memory (bytes); `counts` of what it would do besides."""
 
     inputs: Sequence[str]
     outputs: Sequence[tuple[str, int]]

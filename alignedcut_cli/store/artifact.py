@@ -162,7 +162,7 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write tensors with a header object, whole or not at all: the same values give the same bytes.
+    """Write tensors with a header object atomically: the same values give the same bytes.
 
     Where some are mapped from a file, nothing is held in memory.
     """

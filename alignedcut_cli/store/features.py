@@ -258,7 +258,7 @@ class FeatureSet:
         _ = self.layouts
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
-        """One tensor as mapped arrays, from each shard that holds some of it. Raises DataError for a damaged shard."""
+        """One tensor as memory-mapped arrays, from each shard that holds it. Raises DataError for a damaged shard."""
         self.demand(tensor)
         _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts if tensor in layout.offsets]

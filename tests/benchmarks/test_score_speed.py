@@ -1,9 +1,10 @@
 """Ridge of many targets with a penalty each, beside himalaya and scikit-learn: time, interleaved, and agreement.
 
 himalaya is in the group `bench`: `uv run --group bench pytest -m benchmark -s tests/benchmarks/test_score_speed.py`. The
-same answer is a penalty a target by leave-one-out (scikit-learn's, by squared error; ours, by correlation) or, of
-himalaya, by five folds: held-out predictions whose mean r is within .01. Seconds are of processor time over all threads,
-which a machine shared with others disturbs least. ALIGNEDCUT_BENCH_SCALE (default 1) scales targets.
+question is a penalty for each target: by leave-one-out (scikit-learn's, by squared error; ours, by correlation) or, of
+himalaya, by five folds. The mean r of our held-out predictions may not be lower than a peer's by .01. Seconds are of
+processor time over all threads, which a machine shared with others disturbs least. ALIGNEDCUT_BENCH_SCALE (default 1)
+scales targets.
 """
 
 from __future__ import annotations
@@ -108,6 +109,6 @@ def test_time_beside_peers(case: str) -> None:
         print(f"  {name:32s} {min(times):7.2f} s   held-out r {reached[name]:.4f}")
     fastest = min(min(times) for name, times in seconds.items() if name != "ours")
     print(f"  fastest peer takes {fastest / min(seconds['ours']):.2f} times as long")
-    assert all(abs(value - reached["ours"]) < 0.01 for value in reached.values())
+    assert reached["ours"] > max(reached.values()) - 0.01
     if SCALE >= 1:
         assert fastest > (1.5 if case != "tall" else 1 / 1.1) * min(seconds["ours"])

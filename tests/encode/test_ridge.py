@@ -13,6 +13,7 @@ from alignedcut_cli.core.encode.ridge import (
     ALPHAS,
     Predicted,
     Standard,
+    coefficients,
     encode,
     ridge_basis,
     ridge_basis_of_kernel,
@@ -116,6 +117,16 @@ def test_equal_scores_take_the_smaller_penalty_and_constant_responses_score_zero
     found = whole(list(encode(ridge_basis(rows, new), torch.full((20, 2), 7.0, dtype=torch.float64))))
     assert found.alpha.tolist() == [ALPHAS[0]] * 2 and found.loo_r.tolist() == [0, 0]
     assert torch.allclose(found.heldout, torch.full((9, 2), 7.0, dtype=torch.float64))
+
+
+def test_coefficients_are_those_of_scikit_learn() -> None:
+    rows, _, responses = problem(40, 7)
+    alphas = torch.tensor([0.1, 10.0, 0.1, 1.0, 1.0, 10.0], dtype=torch.float64)
+    fits = [
+        SklearnRidge(alpha=a).fit(rows.numpy(), y.numpy()).coef_
+        for a, y in zip(alphas.tolist(), responses.T, strict=True)
+    ]
+    assert np.allclose(coefficients(rows, responses, alphas).T, fits, atol=1e-8)
 
 
 def test_repeated_and_constant_features_are_no_trouble() -> None:

@@ -93,6 +93,9 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.resampling.permuted_correlation": lambda on, _: resampling.permuted_correlation(
         on(drawn(IMAGES, 3)), on(drawn(IMAGES, 3, seed=1)), orders()
     ),
+    "encode.ridge.coefficients": lambda on, _: ridge.coefficients(
+        on(drawn(IMAGES, 5)), on(drawn(IMAGES, 3, seed=1)), on(torch.tensor([1.0, 10.0, 1.0], dtype=torch.float64))
+    ),
     "encode.ridge.encode": encoded,
     "encode.ridge.ridge_basis": encoded,
     "encode.ridge.ridge_basis_of_kernel": encoded,

@@ -19,6 +19,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from alignedcut_cli.brain import match_images, open_responses
+from alignedcut_cli.brain.captions import read_captions
 from alignedcut_cli.brain.tables import READERS as TABLES
 from alignedcut_cli.commands.extract.images import checked_images
 from alignedcut_cli.commands.trace.pixels import choose_pixels
@@ -59,6 +60,10 @@ CALLED = (
     "a\nb", "\x1b[31mred", "\udcff\udcfe", "x" * 240, "e\u0301", "-rf", " ", "..x", "%s", "\u202egnp", ".hidden", "'",
 )  # fmt: skip
 
+CAPTIONS = {
+    ".csv": 'image,caption\na.png,"a ball, red"\nb.png,a face\n',
+    ".jsonl": '{"image": "a.png", "captions": ["a ball", "red"]}\n{"image": "b.png", "caption": "a face"}\n',
+}
 Tree = Mapping[str, bytes]
 Hurt = Callable[[bytes], Content]
 
@@ -308,6 +313,14 @@ READERS: dict[str, Reader] = {
         f"weights {suffix}": Reader(trees.weights_maker(suffix), {suffix: odd}, _read_weights(f"w{suffix}"))
         for suffix, odd in ((".pth", odd_pth), (".safetensors", odd_safetensors))
     },
+    **{
+        f"captions {suffix}": Reader(
+            trees.text_maker(f"captions{suffix}", text),
+            {suffix: odd_text},
+            lambda folder, _, name=f"captions{suffix}": read_captions(folder / name),
+        )
+        for suffix, text in CAPTIONS.items()
+    },
     "model folder": Reader(trees.make_model, {".json": odd_json}, _build_model, may_be_large=True),
     "artifacts": Reader(
         trees.make_study,
@@ -340,7 +353,7 @@ READERS: dict[str, Reader] = {
 }
 """Every reader of files that others wrote."""
 PATH_OPTIONS = {
-    "extract": {"weights": "weights .pth"},
+    "extract": {"weights": "weights .pth", "captions": "captions .csv"},
     "brain": {"path": "algonauts"},
     "align": {"brain": "algonauts", "masks": "masks folder"},
     "color": {"images": "photographs"},

@@ -147,9 +147,9 @@ def test_sigkill_at_random_moments(bench: Bench, tmp_path: Path, name: str) -> N
 
 
 def test_sigkill_while_maps_are_read_and_written(bench: Bench, tmp_path: Path) -> None:
-    argv = ("extract", bench.extract[1], "-m", "tiny-mae", "--tap", "maps", "--modules", "blocks.*", "--name", "maps")
+    argv = ("extract", bench.extract[1], "-m", "tiny-mae", "--tap", "maps", "--modules", "blocks.?", "--name", "maps")
     partial = tmp_path / "cut" / "features" / ".maps.partial"
-    for pattern in ("group.json", "00000-*", "00009-*"):
+    for pattern in ("group.json", "00002-*"):
         ended = bench.forks.run(*argv, "-p", tmp_path / "cut", kill=signal.SIGKILL, when=partial / pattern)
         assert ended.status in (-signal.SIGKILL, 0), ended.said
         _require_nothing_broken(tmp_path / "cut")

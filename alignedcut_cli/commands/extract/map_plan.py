@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.core.maps.passes import Group, Need, Sizes
     from alignedcut_cli.datasets.images import Manifest
 
-__all__ = ["SURVEYED", "Layout", "MapPlan", "lay_out", "make_map_plans"]
+__all__ = ["SURVEYED", "Layout", "MapPlan", "lay_out", "make_map_plans", "map_device"]
 
 ALGORITHM = 1
 SURVEYED = 8
@@ -171,12 +171,19 @@ def lay_out(plan: MapPlan, network: Network, pixels: np.ndarray, distinct: Colle
     kept, twins = _part_twins(wanted, distinct, keep_all=params["keep_duplicates"])
     while True:
         sizes = Sizes(len(plan.manifest.images), batch)
-        layout = _sized(plan, kept, twins, survey.left_out, sizes)
+        layout = _sized(plan, kept, twins, survey.left_out, sizes, device)
         if layout is not None:
             return layout
         if plan.batch_size != "auto" or batch == 1:
             raise _too_small(plan, kept, sizes, network)
         batch = max(1, batch // 2)
+
+
+def map_device(device: torch.device) -> torch.device:
+    """Where rows are held and multiplied: on a CUDA card beside the network, else on the CPU (MPS has no float64)."""
+    import torch
+
+    return device if device.type == "cuda" else torch.device("cpu")
 
 
 def _batch(plan: MapPlan, device: torch.device) -> int:
@@ -235,14 +242,19 @@ def _sized(
     twins: tuple[Output, ...],
     left_out: tuple[tuple[str, str], ...],
     sizes: Sizes,
+    device: torch.device,
 ) -> Layout | None:
-    """The layout with batches of this size, None where it does not fit the memory."""
+    """The layout with batches of this size, None where it does not fit the memory, and a card's."""
+    import torch
+
     from alignedcut_cli.core.maps.passes import smallest_budget
 
     dimensions = plan.recipe.params["dimensions"]
     fixed, keeps = _fixed(plan, max(one.units for one in kept), sizes, dimensions)
-    raw = plan.recipe.params["keep"] == "raw"
-    layout = Layout(kept, twins, left_out, sizes, dimensions, keeps, raw, fixed, plan.budget - fixed)
+    raw, free = plan.recipe.params["keep"] == "raw", plan.budget - fixed
+    if device.type == "cuda":
+        free = min(free, torch.cuda.mem_get_info(device)[0] - fixed)
+    layout = Layout(kept, twins, left_out, sizes, dimensions, keeps, raw, fixed, free)
     return layout if smallest_budget(layout.needs(range(len(kept))), sizes) <= layout.free else None
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from alignedcut_cli.commands.extract.map_plan import SURVEYED, Layout, MapPlan, lay_out
+from alignedcut_cli.commands.extract.map_plan import SURVEYED, Layout, MapPlan, lay_out, map_device
 from alignedcut_cli.commands.extract.run import make_set, told_when_stopped
 from alignedcut_cli.errors import AlignedcutError, DataError
 from alignedcut_cli.frame.run import Frame
@@ -114,6 +114,7 @@ class _Run:
     def __init__(self, frame: Frame, plan: MapPlan, network: Network, layout: Layout, distinct: Sequence[str]) -> None:
         self.frame, self.plan, self.network, self.layout, self.distinct = frame, plan, network, layout, distinct
         self.device = next(network.module.parameters()).device
+        self.held = map_device(self.device)
         self.writer = FeatureWriter(
             frame.project.path("features", plan.recipe.name),
             plan.recipe,
@@ -138,7 +139,7 @@ class _Run:
         self._say(work)
         total = sum(group.reads for _, group in work)
         with (
-            told_when_stopped(self.frame, [self.writer], "maps"),
+            told_when_stopped(self.frame, [self.writer], "maps", self._told_passes),
             self.frame.output.progress(name, total, "images") as advance,
         ):
             for numbers, group in work:
@@ -153,10 +154,10 @@ class _Run:
 
         missing = self.writer.missing()
         first: list[tuple[list[int], Group]] = []
-        if isinstance(begun, dict) and begun.get("batch") == self.layout.sizes.batch:
-            numbers = [one for one in begun["maps"] if one < len(self.layout.outputs)]
-            group = begun_group(self.layout.needs(numbers), self.layout.sizes, begun["block"]) if numbers else None
-            if group and group.bytes <= self.layout.free and set(numbers) & set(missing):
+        numbers, block = self._state_of(begun)
+        if set(numbers) & set(missing):
+            group = begun_group(self.layout.needs(numbers), self.layout.sizes, block)
+            if group.bytes <= self.layout.free:
                 first = [(numbers, group)]
                 missing = [one for one in missing if one not in numbers]
         if not first:
@@ -166,6 +167,16 @@ class _Run:
             *first,
             *((missing[group.first : group.stop], group) for group in (self.layout.groups(missing) if missing else ())),
         ]
+
+    def _state_of(self, begun: Any) -> tuple[list[int], int]:
+        """The maps of a group that was begun and the images that its passes hold; no maps for what is of no use."""
+        known, batch = set(range(len(self.layout.outputs))), self.layout.sizes.batch
+        if not isinstance(begun, dict) or begun.get("batch") != batch:
+            return [], batch
+        numbers, block = begun.get("maps"), begun.get("block")
+        if not isinstance(numbers, list) or not all(type(one) is int and one in known for one in numbers):
+            return [], batch
+        return (numbers, block) if type(block) is int and block > 0 and block % batch == 0 else ([], batch)
 
     def _say(self, work: Sequence[tuple[list[int], Group]]) -> None:
         layout, passes = self.layout, sum(len(group.blocks) for _, group in work)
@@ -178,6 +189,11 @@ class _Run:
             shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
             self.frame.output.note(f"{self.plan.recipe.name}: left out {len(names)} outputs with {reason}: {shown}")
         self.frame.output.detail(f"{self.plan.recipe.params['model']} on {self.device}, {layout.sizes.batch} a batch")
+
+    def _told_passes(self) -> str:
+        """The passes that are whole, of maps that are not."""
+        count = len(list(self.writer.partial.glob("panel-*.safetensors")))
+        return f" and {count} pass{'es' * (count != 1)} over others" if count else ""
 
     def _panels(self) -> list[Path]:
         """What an interrupted group left: its finished passes, its raw maps, and the file that says which they are."""
@@ -225,7 +241,7 @@ class _Run:
         n, batch, seed = self.layout.sizes.images, self.layout.sizes.batch, self.plan.recipe.params["seed"]
         for output in outputs:
             if self.layout.projected(output) and output.units not in projections:
-                projections[output.units] = Projection(output.units, self.layout.dimensions, seed, self.device)
+                projections[output.units] = Projection(output.units, self.layout.dimensions, seed, self.held)
         blocks = {
             output.name: Block(
                 output.units,
@@ -234,17 +250,17 @@ class _Run:
                 images=n,
                 batch=batch,
                 projection=projections.get(output.units),
-                device=self.device,
+                device=self.held,
             )
             for output in outputs
         }
         wanted = sorted([*outputs, *self.layout.twins_of(outputs)], key=lambda one: one.place)
-        with Workers(self.device) as workers, self._raw_files(outputs, numbers) as files:
+        with Workers(self.held) as workers, self._raw_files(outputs, numbers) as files:
             for start in range(first, n, batch):
                 pixels = self.pixels.read(start, min(start + batch, n))
 
                 def take(output: Output, rows: torch.Tensor, start: int = start) -> None:
-                    blocks[output.name].add(start, rows, workers)
+                    blocks[output.name].add(start, rows.to(self.held), workers)
                     if output.name in files and start < stop:
                         files[output.name].seek(4 * start * output.units)
                         files[output.name].write(rows.cpu().contiguous().numpy().data)

@@ -98,7 +98,7 @@ def require_distinct(names: Sequence[str]) -> None:
 
 
 def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
-    """A model, built but without its weights, and the file that holds them."""
+    """A model built without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 

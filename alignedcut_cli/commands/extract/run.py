@@ -143,13 +143,13 @@ def _told(together: Sequence[tuple[Plan, FeatureWriter]]) -> str:
 
 
 def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Keep in the journal that a feature set is there, and where its images lie."""
+    """Record in the journal that a feature set is complete, and the folder of its images."""
     images = {"manifest": place[0], "image_root": str(place[1])} if place else {}
     frame.journal.note("done", "features", recipe.name, frame.argv, recipe=recipe.identity, **images)
 
 
 def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Keep where the same images lie now, if that is new; a project that cannot be written to stays as it is."""
+    """Record the folder of the same images if it is new; a read-only project stays as it is."""
     if place and place[1] not in frame.journal.image_roots([place[0]]):
         with suppress(PermissionDeniedError):
             _note_done(frame, recipe, place)
@@ -170,15 +170,17 @@ def _write_behind(
 
 
 @contextmanager
-def told_when_stopped(frame: Frame, writers: Sequence[FeatureWriter], things: str) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept and how to go on."""
+def told_when_stopped(
+    frame: Frame, writers: Sequence[FeatureWriter], things: str, also: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
+    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
     try:
         yield
     except Stopped as stopped:
         planned = sum(len(writer.ranges) for writer in writers)
         whole = planned - sum(len(writer.missing()) for writer in writers)
         again = frame.journal.command("features", writers[0].recipe.name, overwrite=False)
-        stopped.remedy = f"{whole} of {planned} {things} are kept; go on with: {again}"
+        stopped.remedy = f"{whole} of {planned} {things}{also()} are kept; go on with: {again}"
         raise
 
 

@@ -143,13 +143,14 @@ def _u_centred(gram: Tensor) -> Tensor:
 
 
 def _permuted_products(one: Tensor, others: Tensor, orders: Tensor) -> Tensor:
-    """sum_ij A[order_i, order_j] B_ij of symmetric (n, n) and (m, n, n) with zero diagonals, in float32: (m, P)."""
+    """sum_ij A[order_i, order_j] B_ij over i != j of symmetric (n, n) and (m, n, n), in float32: (m, P)."""
     if one.device.type == "cpu":
         sums = np.zeros((len(others), len(orders)))
         pair = (matrix.float().contiguous().numpy() for matrix in (one, others))
         permuted_sums(*pair, orders.numpy(), np.empty(len(one), np.float32), sums)
         return torch.from_numpy(sums)
-    source, flat = one.float(), others.float().flatten(1)
+    hollow = others - torch.diag_embed(others.diagonal(dim1=-2, dim2=-1))
+    source, flat = one.float(), hollow.float().flatten(1)
     chunks = orders.to(one.device).split(max(1, _CHUNK // len(one) ** 2))
     found = [flat @ source[chunk[:, :, None], chunk[:, None, :]].flatten(1).T for chunk in chunks]
     return torch.cat(found, 1).double()
