@@ -23,6 +23,7 @@ from alignedcut_cli.commands.color import command as color
 from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
+from alignedcut_cli.commands.pathways import command as pathways
 from alignedcut_cli.commands.probe import command as probe
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
@@ -40,6 +41,7 @@ COMMANDS = (
     cut,
     color,
     segment,
+    pathways,
     trace,
     concepts,
     score,

@@ -16,7 +16,7 @@ from alignedcut_cli.backbones.column import Column, read_column
 from alignedcut_cli.backbones.network import Network, activation_of, bad_size, build_network
 from alignedcut_cli.backbones.open_clip_tags import list_tags
 from alignedcut_cli.backbones.registry import ModelId
-from alignedcut_cli.backbones.taps import patch_tokens, read_taps
+from alignedcut_cli.backbones.taps import attention_heads, patch_tokens, read_taps
 from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.errors import InputMissingError, UnavailableError, first_line
 from alignedcut_cli.store.files import make_folder
@@ -54,12 +54,25 @@ class Backbone(Network):
 
     def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
         """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
-        read = read_taps(self.forward, self.blocks, layers, tap, images, self.grid)
-        for layer, feature in zip(layers, read, strict=True):
-            self._require_tokens(feature, layer, tap)
-        return [
-            patch_tokens(feature, self.class_token, feature.shape[1] - self.grid[0] * self.grid[1]) for feature in read
-        ]
+        return self.tap_features(images, layers, (tap,))[tap]
+
+    def tap_features(self, images: Tensor, layers: Sequence[int], taps: Sequence[str]) -> dict[str, list[Tensor]]:
+        """The `features` of several taps from one forward pass."""
+        found = read_taps(self.forward, self.blocks, layers, taps, images, self.grid)
+        for tap, read in found.items():
+            for layer, feature in zip(layers, read, strict=True):
+                self._require_tokens(feature, layer, tap)
+        patches = self.grid[0] * self.grid[1]
+        return {
+            tap: [patch_tokens(feature, self.class_token, feature.shape[1] - patches) for feature in read]
+            for tap, read in found.items()
+        }
+
+    def heads(self, layer: int) -> dict[str, Any]:
+        """`heads` and `scale` of a layer's attention, as far as they are known: what tells heads apart in q, k and v."""
+        known = attention_heads(self.blocks[layer])
+        told = dict(zip(("heads", "scale"), known or (), strict=False))
+        return {key: value for key, value in told.items() if value is not None}
 
     def _require_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
         patches = self.grid[0] * self.grid[1]

@@ -78,7 +78,7 @@ def extract_shards(
     shards: Sequence[tuple[int, int, int]],
     layers: Sequence[int],
     *,
-    tap: str = "attn",
+    taps: Sequence[str] = ("attn",),
     tokens: TokenChoice = TokenChoice(True),
     dtype: str = "float16",
     batch_size: int = 16,
@@ -86,8 +86,8 @@ def extract_shards(
     workers: int = 2,
     advance: Callable[[int], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """The tensors of each shard (number, start, stop) in turn, as named in `tensor_meanings`.
+) -> Iterator[tuple[int, dict[str, dict[str, np.ndarray]]]]:
+    """The tensors of each tap of each shard (number, start, stop) in turn, as named in `tensor_meanings`.
 
     Batches never cross a shard, so that a resumed run computes what an undisturbed one would. Raises DataError, naming
     the layer, for features that are not finite or do not fit `dtype`.
@@ -105,25 +105,28 @@ def extract_shards(
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future[np.ndarray]]] = deque()
         ahead = iter(batches)
-        parts: list[dict[str, Tensor]] = []
+        parts: list[dict[str, dict[str, Tensor]]] = []
         for position, (number, ids) in enumerate(batches):
             while len(waiting) < lookahead and (coming := next(ahead, None)):
                 waiting.append([pool.submit(_decode, backbone, paths[image]) for image in coming[1]])
             pixels = np.stack([future.result() for future in waiting.popleft()])
 
-            def forward(step: int, pixels: np.ndarray = pixels) -> list[Tensor]:
+            def forward(step: int, pixels: np.ndarray = pixels) -> dict[str, list[Tensor]]:
                 nonlocal size
                 size = step
                 runs = [
-                    _forward(backbone, pixels[i : i + step], layers, tap, device) for i in range(0, len(pixels), step)
+                    _forward(backbone, pixels[i : i + step], layers, taps, device) for i in range(0, len(pixels), step)
                 ]
-                return [torch.cat(layer) for layer in zip(*runs, strict=True)]
+                return {
+                    tap: [torch.cat(layer) for layer in zip(*(run[tap] for run in runs), strict=True)] for tap in taps
+                }
 
             features = halving(forward, size, say, "batch size")
-            parts.append(_keep(features, layers, ids, tokens, dtype, seed, backbone.id.label))
+            label = backbone.id.label
+            parts.append({tap: _keep(features[tap], layers, ids, tokens, dtype, seed, label) for tap in taps})
             advance(len(ids))
             if position + 1 == len(batches) or batches[position + 1][0] != number:
-                yield number, {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+                yield number, {tap: _joined([part[tap] for part in parts]) for tap in taps}
                 parts = []
 
 
@@ -131,11 +134,15 @@ def _decode(backbone: Backbone, path: Path) -> np.ndarray:
     return backbone.preprocess.resize(decode(path, backbone.preprocess.size))
 
 
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
 @torch.inference_mode()
 def _forward(
-    backbone: Backbone, pixels: np.ndarray, layers: Sequence[int], tap: str, device: torch.device
-) -> list[Tensor]:
-    return backbone.features(backbone.preprocess.normalise(pixels, device), layers, tap)
+    backbone: Backbone, pixels: np.ndarray, layers: Sequence[int], taps: Sequence[str], device: torch.device
+) -> dict[str, list[Tensor]]:
+    return backbone.tap_features(backbone.preprocess.normalise(pixels, device), layers, taps)
 
 
 def _keep(

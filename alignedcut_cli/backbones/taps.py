@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alignedcut_cli.errors import UnavailableError
 
-__all__ = ["TAPS", "has_attention", "read_taps"]
+__all__ = ["TAPS", "attention_heads", "has_attention", "read_taps"]
 
 Store = Callable[[Tensor], None]
 Handles = Sequence[Any]
@@ -130,19 +130,20 @@ def read_taps(
     forward: Callable[[Tensor], Any],
     blocks: Sequence[nn.Module],
     layers: Sequence[int],
-    tap: str,
+    taps: Sequence[str],
     images: Tensor,
     grid: tuple[int, int],
-) -> list[Tensor]:
-    """The tapped features of the wanted layers for a batch, in the order of `layers` (ascending): each (B, tokens, D).
+) -> dict[str, list[Tensor]]:
+    """The features of the wanted layers for a batch at each tap, in the order of `layers` (ascending): each (B, tokens, D).
 
     The forward pass ends with the last wanted block. Raises UnavailableError if a block has no such tap.
     """
-    found: dict[int, Tensor] = {}
+    found: dict[tuple[str, int], Tensor] = {}
+    wanted = [(tap, layer) for tap in taps for layer in layers]
     with ExitStack() as hooks:
-        for layer in layers:
+        for tap, layer in wanted:
             window = getattr(blocks[layer], "window_size", 0) if tap in _INSIDE_WINDOWS else 0
-            store = partial(_store_tokens, found, layer, grid, window)
+            store = partial(_store_tokens, found, (tap, layer), grid, window)
             try:
                 handles = TAPS[tap](blocks[layer], store)
             except (AttributeError, _Untappable) as error:
@@ -152,20 +153,37 @@ def read_taps(
         hooks.callback(blocks[layers[-1]].register_forward_hook(_stop_forward).remove)
         with suppress(_Done):
             forward(images)
-    for layer in layers:
-        if layer not in found:
+    for tap, layer in wanted:
+        if (tap, layer) not in found:
             raise _no_tap(blocks[layer], tap, layer)
-    return [found[layer] for layer in layers]
+    return {tap: [found[tap, layer] for layer in layers] for tap in taps}
 
 
-def _store_tokens(found: dict[int, Tensor], layer: int, grid: tuple[int, int], window: int, output: Tensor) -> None:
+def _store_tokens(
+    found: dict[tuple[str, int], Tensor], key: tuple[str, int], grid: tuple[int, int], window: int, output: Tensor
+) -> None:
     """Store a layer's tap as (B, tokens, D): windows merged back onto the grid, rows and columns as one axis."""
     if window:
         from timm.models.vision_transformer_sam import window_unpartition
 
         padded = (-(-grid[0] // window) * window, -(-grid[1] // window) * window)
         output = window_unpartition(output.reshape(-1, window, window, output.shape[-1]), window, grid, padded)
-    found[layer] = output.flatten(1, 2) if output.ndim == 4 else output
+    found[key] = output.flatten(1, 2) if output.ndim == 4 else output
+
+
+def attention_heads(block: Any) -> tuple[int, float | None] | None:
+    """(heads, what a head's q k^T is multiplied with before the softmax) of a block's attention; None where unknown.
+
+    The factor is None where it is no plain number.
+    """
+    for module in (block, *(getattr(block, name, None) for name in ("attn", "attn_out"))):
+        heads = getattr(module, "num_heads", None)
+        if isinstance(heads, int) and heads > 0:
+            if isinstance(module, nn.MultiheadAttention):
+                return heads, module.head_dim**-0.5
+            scale = getattr(module, "scale", None)
+            return heads, scale if isinstance(scale, float) else None
+    return None
 
 
 def _stop_forward(_module: nn.Module, _inputs: Any, _output: Tensor) -> None:

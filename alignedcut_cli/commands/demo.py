@@ -40,6 +40,7 @@ PICTURES = (
     "segment/*/*.png",
     "trace/*/*.png",
     "concepts/*/*.png",
+    "pathways/*/*.png",
 )
 WORTH_OPENING = {
     "color/{model}-per-slot/sheet-{model}-attn.png": "rows are scenes, columns layers: figures take colours of their own",
@@ -50,6 +51,7 @@ WORTH_OPENING = {
     "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",
     "segment/world/overlays-figure-ground.png": "figures found without a label, beside the true ones",
     "trace/joint/paths.png": "where patches go from layer to layer",
+    "pathways/what-where/pathways.png": "values group by what there is, queries and keys by where it is",
     "concepts/joint/figure-ground.png": "which brain areas figures activate, and which their background",
 }
 """The pictures to open first, with what they show."""
@@ -135,10 +137,26 @@ def chain(folder: Path, device: str) -> list[list[str]]:
         ["cut", *joined, "--space", "aligned", "--align", "world", "--name", "joint", *place_on],
         ["color", "--from", "cut/joint", "--nodes", "3000", *place_on],
         ["segment", *masks, *cuts, "--from", "cut/joint", "--merge", "both", "--name", "world", *place],
+        *_pathways(folder, models[0], masks, place, chosen),
         ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
         ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
         ["check", "--exit-code", *place],
         ["status", *place],
+    ]
+
+
+def _pathways(
+    folder: Path, model: str, masks: Sequence[str], place: Sequence[str], device: Sequence[str]
+) -> list[list[str]]:
+    """What and where in one model: the cuts of its values, and of its queries with its keys, all layers at once."""
+    taps = [word for tap in ("q", "k", "v") for word in ("--tap", tap)]
+    graphs = {"vv": f"features/{model}-v", "qk": f"features/{model}-q"}
+    cuts = [word for graph in graphs for word in ("--from", f"cut/{model}-{graph}")]
+    return [
+        ["extract", str(folder / SCENES), "--model", model, *taps, *place, *device],
+        *(["cut", "--graph", graph, "--from", source, "--no-pictures", *place] for graph, source in graphs.items()),
+        *(["color", "--from", f"cut/{model}-{graph}", "--nodes", "600", *place, *device] for graph in graphs),
+        ["pathways", *cuts, *masks, "--bootstrap", "200", "--permutations", "50", "--name", "what-where", *place],
     ]
 
 

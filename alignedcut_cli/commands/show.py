@@ -11,6 +11,7 @@ import typer
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.slots import layer_name
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 
@@ -81,15 +82,15 @@ def _axis(axis: Mapping[str, Any]) -> str:
     if "slots" in axis:
         slots = axis["slots"]
         return "slots: " + ", ".join(
-            f"{model} layers {_layers([s['layer'] for s in slots if s['model'] == model])}"
+            f"{model} layers {_layers([s for s in slots if s['model'] == model])}"
             for model in dict.fromkeys(slot["model"] for slot in slots)
         )
     return ", ".join(f"{key} {_plain(value)}" for key, value in axis.items() if key != "size")
 
 
-def _layers(layers: list[int]) -> str:
-    whole = layers == list(range(layers[0], layers[-1] + 1)) and len(layers) > 1
-    return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
+def _layers(slots: list[Mapping[str, Any]]) -> str:
+    one = len(slots) == 1 and slots[0].get("layers")
+    return layer_name({"layers": one or [slot["layer"] for slot in slots]})
 
 
 def _history(header: Header) -> str:

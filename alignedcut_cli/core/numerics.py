@@ -32,8 +32,11 @@ class NumericsError(ValueError):
     """The input cannot be computed with; the message states what and why."""
 
 
-def compiled(function: Callable[..., None]) -> Any:
-    """The function in machine code, compiled at its first call and kept where a folder for that can be written."""
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function in machine code, compiled at its first call and kept where a folder for that can be written.
+
+    It runs without Python's lock, and its arrays are indexed without checks: callers hold the bounds of its docstring.
+    """
     import numba
 
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}

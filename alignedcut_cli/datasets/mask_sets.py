@@ -28,7 +28,8 @@ class MaskSet:
     """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
 
     `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own; `notes`
-    tell the user how they were found.
+    tell the user how they were found. `instances`, where they are known, gives the instance (H, W) int64
+    at each pixel of a key's mask, by numbers of its own, 0 where there is none.
     """
 
     place: Path
@@ -38,6 +39,7 @@ class MaskSet:
     key_of: Callable[[str], str] = field(default=lambda path: path, repr=False)
     files: Mapping[str, Path] = field(default_factory=dict, repr=False)
     notes: Sequence[str] = ()
+    instances: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """The key of each image's mask, None where there is none. Raises DataError as match_masks."""

@@ -38,6 +38,7 @@ class _Coco:
     file: Path
     images: dict[Hashable, _Image]
     names: dict[int, str]
+    things: frozenset[int]
     annotations: list[dict[str, Any]]
 
     def image_of(self, annotation: dict[str, Any]) -> _Image:
@@ -71,17 +72,26 @@ def open_panoptic(path: Path) -> MaskSet:
         coco = _read(file, "segments_info")
     files: dict[str, Path] = {}
     classes: dict[str, dict[int, int]] = {}
+    things: dict[str, dict[int, int]] = {}
     for annotation in coco.annotations:
         key = coco.image_of(annotation).key
         if key in files:
             raise _bad(file, f"image {key} has two annotations")
         files[key] = inside(folder, annotation.get("file_name"), f"{file}, image {key},")
         classes[key] = _segments(coco, annotation, key)
+        things[key] = {one: one if category in coco.things else 0 for one, category in classes[key].items()}
     with disk_errors(folder):
         lacking = [png.name for png in files.values() if not png.is_file()]
     if lacking:
         raise InputMissingError("masks-missing", f"{folder} lacks {named(lacking)}", "Unpack the PNGs again")
-    return MaskSet(file, tuple(files), lambda key: _panoptic(files[key], classes[key]), coco.names, files=files)
+    return MaskSet(
+        file,
+        tuple(files),
+        lambda key: _panoptic(files[key], classes[key]),
+        coco.names,
+        files=files,
+        instances=(lambda key: _panoptic(files[key], things[key])) if coco.things else None,
+    )
 
 
 def open_instances(path: Path) -> MaskSet:
@@ -179,15 +189,18 @@ def _read(file: Path, field: str) -> _Coco:
     if len({image.key for image in images.values()}) < len(images):
         raise _bad(file, "two of its images have one file_name")
     names: dict[int, str] = {}
+    things = set()
     for one in _list(file, content, "categories"):
         number, name = one.get("id"), one.get("name")
         if type(number) is not int or not 0 <= number < 1 << 31 or number in names or not is_text(name):
             raise _bad(file, f"its categories have no ids and names of their own: {_short(number)}, {_short(name)}")
         names[number] = name
+        if one.get("isthing"):
+            things.add(number)
     annotations = _list(file, content, "annotations")
     if not all(field in one for one in annotations):
         raise _bad(file, f"its annotations have no {field}")
-    return _Coco(file, images, names, annotations)
+    return _Coco(file, images, names, frozenset(things), annotations)
 
 
 def _list(file: Path, content: Any, name: str) -> list[dict[str, Any]]:

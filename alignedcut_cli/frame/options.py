@@ -23,18 +23,24 @@ from alignedcut_cli.frame.run import Frame
 
 __all__ = [
     "Asked",
+    "ClassNames",
     "ConfiguredCommand",
     "Device",
     "DryRun",
+    "Ignore",
     "Images",
     "Json",
+    "MaskDataset",
     "MaskSuffix",
+    "Masks",
     "Memory",
+    "OnExtraMask",
     "Overwrite",
     "Pictures",
     "Project",
     "Quiet",
     "Seed",
+    "Split",
     "Verbose",
     "Verify",
     "taken_as",
@@ -57,6 +63,31 @@ MaskSuffix = Annotated[
     typer.Option(
         "--mask-suffix", metavar="TEXT", help="The mask of a.jpg is a + TEXT + .png, such as _gtFine_labelIds."
     ),
+]
+Masks = Annotated[
+    Path,
+    typer.Option(
+        "--masks",
+        metavar="PATH",
+        help="The ground truth: a folder of PNGs, VOC2012, gtsegs_ijcv.mat, or COCO's JSON.",
+    ),
+]
+MaskDataset = Annotated[
+    str,
+    typer.Option("--dataset", help="What lies there: folder, voc, imagenet-seg, coco-panoptic, or coco-instances."),
+]
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="voc: a list such as trainaug.  [default: trainval]")
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--names", metavar="FILE", help="folder: names of class ids.  [default: names.json or names.txt in it]"
+    ),
+]
+Ignore = Annotated[str, typer.Option("--ignore", metavar="IDS", help="Class ids of void, or none.")]
+OnExtraMask = Annotated[
+    str, typer.Option("--on-extra-mask", help="Masks without an image in the cut: fail, or skip and count them.")
 ]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The number from which every random choice derives.")]
@@ -148,7 +179,12 @@ class ConfiguredCommand(TyperCommand):
             commands = list(parent.command.commands) if parent else []
             folder = project_argument(args)
             require_folder("--project", folder)
-            extra["default_map"] = option_defaults(folder, info_name or "", self._option_names(), commands)
+            set_there = option_defaults(folder, info_name or "", self._option_names(), commands)
+            repeated = {one.name for one in self.params if getattr(one, "multiple", False)}
+            extra["default_map"] = {
+                name: [value] if name in repeated and isinstance(value, str) else value
+                for name, value in set_there.items()
+            }
         return super().make_context(info_name, args, parent, **extra)
 
     def _option_names(self) -> list[str]:

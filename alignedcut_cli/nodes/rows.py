@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["GraphRows", "graph_rows"]
+__all__ = ["GraphRows", "graph_rows", "patch_rows"]
 
 PART = 4096
 
@@ -25,6 +25,14 @@ def graph_rows(slots: Sequence[Slot], space: Space, device: torch.device) -> Gra
     """The rows of one graph in a space, with its transforms loaded."""
     transform = open_transforms(space)
     return GraphRows(slots, [transform(slot) for slot in slots], space.name, device)
+
+
+def patch_rows(slot: Slot) -> Tensor:
+    """The rows of a slot's patches, image by image, without class tokens: (B * patches, D) float32 on the CPU."""
+    import torch
+
+    rows = GraphRows([slot], [None], "raw", torch.device("cpu")).read(0, slot.nodes)
+    return rows.reshape(len(slot.source.images), slot.tokens, -1)[:, slot.about["class_token"] :].flatten(0, 1)
 
 
 class GraphRows:

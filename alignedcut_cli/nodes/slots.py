@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from alignedcut_cli.store.maps import MAP_TAPS
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Slot", "find_slots", "node_table", "require_same_images"]
+__all__ = ["Slot", "find_slots", "layer_name", "node_table", "require_same_images"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,13 @@ def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
             told = ", ".join(map(str, there))
             raise UsageError("bad-layers", f"{features.folder.name} has no layer {layer}", f"It has layers {told}")
     return [Slot(features, layer, dict(there[layer])) for layer in wanted]
+
+
+def layer_name(slot: Mapping[str, Any]) -> str:
+    """A slot's layer, or the layers of which it is the joint cut: `3`, `0-11`, `0,2,5`."""
+    layers = slot.get("layers") or [slot["layer"]]
+    whole = len(layers) > 1 and list(range(layers[0], layers[-1] + 1)) == layers
+    return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
 
 
 def require_same_images(names: Sequence[str], parents: Sequence[Header]) -> None:

@@ -75,6 +75,13 @@ def _style(
 
 
 def _curve(axis: Any, rows: Sequence[Mapping[str, Any]], colour: str, style: str, label: str) -> None:
+    if len(rows) == 1 and rows[0]["layers"] != str(
+        rows[0]["layer"]
+    ):  # one cut of several layers has no place of its own
+        axis.axhline(
+            rows[0]["miou"], linestyle=style, color=colour, linewidth=1.4, label=f"{label}, {rows[0]['layers']}"
+        )
+        return
     layers, scores = [row["layer"] for row in rows], [row["miou"] for row in rows]
     axis.plot(layers, scores, style, color=colour, marker="o", markersize=3, linewidth=1.4, label=label)
     if rows[0]["interval"] is not None:

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Sheet", "by_model", "colour_grids", "contact_sheet", "fitting", "image_rows", "save_picture", "sized_font"]
+from alignedcut_cli.nodes.slots import layer_name
+
+__all__ = [
+    "Sheet",
+    "by_model",
+    "colour_grids",
+    "contact_sheet",
+    "fitting",
+    "image_rows",
+    "save_picture",
+    "sized_font",
+]
 
 GAP = 4
 INK = (20, 20, 20)
@@ -98,7 +109,7 @@ def image_rows(
         _place(canvas, photo, (width, height), (GAP, top + title + head))
         for column, number in enumerate(numbers, 1):
             left = GAP + column * (width + GAP)
-            label = fitting(f"layer {slots[number]['layer']}", sized_font(13), width)
+            label = fitting(f"layer {layer_name(slots[number])}", sized_font(13), width)
             pen.text((left + width / 2, top + title + head - 2), label, INK, sized_font(13), anchor="md")
             canvas.paste(sheet.paint(grids[number][image], photo, (width, height)), (left, top + title + head))
     return canvas
@@ -130,7 +141,7 @@ def contact_sheet(
     pen.text(
         (GAP, GAP), fitting(f"{first['model']} · {first['tap']}", sized_font(16), canvas.width - 8), INK, sized_font(16)
     )
-    for column, text in enumerate(["photo", *(f"L{slots[number]['layer']}" for number in numbers)]):
+    for column, text in enumerate(["photo", *(f"L{layer_name(slots[number])}" for number in numbers)]):
         pen.text((margin + column * (side + GAP) + side / 2, head - 4), text, INK, font, anchor="md")
     for row, name in enumerate(names):
         top = head + row * (side + GAP)

@@ -132,6 +132,26 @@ def test_fewer_layers_give_the_same_features(backbone: Backbone) -> None:
         assert torch.equal(backbone.features(images, [1], tap)[0], every[1])
 
 
+@torch.inference_mode()
+def test_several_taps_are_read_in_one_pass_as_each_alone(backbone: Backbone) -> None:
+    images = pictures(2, backbone.preprocess.size)
+    passes: list[int] = []
+    hook = backbone.blocks[0].register_forward_pre_hook(lambda *_: passes.append(1))
+    found = backbone.tap_features(images, [0, 2], ("q", "attn", "v"))
+    assert len(passes) == 1 and list(found) == ["q", "attn", "v"]
+    hook.remove()
+    for tap, layers in found.items():
+        for layer, alone in zip(layers, backbone.features(images, [0, 2], tap), strict=True):
+            assert torch.equal(layer, alone)
+
+
+def test_heads_split_the_channels_of_q(backbone: Backbone) -> None:
+    """heads and scale are those of the attention that the model computes: scale = 1 / sqrt(channels of a head)."""
+    known, width = backbone.heads(1), backbone.widths([1], "q")[0]
+    assert width % known["heads"] == 0
+    assert known["scale"] == pytest.approx((width / known["heads"]) ** -0.5)
+
+
 def test_no_hook_stays_behind(backbone: Backbone) -> None:
     with torch.inference_mode():
         backbone.features(pictures(1, backbone.preprocess.size), [0, 2], "attn")
@@ -344,7 +364,7 @@ def test_a_configuration_without_a_mean_is_refused() -> None:
 def run_loop(backbone: Backbone, paths: list[Path], batch_size: int, **more: object) -> list[dict[str, np.ndarray]]:
     shards = [(0, 0, 9), (1, 9, len(paths))]
     found = extract_shards(backbone, paths, shards, [0, 2], batch_size=batch_size, **more)  # type: ignore[arg-type]
-    return [tensors for _, tensors in found]
+    return [tensors["attn"] for _, tensors in found]
 
 
 @pytest.fixture
@@ -410,7 +430,7 @@ def test_features_that_float16_cannot_hold_are_refused(
         list(extract_shards(backbone, paths, [(0, 0, 3)], [0, 1]))
     if np.isfinite(value):
         stored = next(iter(extract_shards(backbone, paths, [(0, 0, 3)], [0, 1], dtype="float32")))[1]
-        assert stored["tokens.01"].max() > 9e5
+        assert stored["attn"]["tokens.01"].max() > 9e5
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(loop: tuple[Backbone, list[Path]]) -> None:

@@ -89,6 +89,6 @@ def write_set(
     fields = {"numerics": {}, "axes": {}}
     with ThreadPoolExecutor(1) as disk:
         made = extract_shards(backbone, paths, shards, layers, tokens=tokens, batch_size=batch, workers=workers)
-        for number, tensors in made:
-            disk.submit(writer.write, number, tensors, tensor_meanings(layers, tokens), **fields)
+        for number, found in made:
+            disk.submit(writer.write, number, found["attn"], tensor_meanings(layers, tokens), **fields)
     writer.commit(**fields)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from alignedcut_cli.backbones.load import Backbone
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.run import Frame
@@ -138,3 +139,28 @@ def test_images_of_an_hdf5_file(
     assert not shown()
     (tmp_path / "nsd_stimuli.hdf5").write_text("text")
     assert not shown()
+
+
+def test_several_taps_in_one_pass_are_the_sets_of_each_alone(
+    extract: Extract, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [extract(photos, "--tap", tap, project=tmp_path / "alone").object["artifacts"][0] for tap in ("q", "v")]
+    passes: list[int] = []
+    forward = Backbone.tap_features
+    monkeypatch.setattr(Backbone, "tap_features", lambda *args: passes.append(len(args[3])) or forward(*args))
+    together = extract(photos, "--tap", "q", "--tap", "v").object["artifacts"]
+    assert [(one["name"], one["recipe"], one["content"]) for one in together] == [
+        (one["name"], one["recipe"], one["content"]) for one in alone
+    ]
+    assert 2 in passes and passes.count(1) == 2, "one forward pass of both taps; the widths take one each"
+    passes.clear()
+    three = extract(photos, "--tap", "q", "--tap", "k", "--tap", "v").object["artifacts"]
+    assert [one["made"] for one in three] == [False, True, False] and 2 not in passes
+    named = extract(photos, "--tap", "attn", "--tap", "k", "--name", "mine").object["artifacts"]
+    assert [one["name"] for one in named] == ["mine", "mine-k"]
+
+
+def test_a_tap_from_alignedcut_toml(extract: Extract, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "alignedcut.toml").write_text('[extract]\ntap = "block"\n')
+    assert [one["name"] for one in extract(photos).object["artifacts"]] == [f"{TINY}-block"]

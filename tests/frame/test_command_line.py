@@ -19,6 +19,7 @@ import pytest
 
 from alignedcut_cli.commands.color import command as color
 from alignedcut_cli.commands.cut import command as cut
+from alignedcut_cli.commands.cut import graph_plan
 from alignedcut_cli.commands.cut import solver as cut_solver
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.errors import EXIT_STATUSES, AlignedcutError, DataError, UsageError
@@ -676,13 +677,20 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
     from alignedcut_cli.core.embed.colours import spectral_tsne
     from alignedcut_cli.core.graph.lowrank import ncut_lowrank
     from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
+    from alignedcut_cli.core.graph.sparse_graph import cosine_graph
 
     cpu = torch.device("cpu")
     given, exact, nystrom = _defaults(cut.command), _defaults(ncut_exact), _defaults(ncut_nystrom)
     lowrank = _defaults(ncut_lowrank)
     for name in ("eigenvectors", "gamma", "seed"):
         assert given[name] == exact[name] == nystrom[name] == lowrank[name]
-    assert given["neighbors"] == nystrom["neighbors"]
+    assert given["neighbors"] is None and nystrom["neighbors"] == cut_solver.NYSTROM_NEIGHBORS
+    graph = _defaults(cosine_graph)
+    assert (graph["within"], graph["across"], graph["threshold"]) == (
+        graph_plan.NEIGHBORS,
+        given["neighbors_across"],
+        graph_plan.THRESHOLD,
+    )
     assert given["nodes"] is given["sampling"] is lowrank["nodes"] is None
     assert (nystrom["sampling"], lowrank["sampling"]) == ("uniform", "means")
     assert nystrom["nodes"] == cut_solver.NYSTROM_NODES["cpu"]
@@ -692,8 +700,9 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
     assert tsne["nodes"] == color.JOINT_NODES
     assert given["eigenvectors"] == _defaults(cut.command)["eigenvectors"]
     given, shards = _defaults(extract.command), _defaults(extract_shards)
-    for name in ("tap", "dtype", "seed"):
+    for name in ("dtype", "seed"):
         assert given[name] == shards[name]
+    assert given["tap"] is None and shards["taps"] == ("attn",)
     assert shards["tokens"] == parse_tokens(given["tokens"], 5)
     assert shards["batch_size"] == batch_size_for(given["batch_size"], cpu)
 

@@ -166,9 +166,9 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     )
     second = cli("demo", "--json")
     assert second.status == 0
-    assert second.err.count("is up to date") == 4 * len(sample_models()) + 7
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 15
     assert all(Path(path).is_file() for path in second.object["pictures"])
-    assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models())
+    assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models()) + 2
     assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]
     assert {one["command"] for one in second.object["steps"]} == {
         shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")

@@ -112,6 +112,12 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     name = _color_name(frame, asked.source)
     given, color = project.input("color", "color", name)
     cut_given, cut = _behind(frame, f"color/{name}", color.inputs[0])
+    if cut.params.get("graph"):
+        raise DataError(
+            "cut-of-graphs",
+            f"cut/{cut.name} is of graphs ({cut.params['graph']}), whose places have no features of their own",
+            "Give a coloring of a cut of features",
+        )
     sources = [one for one in cut.inputs if one.kind == "features"]
     behind = [_behind(frame, f"cut/{cut.name}", one) for one in sources]
     sets = [frame.features(one.name) for one in sources]

@@ -43,14 +43,45 @@ class Asked(options.Asked):
     eigenvectors: Annotated[int, typer.Option("--eigenvectors", "-C", min=1, help="How many eigenvectors to keep.")] = (
         20
     )
+    graph: Annotated[
+        str,
+        typer.Option(
+            "--graph",
+            help="What joins nodes: features (their affinity), or at each place vv, kk (cosines of values, of keys), qk "
+            "(of queries with keys) or attn (attention), all layers' graphs in one cut.",
+        ),
+    ] = "features"
+    heads: Annotated[bool, typer.Option("--heads", help="Graphs: one a head and layer, not one a layer.")] = False
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope",
+            help="Graphs: dataset (one cut of all images), or image (each alone).  [default: dataset; attn image]",
+        ),
+    ] = None
+    layer_weights: Annotated[
+        str,
+        typer.Option(
+            "--layer-weights",
+            metavar="W,W,…",
+            help="Graphs: equal, grid (32 / side of the layer's grid), or one number a layer.",
+        ),
+    ] = "equal"
     solver: Annotated[
         str,
         typer.Option(
             "--solver",
             help="exact (Eq. 3), lowrank (a factor from landmarks), nystrom (Eq. 4), or auto: exact up to 5,000 nodes on "
-            "a CPU, else the better of the two on a sample.",
+            "a CPU, else the better of the two on a sample. Graphs: direct, or gradient (descent on soft groups).",
         ),
     ] = "auto"
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="gradient: passes over the images; by image: steps.  [default: 200; by image 100]"
+        ),
+    ] = None
+    batch: Annotated[int, typer.Option("--batch", min=2, help="gradient, data set: images a batch.")] = 40
     nodes: Annotated[
         int | None,
         typer.Option(
@@ -60,7 +91,21 @@ class Asked(options.Asked):
             "over 16,384 nodes 512; nystrom 10,000 on a CPU, 50,000 on CUDA]",
         ),
     ] = None
-    neighbors: Annotated[int, typer.Option("--neighbors", min=1, help="nystrom: K nearest sampled nodes.")] = 100
+    neighbors: Annotated[
+        int | None,
+        typer.Option(
+            "--neighbors",
+            min=1,
+            help="nystrom: K nearest sampled nodes; graphs: nearest in the same image.  [default: nystrom 100; graphs 50]",
+        ),
+    ] = None
+    neighbors_across: Annotated[
+        int, typer.Option("--neighbors-across", min=0, help="Graphs over a data set: nearest places of other images.")
+    ] = 50
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Graphs: no edge at or below it.  [default: 0.1; attn 0]"),
+    ] = None
     sampling: Annotated[
         str | None,
         typer.Option(
@@ -73,7 +118,8 @@ class Asked(options.Asked):
         str,
         typer.Option(
             "--precision",
-            help="lowrank, large graphs: auto (bfloat16 or int8 cosines where they are faster and blur little) or float32.",
+            help="lowrank and graphs, large ones: auto (bfloat16 or int8 cosines where they are faster and blur little) or "
+            "float32.",
         ),
     ] = "auto"
     refine: Annotated[
@@ -98,6 +144,10 @@ class Asked(options.Asked):
             help="Give new images' nodes rows of an existing lowrank cut: nothing is solved.",
         ),
     ] = None
+    images: options.Images = None
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Graphs: draw the eigenvectors of each image as a grid.")
+    ] = True
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
+from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
+from alignedcut_cli.commands.cut.graph_run import run_graphs
 from alignedcut_cli.commands.cut.onto import run_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
@@ -24,12 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "NAME", "command"]
 
 NAME = "cut"
+OF_GRAPHS = (
+    "--heads",
+    "--scope",
+    "--layer-weights",
+    "--neighbors-across",
+    "--threshold",
+    "--epochs",
+    "--batch",
+    "--images",
+    "--pictures",
+)
 EXAMPLES = (
     "alignedcut cut --from features/tiny-clip -p study",
     "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
     "alignedcut cut --from features/tiny-clip --solver lowrank --nodes 500 --refine 1 --name fine -p study",
     "alignedcut cut --from features/tiny-clip --solver nystrom --nodes 500 --sampling fps --name paper -p study",
     "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
+    "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
+    "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
 )
 
 
@@ -41,9 +57,16 @@ def command(frame: Frame, asked: Asked) -> None:
     tokens of all images in the chosen slots; class tokens have row = col = -1 in the node table. In aligned space
     (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied to
     each tile as it is read, and nothing of it is stored.
+
+    With --graph vv, kk, qk or attn every layer gives a graph over the same places (image, row, col), of values, keys or
+    queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
+    normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no say
+    there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
+    with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses.
     """
+    require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)
-    require_choice("--solver", asked.solver, SOLVERS)
+    require_choice("--solver", asked.solver, SOLVERS if asked.graph == "features" else GRAPH_SOLVERS)
     require_choice("--sampling", asked.sampling or "means", ("means", "uniform", "fps"))
     require_choice("--precision", asked.precision, PRECISION_CHOICES)
     require_choice("--balance", asked.balance, BALANCES)
@@ -53,6 +76,10 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.onto is not None:
         run_onto(frame, asked, asked.onto, device)
         return
+    if asked.graph != "features":
+        run_graphs(frame, asked, device, budget)
+        return
+    _require_features(asked)
     plan = make_plan(frame, asked, device)
     cost = require_affordable(plan.recipe.params, max(plan.nodes), plan.space.width(plan.slots[0]), device)
     if plan.need() > budget:
@@ -76,6 +103,15 @@ def command(frame: Frame, asked: Asked) -> None:
             "certificates": header.raw.get("certificates", []),
         },
     )
+
+
+def _require_features(asked: Asked) -> None:
+    """Raise UsageError for options that were typed and that serve graphs of q, k and v alone."""
+    typed = [option for option in OF_GRAPHS if option in asked.explicit]
+    if typed:
+        raise UsageError(
+            "option-unused", f"--graph features does not use {', '.join(typed)}", f"Give --graph {', '.join(GRAPHS)}"
+        )
 
 
 def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:

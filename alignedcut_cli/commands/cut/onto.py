@@ -77,6 +77,12 @@ def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
+    if base.params.get("graph"):
+        raise UsageError(
+            "not-extensible",
+            f"cut/{found} is of graphs ({base.params['graph']}) and keeps no map for new places",
+            "Cut the graphs of all images together",
+        )
     if "landmarks.000" not in base.raw["tensors"]:
         raise UsageError(
             "not-extensible",

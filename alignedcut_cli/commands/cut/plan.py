@@ -42,6 +42,11 @@ class Plan:
     def slots(self) -> list[Slot]:
         return [slot for group in self.groups for slot in group]
 
+    @property
+    def graphs(self) -> str:
+        """What each graph of the cut is of."""
+        return "one a slot" if self.recipe.params["per_slot"] else "one for all slots"
+
     def need(self) -> int:
         """Main memory in bytes for the largest graph and its transforms, without tiles."""
         graphs = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.commands.cut.plan import Plan
 from alignedcut_cli.errors import DataError
@@ -11,6 +11,7 @@ from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, node_table
 from alignedcut_cli.nodes.spaces import open_transforms
+from alignedcut_cli.store.header import Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,21 @@ ROUGH = 0.1
 LARGEST_RESIDUAL = 1e-3
 BLUR_SAMPLE = 1_000
 REMEDY = "Ask for fewer --eigenvectors, or change --gamma or --solver; aligned nodes need more channels than these"
+
+
+class CutPlan(Protocol):
+    """What the artifact of a cut is written from, whatever its graphs are."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def slots(self) -> Sequence[Slot]: ...
+    @property
+    def nodes(self) -> Sequence[int]: ...
+    @property
+    def images(self) -> Sequence[Any]: ...
+    @property
+    def graphs(self) -> str: ...
 
 
 class Solved:
@@ -194,7 +210,7 @@ def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
     ]
 
 
-def cut_tensors(plan: Plan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
+def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
     """The tensors of a cut artifact, and what each means."""
     import numpy as np
 
@@ -252,14 +268,14 @@ def node_tables(slots: Sequence[Slot], images: int) -> np.ndarray:
     return joined([node_table(slot.about, number, images) for number, slot in enumerate(slots)])
 
 
-def cut_axes(plan: Plan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+def cut_axes(plan: CutPlan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     """The axes of a cut artifact."""
     return {
         "M": {"size": len(tensors["nodes"])},
         "C": {"size": plan.recipe.params["eigenvectors"]},
         "G": {
-            "size": len(plan.groups),
-            "graphs": "one a slot" if plan.recipe.params["per_slot"] else "one for all slots",
+            "size": len(plan.nodes),
+            "graphs": plan.graphs,
         },
         "m": {"size": len(tensors["sampled"])},
         "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},

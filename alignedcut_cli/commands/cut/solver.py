@@ -29,6 +29,7 @@ SOLVERS = ("auto", "exact", "lowrank", "nystrom")
 BALANCES = ("none", "voronoi")
 PRECISION_CHOICES = ("auto", "float32")
 EXACT_NODES = {"cpu": 5_000, "mps": 10_000, "cuda": 50_000}
+NYSTROM_NEIGHBORS = 100
 NYSTROM_NODES = {"cpu": 10_000, "mps": 20_000, "cuda": 50_000}
 USES = {
     "exact": {"--balance"},
@@ -74,7 +75,11 @@ def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -
         params |= _landmark_params(asked, solver, nodes)
     if solver == "nystrom":
         size = asked.nodes or min(nodes, NYSTROM_NODES[device.type])
-        params |= {"nodes": size, "neighbors": asked.neighbors, "sampling": asked.sampling or "uniform"}
+        params |= {
+            "nodes": size,
+            "neighbors": asked.neighbors or NYSTROM_NEIGHBORS,
+            "sampling": asked.sampling or "uniform",
+        }
     if params.get("nodes", asked.eigenvectors) < asked.eigenvectors:
         raise UsageError(
             "too-few-nodes",
@@ -96,7 +101,7 @@ def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
         size,
         count=min(SAMPLE_COUNT, asked.eigenvectors),
         gamma=asked.gamma,
-        neighbors=asked.neighbors,
+        neighbors=asked.neighbors or NYSTROM_NEIGHBORS,
         seed=stream(asked.seed, "choose"),
     )
     best = min(errors, key=lambda solver: errors[solver])

@@ -36,12 +36,19 @@ class Asked(options.Asked):
         ),
     ] = ()
     name: Annotated[
-        tuple[str, ...], typer.Option("--name", metavar="NAME", help="The feature set's name, one per --model.")
+        tuple[str, ...],
+        typer.Option(
+            "--name", metavar="NAME", help="The feature set's name, one per --model; several taps add theirs."
+        ),
     ] = ()
     tap: Annotated[
-        str,
-        typer.Option("--tap", help="Where to read: attn, block, mlp, q, k or v; maps for all modules of any model."),
-    ] = "attn"
+        tuple[str, ...],
+        typer.Option(
+            "--tap",
+            help="Where to read: attn, block, mlp, q, k or v, of which several may be given: one pass; or maps for all "
+            "modules of any model.  [default: attn]",
+        ),
+    ] = ()
     modules: Annotated[
         tuple[str, ...],
         typer.Option(

@@ -25,6 +25,7 @@ NAME = "extract"
 EXAMPLES = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
     "alignedcut extract photos/ --model tiny-dino --tap block --layers 0,3-5 --tokens sample:8 -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
     "alignedcut extract photos/ --model tiny-mae --tap maps --modules 'blocks.?' --modules norm -p study",
     "alignedcut extract photos/ --captions captions.csv --model local-dir:minilm --name sentences -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
@@ -38,14 +39,17 @@ _OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--memory")
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Read what each layer of a model sees in photographs, or makes of their captions: one feature set a model.
+    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set a model and tap.
 
     The whole image is resized to the model's square input. At each tap of a vision transformer the class token comes
-    first, then the patches row by row; register tokens are left out. --tap maps reads every module of any image model, and
-    keeps of each the products between images and a sparse random projection. An interrupted run goes on where it stopped
-    when the same command is given again.
+    first, then the patches row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in
+    tiny-clip-q. --tap maps reads every module of any image model, and keeps of each the products between images and a
+    sparse random projection. An interrupted run goes on where it stopped when the same command is given again.
     """
-    require_choice("--tap", asked.tap, TAPS)
+    for tap in asked.tap:
+        require_choice("--tap", tap, TAPS)
+    if "maps" in asked.tap and asked.tap != ("maps",):
+        raise UsageError("option-contradicts", "--tap maps cannot go with another --tap", "Give it alone")
     require_choice("--dtype", asked.dtype, ("float16", "float32"))
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
     require_choice("--keep", asked.keep, ("products", "raw"))
@@ -53,7 +57,7 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.captions is not None:
         _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
         _run_captions(frame, asked, asked.captions, device)
-    elif asked.tap == "maps":
+    elif asked.tap == ("maps",):
         _refuse(asked, (*_OF_TOKENS, "--captions-per-image"), "cannot go with --tap maps")
         _run_maps(frame, asked, device)
     else:
@@ -75,11 +79,11 @@ def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
     from alignedcut_cli.commands.extract.plan import make_plans
     from alignedcut_cli.commands.extract.run import make
 
-    plans = make_plans(frame, asked)
+    models = make_plans(frame, asked)
     if asked.dry_run:
-        _print_dry_run(frame, plans)
+        _print_dry_run(frame, models)
         return
-    _print_made(frame, [make(frame, plan, asked, device) for plan in plans])
+    _print_made(frame, [made for plans in models for made in make(frame, plans, asked, device)])
 
 
 def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
@@ -140,11 +144,11 @@ def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
     )
 
 
-def _print_dry_run(frame: Frame, plans: Sequence[Plan]) -> None:
-    images = len(plans[0].manifest.images)
+def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
+    images = len(models[0][0].manifest.images)
     described = DryRun(
-        [f"{images} images", *(_told(plan.weights) for plan in plans)],
-        [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plan in plans],
-        max(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans),
+        [f"{images} images", *(_told(plans[0].weights) for plans in models)],
+        [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
+        max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
     )
     frame.output.result(described.text(), described.as_object())

@@ -139,7 +139,7 @@ class _Run:
         self._say(work)
         total = sum(group.reads for _, group in work)
         with (
-            told_when_stopped(self.frame, self.writer, "maps", self._told_passes),
+            told_when_stopped(self.frame, [self.writer], "maps", self._told_passes),
             self.frame.output.progress(name, total, "images") as advance,
         ):
             for numbers, group in work:

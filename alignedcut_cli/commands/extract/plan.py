@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from alignedcut_cli.backbones.pipeline import TokenChoice
     from alignedcut_cli.datasets.images import Manifest
 
-__all__ = ["Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
+__all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
 
 ALGORITHM = 2
+HEADED = ("q", "k", "v")
+"""Taps whose channels are those of the heads, side by side."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,34 @@ class Plan:
     ranges: tuple[tuple[int, int], ...]
     bytes: int
 
+    @property
+    def tap(self) -> str:
+        return self.recipe.params["tap"]
 
-def make_plans(frame: Frame, asked: Asked) -> list[Plan]:
-    """One plan per model. Images are checked; no weights are loaded. Raises UsageError, DataError, InputMissingError."""
+
+def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
+    """For each model one plan a tap. Images are checked; no weights are loaded.
+
+    Raises UsageError, DataError or InputMissingError.
+    """
     names = one_per_model("--name", asked.name, asked.model)
     files = one_per_model("--weights", asked.weights, asked.model)
     import_libraries()
     paths = listed_images(frame, asked)
     opened = [_open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
     manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
-    plans = [_plan(frame, asked, manifest, *one, name) for one, name in zip(opened, names, strict=True)]
-    require_distinct([plan.recipe.name for plan in plans])
+    taps = asked.tap or ("attn",)
+    plans = [
+        [_plan(frame, asked, manifest, *one, _name(name, tap, len(taps)), tap) for tap in taps]
+        for one, name in zip(opened, names, strict=True)
+    ]
+    require_distinct([plan.recipe.name for model in plans for plan in model])
     return plans
+
+
+def _name(given: str | None, tap: str, taps: int) -> str | None:
+    """The name of one tap's set, where the user gave one; of several taps each but attn adds its own."""
+    return f"{given}-{tap}" if given and taps > 1 and tap != "attn" else given
 
 
 def listed_images(frame: Frame, asked: Asked) -> list[Path]:
@@ -91,25 +109,27 @@ def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tup
 
 
 def _plan(
-    frame: Frame, asked: Asked, manifest: Manifest, backbone: Backbone, weights: WeightsFile, name: str | None
+    frame: Frame, asked: Asked, manifest: Manifest, backbone: Backbone, weights: WeightsFile, name: str | None, tap: str
 ) -> Plan:
     """The plan of one feature set, with every `auto` resolved."""
     from alignedcut_cli.backbones import pipeline
 
     layers = parse_layers(asked.layers, len(backbone.blocks))
     choice = pipeline.parse_tokens(asked.tokens, backbone.tokens)
-    widths = backbone.widths(layers, asked.tap)
+    widths = backbone.widths(layers, tap)
     params: dict[str, Any] = {
         "model": backbone.resolved,
-        "tap": asked.tap,
+        "tap": tap,
         "layers": layers,
         "tokens": asked.tokens,
         "dtype": asked.dtype,
         "preprocess": backbone.preprocess.as_object(),
         **({"seed": asked.seed} if choice.sampled else {}),
     }
+    if tap in HEADED:
+        params["heads"] = [backbone.heads(layer).get("heads") for layer in layers]
     external = {**weights_digest(frame, asked, weights), "manifest": manifest.identity}
-    default = backbone.id.artifact_name + ("" if asked.tap == "attn" else f"-{asked.tap}")
+    default = backbone.id.artifact_name + ("" if tap == "attn" else f"-{tap}")
     size = pipeline.bytes_per_image(widths, backbone.tokens, choice, asked.dtype)
     return Plan(
         backbone=backbone,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.extract.asked import Asked
-from alignedcut_cli.commands.extract.plan import Plan
+from alignedcut_cli.commands.extract.plan import HEADED, Plan
 from alignedcut_cli.errors import PermissionDeniedError, Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
 from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, read_plan
@@ -22,10 +22,35 @@ if TYPE_CHECKING:
 __all__ = ["make", "make_set", "told_when_stopped"]
 
 
-def make(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> tuple[Header, bool]:
-    """Make one feature set unless it is up to date: (header, whether it was made)."""
-    place = plan.manifest.identity, plan.manifest.root
-    return make_set(frame, plan.recipe, place, asked.overwrite, lambda: _extract(frame, plan, asked, device))
+def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[tuple[Header, bool]]:
+    """The feature sets of one model's taps, made or found up to date: (header, whether it was made) each."""
+    found: dict[str, tuple[Header, bool]] = {}
+    with ExitStack() as locks:
+        waiting = []
+        for plan in plans:
+            name = plan.recipe.name
+            folder = frame.project.path("features", name)
+            header = frame.existing(plan.recipe, asked.overwrite) if is_settled(folder) else None
+            if not header:
+                locks.enter_context(frame.project.writing("features", name))
+                finish_swap(folder)
+                header = frame.existing(plan.recipe, asked.overwrite)
+            if header:
+                _remember_place(frame, plan.recipe, _place(plan))
+                found[name] = frame.up_to_date(header)
+            else:
+                waiting.append((plan, _writer(plan, folder, asked.overwrite)))
+        # What is read in one pass has the same shards; taps of other widths have others, as if they were read alone.
+        for ranges in dict.fromkeys(plan.ranges for plan, _ in waiting):
+            together = [(plan, writer) for plan, writer in waiting if plan.ranges == ranges]
+            for (plan, _), header in zip(together, _extract(frame, together, asked, device), strict=True):
+                found[plan.recipe.name] = header, True
+    return [found[plan.recipe.name] for plan in plans]
+
+
+def _place(plan: Plan) -> tuple[str, Path]:
+    """The identity of a plan's images and where they lie."""
+    return plan.manifest.identity, plan.manifest.root
 
 
 def make_set(
@@ -53,29 +78,45 @@ def make_set(
         return header, True
 
 
-def _extract(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> Header:
+def _writer(plan: Plan, folder: Path, overwrite: bool) -> FeatureWriter:
+    """What writes a feature set, or goes on with one. Raises OutputExistsError if another recipe's was begun there."""
+    writer = FeatureWriter(folder, plan.recipe, plan.ranges)
+    begun = writer.recorded_plan()
+    if begun is not None and begun["recipe"] != plan.recipe.identity and not overwrite:
+        raise exists_error(plan.recipe, begun)
+    return writer
+
+
+def _extract(
+    frame: Frame, together: Sequence[tuple[Plan, FeatureWriter]], asked: Asked, device: torch.device
+) -> list[Header]:
+    """The headers of feature sets of one model and one plan of shards, whose taps one pass over the images reads."""
     from alignedcut_cli.backbones.load import load_weights
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
 
-    name = plan.recipe.name
-    writer = FeatureWriter(frame.project.path("features", name), plan.recipe, plan.ranges)
+    plan = together[0][0]
     size = batch_size_for(asked.batch_size, device)
     frame.output.detail(f"{plan.recipe.params['model']} on {device}, {size} images a batch")
     backbone = load_weights(plan.backbone, plan.weights, device)
-    frame.journal.note("start", "features", name, frame.argv, recipe=plan.recipe.identity)
-    writer.open()
-    missing = writer.missing()
-    if len(missing) < len(plan.ranges):
-        frame.output.note(f"{name}: {len(plan.ranges) - len(missing)} of {len(plan.ranges)} shards are there; going on")
+    missing: dict[str, list[int]] = {}
+    for one, writer in together:
+        name = one.recipe.name
+        frame.journal.note("start", "features", name, frame.argv, recipe=one.recipe.identity)
+        writer.open()
+        missing[one.tap] = writer.missing()
+        if len(missing[one.tap]) < len(one.ranges):
+            there = len(one.ranges) - len(missing[one.tap])
+            frame.output.note(f"{name}: {there} of {len(one.ranges)} shards are there; going on")
+    wanted = sorted(set().union(*missing.values()))
     images = len(plan.manifest.images)
-    done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in missing))
-    with frame.output.progress(name, images, "images", done_before) as advance:
+    done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in wanted))
+    with frame.output.progress(_told(together), images, "images", done_before) as advance:
         shards = extract_shards(
             backbone,
             plan.manifest.paths(),
-            [(number, *plan.ranges[number]) for number in missing],
+            [(number, *plan.ranges[number]) for number in wanted],
             plan.layers,
-            tap=plan.recipe.params["tap"],
+            taps=list(missing),
             tokens=plan.tokens,
             dtype=plan.recipe.params["dtype"],
             batch_size=size,
@@ -85,10 +126,20 @@ def _extract(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> He
             say=frame.output.note,
         )
         fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
-        with told_when_stopped(frame, writer, "shards"):
-            _write_behind(writer, shards, tensor_meanings(plan.layers, plan.tokens), fields)
+        writers = {one.tap: writer for one, writer in together}
+        due = ((number, tap, found[tap]) for number, found in shards for tap in found if number in missing[tap])
+        with told_when_stopped(frame, list(writers.values()), "shards"):
+            _write_behind(writers, due, tensor_meanings(plan.layers, plan.tokens), fields)
     numerics = {**fields["numerics"], "activation": plan.backbone.activation}
-    return writer.commit(numerics=numerics, axes=_axes(plan))
+    headers = []
+    for one, writer in together:
+        headers.append(writer.commit(numerics=numerics, axes=_axes(one)))
+        _note_done(frame, one.recipe, _place(one))
+    return headers
+
+
+def _told(together: Sequence[tuple[Plan, FeatureWriter]]) -> str:
+    return ", ".join(plan.recipe.name for plan, _ in together)
 
 
 def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
@@ -104,29 +155,32 @@ def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None
             _note_done(frame, recipe, place)
 
 
-def _write_behind(writer: FeatureWriter, shards: Any, meanings: Any, fields: dict[str, Any]) -> None:
-    """Write each shard while the next is computed. A signal takes effect once the current shard is written."""
+def _write_behind(
+    writers: Mapping[str, FeatureWriter], due: Iterable[Any], meanings: Any, fields: dict[str, Any]
+) -> None:
+    """Write each shard `due` (number, tap, tensors) while the next is computed. A signal waits for the one being written."""
     pending: Future[None] | None = None
     with ThreadPoolExecutor(1) as disk:
-        for number, tensors in shards:
+        for number, tap, tensors in due:
             if pending:
                 pending.result()
-            pending = disk.submit(writer.write, number, tensors, meanings, **fields)
+            pending = disk.submit(writers[tap].write, number, tensors, meanings, **fields)
         if pending:
             pending.result()
 
 
 @contextmanager
 def told_when_stopped(
-    frame: Frame, writer: FeatureWriter, things: str, also: Callable[[], str] = lambda: ""
+    frame: Frame, writers: Sequence[FeatureWriter], things: str, also: Callable[[], str] = lambda: ""
 ) -> Iterator[None]:
     """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
     try:
         yield
     except Stopped as stopped:
-        whole = len(writer.ranges) - len(writer.missing())
-        again = frame.journal.command("features", writer.recipe.name, overwrite=False)
-        stopped.remedy = f"{whole} of {len(writer.ranges)} {things}{also()} are kept; go on with: {again}"
+        planned = sum(len(writer.ranges) for writer in writers)
+        whole = planned - sum(len(writer.missing()) for writer in writers)
+        again = frame.journal.command("features", writers[0].recipe.name, overwrite=False)
+        stopped.remedy = f"{whole} of {planned} {things}{also()} are kept; go on with: {again}"
         raise
 
 
@@ -151,10 +205,11 @@ def _axes(plan: Plan) -> dict[str, Any]:
         {
             "model": plan.backbone.id.label,
             "layer": layer,
-            "tap": plan.recipe.params["tap"],
+            "tap": plan.tap,
             "width": width,
             "grid": list(plan.backbone.grid),
             "class_token": plan.backbone.class_token,
+            **(plan.backbone.heads(layer) if plan.tap in HEADED else {}),
         }
         for layer, width in zip(plan.layers, plan.widths, strict=True)
     ]

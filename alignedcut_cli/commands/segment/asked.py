@@ -17,28 +17,10 @@ __all__ = ["Asked"]
 class Asked(options.Asked):
     """The options as given on the command line."""
 
-    masks: Annotated[
-        Path,
-        typer.Option(
-            "--masks",
-            metavar="PATH",
-            help="The ground truth: a folder of PNGs, VOC2012, gtsegs_ijcv.mat, or COCO's JSON.",
-        ),
-    ]
-    dataset: Annotated[
-        str,
-        typer.Option("--dataset", help="What lies there: folder, voc, imagenet-seg, coco-panoptic, or coco-instances."),
-    ] = "folder"
-    split: Annotated[
-        str | None,
-        typer.Option("--split", metavar="NAME", help="voc: a list such as trainaug.  [default: trainval]"),
-    ] = None
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            "--names", metavar="FILE", help="folder: names of class ids.  [default: names.json or names.txt in it]"
-        ),
-    ] = None
+    masks: options.Masks
+    dataset: options.MaskDataset = "folder"
+    split: options.Split = None
+    names: options.ClassNames = None
     mask_suffix: options.MaskSuffix = None
     unpack: Annotated[
         Path | None,
@@ -67,7 +49,7 @@ class Asked(options.Asked):
     background: Annotated[
         str, typer.Option("--background", metavar="IDS", help="Class ids of background, such as 0,92-200, or none.")
     ] = "0"
-    ignore: Annotated[str, typer.Option("--ignore", metavar="IDS", help="Class ids of void, or none.")] = "255"
+    ignore: options.Ignore = "255"
     classes: Annotated[
         str | None, typer.Option("--classes", metavar="IDS", help="Score these; others are background.  [default: all]")
     ] = None
@@ -80,9 +62,7 @@ class Asked(options.Asked):
     to_pixels: Annotated[str, typer.Option("--to-pixels", help="Similarities to pixels: bilinear, or nearest.")] = (
         "bilinear"
     )
-    on_extra_mask: Annotated[
-        str, typer.Option("--on-extra-mask", help="Masks without an image in the cut: fail, or skip and count them.")
-    ] = "fail"
+    on_extra_mask: options.OnExtraMask = "fail"
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, help="Draws of images for the 95% intervals; 0: none.")
     ] = 1000

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from alignedcut_cli.commands.segment.asked import Asked
 from alignedcut_cli.datasets.classes import FIGURE_GROUND, Classes, figure_ground, find_classes, parse_ids
-from alignedcut_cli.datasets.mask_sets import MaskSet, named
+from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.open_masks import open_masks
-from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.ground_truth import joined_name, require_same_pictures, scored_images, survey
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -19,7 +19,6 @@ from alignedcut_cli.store.project import check_name
 __all__ = ["Line", "Plan", "make_plan"]
 
 ALGORITHM = 1
-LONGEST_NAME = 120
 METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kway": ("--clusters", "--discretise")}
 
 
@@ -78,12 +77,12 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
-    _require_same_images(names, cuts)
+    require_same_pictures(names, cuts)
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
     for text in masks.notes:
         frame.output.note(text)
     found = masks.match(images)
-    scored = _scored(frame, masks, found, images, asked.on_extra_mask)
+    scored = scored_images(frame, masks, found, images, asked.on_extra_mask)
     keys = tuple(str(found[number]) for number in scored)
     digest, present = survey(frame, masks, [images[number] for number in scored], keys)
     plain = find_classes(present, masks.names, background=background, ignore=ignore, chosen=chosen)
@@ -93,7 +92,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     params["names"] = list(plain.names)
     recipe = Recipe(
         "segment",
-        check_name(asked.name or _default_name(names)),
+        check_name(asked.name or joined_name(names)),
         ALGORITHM,
         params,
         tuple(one for one, _ in given),
@@ -113,15 +112,6 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     )
 
 
-def _default_name(names: Sequence[str]) -> str:
-    joined = "+".join(names)
-    return (
-        joined
-        if len(joined) <= LONGEST_NAME
-        else f"{len(names)}-cuts-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
-    )
-
-
 def _twice(names: Sequence[str]) -> str:
     return next(one for one in names if names.count(one) > 1)
 
@@ -136,66 +126,6 @@ def _require_used(asked: Asked) -> None:
                 f"--method {asked.method} does not use {', '.join(typed)}",
                 f"Leave it out, or use {method}",
             )
-
-
-def _require_same_images(names: Sequence[str], cuts: Sequence[Header]) -> None:
-    def contents(cut: Header) -> list[tuple[str, str]]:
-        return [(image["path"], image["sha256"]) for image in cut.axes["B"]["images"]]
-
-    for name, cut in zip(names[1:], cuts[1:], strict=True):
-        if contents(cut) != contents(cuts[0]):
-            raise DataError(
-                "other-images", f"cut/{name} and cut/{names[0]} are of different images", "Segment them one by one"
-            )
-
-
-def _scored(
-    frame: Frame,
-    masks: MaskSet,
-    found: Sequence[str | None],
-    images: Sequence[Mapping[str, Any]],
-    on_extra_mask: str,
-) -> tuple[int, ...]:
-    """The images that have a mask. Images without one are counted and named; masks without an image are refused."""
-    scored = tuple(number for number, key in enumerate(found) if key is not None)
-    without = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
-    alone = sorted(set(masks.keys) - set(found))
-    if not scored:
-        raise DataError(
-            "no-mask",
-            f"no mask of {masks.place} belongs to an image of the cut: masks {named(alone)}; images {named(without)}",
-            "A mask has its image's file name",
-        )
-    if alone and on_extra_mask == "fail":
-        raise DataError(
-            "mask-alone",
-            f"{len(alone)} masks of {masks.place} belong to no image of the cut: {named(alone)}",
-            "Take them out, choose a --split, or leave them aside with --on-extra-mask skip",
-        )
-    if alone:
-        frame.output.note(f"{len(alone)} masks belong to no image of the cut and are left aside: {named(alone)}")
-    if without:
-        frame.output.note(
-            f"{len(without)} of {len(images)} images have no mask and are left out of the scores: {named(without)}"
-        )
-    return scored
-
-
-def survey(
-    frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], keys: Sequence[str]
-) -> tuple[str, tuple[int, ...]]:
-    """(digest of the class ids of all pixels of all images; the ids that occur), reading every mask once."""
-    import numpy as np
-
-    whole, present = hashlib.sha256(), set()
-    with frame.output.progress("reading masks", len(keys), "masks") as advance:
-        for image, key in zip(images, keys, strict=True):
-            mask = masks.read(key, image)
-            whole.update(f"{image['path']} {mask.shape}".encode())
-            whole.update(np.ascontiguousarray(mask, "<i8").tobytes())
-            present.update(np.unique(mask).tolist())
-            advance(1)
-    return whole.hexdigest(), tuple(sorted(present))
 
 
 def _targets(plain: Classes, merge: str) -> tuple[Classes, ...]:

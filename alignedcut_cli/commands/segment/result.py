@@ -14,6 +14,7 @@ from alignedcut_cli.commands.segment.plan import Line
 from alignedcut_cli.core.groups.iou import adjusted_rand, bootstrap_interval, class_ious, mean_iou, pixel_accuracy
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.frame.output import table
+from alignedcut_cli.nodes.slots import layer_name
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _row(
         "model": slot["model"],
         "tap": slot["tap"],
         "layer": slot["layer"],
+        "layers": layer_name(slot),
         "miou": float(get("miou")[best]),
         "interval": None if interval is None else [float(one) for one in interval],
         "accuracy": float(get("accuracy")),
@@ -195,7 +197,7 @@ class _Columns:
         ends = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else "-"
         interval = [ends] if self.interval else []
         last = f"{row['rand']:.3f}" if self.kway else f"{row['threshold']:.2f}"
-        return [row["line"], str(row["layer"]), f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", last]
+        return [row["line"], row["layers"], f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", last]
 
 
 def result_table(

@@ -16,7 +16,7 @@ from alignedcut_cli.core.graph.landmarks import Extension
 from alignedcut_cli.core.graph.sampling import SAMPLINGS
 from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 
-__all__ = ["Cut", "gather", "ncut_exact", "ncut_nystrom", "propagate"]
+__all__ = ["Cut", "certificate_of_all", "gather", "ncut_exact", "ncut_nystrom", "propagate", "start_block"]
 
 EXTRA_BLOCK = 4
 
@@ -70,20 +70,20 @@ def ncut_exact(
             return scale * attention_product(units, scale * block, gamma, sums)
         return scale * affinity_product(units, scale * block, gamma, tile, tick)
 
-    start = _start_block(root * degrees.sqrt(), min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
+    start = start_block(root * degrees.sqrt(), min(len(units), eigenvectors + EXTRA_BLOCK), stream(seed, "eigen"))
     pairs = top_eigenpairs(apply, start, eigenvectors)
     vectors = fix_signs(pairs.vectors / root)
-    return Cut(vectors, pairs.values, pairs.residuals, torch.arange(len(units)), _of_all(pairs, len(units)))
+    return Cut(vectors, pairs.values, pairs.residuals, torch.arange(len(units)), certificate_of_all(pairs, len(units)))
 
 
-def _of_all(pairs: Eigenpairs, total: int) -> Certificate:
+def certificate_of_all(pairs: Eigenpairs, total: int) -> Certificate:
     """The certificate of an eigensolver on the whole graph: its own residuals, no rows sampled."""
     smallest = max(float(pairs.values[-1]), torch.finfo(torch.float32).tiny)
     residual = float(pairs.residuals.square().mean().sqrt()) / smallest
     return Certificate(residual, orthogonality_defect(weighted_gram(pairs.vectors)), total, total)
 
 
-def _start_block(first: Tensor, width: int, seed: int) -> Tensor:
+def start_block(first: Tensor, width: int, seed: int) -> Tensor:
     """The first block (M, width): the first eigenvector (w D)^1/2, (M, 1), beside Gaussian columns."""
     generator = torch.Generator().manual_seed(seed)
     block = torch.randn(len(first), width, generator=generator).to(first.device)

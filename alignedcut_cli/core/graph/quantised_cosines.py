@@ -17,6 +17,7 @@ __all__ = [
     "Columns",
     "blur",
     "columns_at",
+    "cosines_at",
     "product_speed",
     "quick_precisions",
 ]
@@ -43,13 +44,28 @@ def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
     """
     if precision == "float32":
         return lambda units: affinity(units, landmarks, gamma)
-    scale, centre = LOG2_E / gamma, landmarks.mean(0)  # (D,)
+    scale = LOG2_E / gamma
+    exponents = _scaled_cosines(landmarks, scale, -scale, precision)
+    return lambda units: exponents(units).exp2_()
+
+
+def cosines_at(landmarks: Tensor, precision: str) -> Columns:
+    """The cosines u z themselves with unit rows Z (m, D), formed in `precision` as those of `columns_at` are."""
+    if precision == "float32":
+        turned = landmarks.T
+        return lambda units: units @ turned
+    return _scaled_cosines(landmarks, 1.0, 0.0, precision)
+
+
+def _scaled_cosines(landmarks: Tensor, scale: float, shift: float, precision: str) -> Columns:
+    """What gives scale u z + shift, its first term around the landmarks' mean in a low `precision`."""
+    centre = landmarks.mean(0)  # (D,)
     products = _PRODUCTS[precision]((landmarks - centre).mul_(scale))
-    offsets = torch.mv(landmarks, centre).sub_(centre @ centre + 1).mul_(scale)  # (m,)
+    offsets = torch.mv(landmarks, centre).sub_(centre @ centre).mul_(scale).add_(shift)  # (m,)
 
     def columns(units: Tensor) -> Tensor:
         shared = torch.mv(units, centre).mul_(scale)  # (t,)
-        return products(units - centre).add_(shared[:, None]).add_(offsets).exp2_()
+        return products(units - centre).add_(shared[:, None]).add_(offsets)
 
     return columns
 

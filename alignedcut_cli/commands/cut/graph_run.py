@@ -1,0 +1,285 @@
+"""`alignedcut cut --graph vv|kk|qk|attn`: the graphs of all layers made and cut, and the artifact written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
+from alignedcut_cli.commands.cut.graph_plan import GraphLayer, GraphPlan, make_graph_plan
+from alignedcut_cli.commands.cut.run import Solved, certificates, cut_axes, cut_tensors
+from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
+from alignedcut_cli.frame.output import format_bytes
+from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.nodes.rows import patch_rows
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from alignedcut_cli.commands.cut.asked import Asked
+    from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
+
+__all__ = ["run_graphs"]
+
+LOSSES = ["total", "eigenvalues", "overlaps"]
+QUICK_NODES = 20_000
+"""Nodes from which on neighbours are looked for in low precision first."""
+
+
+def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) -> None:
+    """Plan, then cut, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    if device.type != "cpu" and asked.device != "auto":
+        raise UsageError("bad-device", f"--graph {asked.graph} runs on the CPU, not on {device}", "Give --device cpu")
+    plan = make_graph_plan(frame, asked)
+    if plan.need() > budget:
+        raise OutOfMemoryError(
+            "memory-budget",
+            f"these graphs take {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
+            "Give more --memory, fewer --neighbors and --neighbors-across, or fewer --layers",
+        )
+    path, folder = frame.project.path("cut", plan.recipe.name), frame.project.pictures("cut", plan.recipe.name)
+    if asked.dry_run:
+        size = sum(plan.nodes) * (4 * plan.recipe.params["eigenvectors"] + 16)
+        outputs = [(str(path), size), *([(f"{folder}/", 0)] if asked.pictures else [])]
+        described = DryRun([f"features/{given.name}" for given in plan.recipe.inputs], outputs, plan.need())
+        frame.output.result(described.text(), described.as_object())
+        return
+    header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
+    lines, value = [str(path)], {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    value |= {"solver": header.params["solver"], "certificates": header.raw.get("certificates", [])}
+    if asked.pictures:
+        draw_eigenvectors(frame, header, asked.images)
+        lines.append(str(folder))
+        value["pictures"] = str(folder)
+    frame.output.result("\n".join(lines), value)
+
+
+def _make(frame: Frame, plan: GraphPlan) -> Header:
+    import numpy as np
+    import torch
+
+    isolated = np.zeros(len(plan.layers), np.int64)
+    losses: list[Tensor] = []
+    solved = _solve(frame, plan, isolated, losses)
+    _tell_isolated(frame, plan, isolated)
+    tensors, meanings = cut_tensors(plan, solved)
+    tensors |= {"isolated": isolated, "layer_weights": np.array([layer.weight for layer in plan.layers], np.float32)}
+    meanings |= {
+        "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no say in these"),
+        "layer_weights": ("l", "the weight of each layer's graphs in the mean"),
+    }
+    if losses:
+        steps = torch.nn.utils.rnn.pad_sequence(losses, batch_first=True)
+        tensors["losses"] = steps.numpy()
+        meanings["losses"] = (
+            "G t e",
+            "loss of each step, and its parts: 1 - the groups' eigenvalues, squared overlaps",
+        )
+    told = [{"model": layer.queries.about["model"], "layer": layer.queries.layer} for layer in plan.layers]
+    return write_artifact(
+        frame.project.path("cut", plan.recipe.name),
+        plan.recipe,
+        tensors,
+        meanings,
+        axes={
+            **cut_axes(plan, tensors),
+            "l": {"size": len(plan.layers), "layers": told},
+            **({"t": {"size": losses[0].shape[0]}, "e": {"size": 3, "labels": LOSSES}} if losses else {}),
+        },
+        numerics={
+            "torch": torch.__version__,
+            "device": "cpu",
+            "computed": "; ".join(dict.fromkeys(one.computed for one in solved)),
+        },
+        parents=plan.parents,
+        certificates=certificates(solved),
+    )
+
+
+def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray, losses: list[Tensor]) -> list[Solved]:
+    """The cut of every graph of a plan, slot by slot; `isolated` gets the count of each layer's isolated places.
+
+    `losses` gets those of gradient descent, graph by graph.
+    """
+    if plan.recipe.params["solver"] == "gradient" and not plan.by_image:
+        return _descend(frame, plan, losses)
+    from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_image
+    from alignedcut_cli.core.graph.mean_of_graphs import ncut_of_graphs
+    from alignedcut_cli.core.numerics import NumericsError, stream
+
+    params = plan.recipe.params
+    precision = _precision(plan)
+    work = sum(len(plan.images) * layer.places for layer in plan.layers)
+    found: list[Solved] = []
+    with frame.output.progress("finding neighbours", work, "places") as advance:
+        for group in plan.groups:
+            numbers = [plan.layers.index(layer) for layer in group]
+            for layers in _graphs(plan, group, precision, advance):
+                for number, graphs in zip(numbers, layers, strict=True):
+                    isolated[number] += _isolated(graphs)
+                flat = [graph for graphs in layers for graph in graphs]
+                try:
+                    seed = stream(params["seed"], "cut", len(found))
+                    if params["solver"] == "gradient":
+                        made = gradient_cut_of_image(flat, params["eigenvectors"], updates=params["epochs"], seed=seed)
+                        cut = made.cut
+                        losses.append(made.losses)
+                    else:
+                        cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
+                except NumericsError as error:
+                    raise DataError(
+                        "cannot-cut",
+                        f"graph {len(found)}: {error}",
+                        "Ask for fewer --eigenvectors, or a lower --threshold",
+                    ) from None
+                found.append(Solved(cut, None, precision))
+                _tell(frame, len(found) - 1, found[-1])
+    return found
+
+
+def _descend(frame: Frame, plan: GraphPlan, losses: list[Tensor]) -> list[Solved]:
+    """The cut of every slot by gradient descent in batches of images, whose graphs are made as they come."""
+    from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_data_set
+    from alignedcut_cli.core.numerics import NumericsError, stream
+
+    params, found = plan.recipe.params, []
+    total = params["epochs"] * len(plan.groups)
+    with frame.output.progress("descending", total, "epochs") as advance:
+        for number, group in enumerate(plan.groups):
+            slot = plan.slots[number]
+            try:
+                made = gradient_cut_of_data_set(
+                    _graphs_of_batches(plan, group),
+                    len(plan.images),
+                    (slot.about["grid"][0], slot.about["grid"][1]),
+                    params["eigenvectors"],
+                    epochs=params["epochs"],
+                    batch=params["batch"],
+                    seed=stream(params["seed"], "cut", number),
+                    tick=advance,
+                )
+            except NumericsError as error:
+                raise DataError("cannot-cut", f"graph {number}: {error}", "Ask for fewer --eigenvectors") from None
+            losses.append(made.losses)
+            found.append(Solved(made.cut, None, "float32"))
+            _tell(frame, number, found[-1])
+    return found
+
+
+def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable[[Tensor], list[LayerGraph]]:
+    """What gives the graphs among a batch of images; kept where all images are one batch."""
+    import torch
+
+    rows = [_rows(layer) for layer in group]
+    known: dict[tuple[int, ...], list[LayerGraph]] = {}
+
+    def graphs_of(ids: torch.Tensor) -> list[LayerGraph]:
+        key = tuple(ids.tolist())
+        if key in known:
+            return known[key]
+        found = []
+        for layer, (queries, keys) in zip(group, rows, strict=True):
+            places = (ids[:, None] * layer.places + torch.arange(layer.places)).reshape(-1)
+            found += _layer_graphs(plan, layer, queries[places], keys[places], "float32", lambda _: None)
+        if len(key) == len(plan.images):
+            known[key] = found
+        return found
+
+    return graphs_of
+
+
+def _precision(plan: GraphPlan) -> str:
+    """How cosines across images are formed first: the fastest way on this machine, in large graphs."""
+    import torch
+
+    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
+
+    if plan.recipe.params["precision"] != "auto" or plan.by_image or max(plan.nodes) < QUICK_NODES:
+        return "float32"
+    return quick_precisions(torch.device("cpu"))[-1]
+
+
+def _graphs(
+    plan: GraphPlan, group: Sequence[GraphLayer], precision: str, advance: Callable[[int], None]
+) -> Iterator[list[list[LayerGraph]]]:
+    """For each cut of a slot, the graphs of each of its layers: one cut over all images, or one an image."""
+    if not plan.by_image:
+        yield [_layer_graphs(plan, layer, *_rows(layer), precision, advance) for layer in group]
+        return
+    rows = [_rows(layer) for layer in group]
+    for image in range(len(plan.images)):
+        found = []
+        for layer, (queries, keys) in zip(group, rows, strict=True):
+            own = slice(image * layer.places, (image + 1) * layer.places)
+            found.append(_layer_graphs(plan, layer, queries[own], keys[own], precision, advance))
+        yield found
+
+
+def _rows(layer: GraphLayer) -> tuple[Tensor, Tensor]:
+    queries = patch_rows(layer.queries)
+    same = layer.queries.source.folder == layer.keys.source.folder
+    return queries, queries if same else patch_rows(layer.keys)
+
+
+def _layer_graphs(
+    plan: GraphPlan,
+    layer: GraphLayer,
+    queries: Tensor,
+    keys: Tensor,
+    precision: str,
+    advance: Callable[[int], None],
+) -> list[LayerGraph]:
+    """The graphs of one layer over the places of `queries`: one, or one a head, of equal weight."""
+    from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
+    from alignedcut_cli.core.graph.sparse_graph import attention_graph, cosine_graph, split_heads
+
+    params = plan.recipe.params
+    about, places, limits = layer.queries.about, layer.places, {"threshold": params["threshold"]}
+    heads = about.get("heads", 1)
+    parts = list(zip(*(split_heads(one, heads) for one in (queries, keys)), strict=True))
+    given = parts if params["heads"] else [(queries, keys)]
+    graphs = []
+    for left, right in given:
+        if params["graph"] == "attn":
+            scales = [about["scale"]] * (1 if params["heads"] else heads)
+            graph = attention_graph(left, right, places, scales, within=params["neighbors"], **limits)
+        else:
+            across = params["neighbors_across"]
+            graph = cosine_graph(
+                left, right, places, within=params["neighbors"], across=across, precision=precision, **limits
+            )
+        graphs.append(LayerGraph(graph, layer.grid, layer.weight / len(given)))
+    advance(len(queries))
+    return graphs
+
+
+def _isolated(graphs: Sequence[LayerGraph]) -> int:
+    """Places that have no neighbour in any of a layer's graphs."""
+    import numpy as np
+
+    return int(np.logical_and.reduce([one.graph.isolated for one in graphs]).sum())
+
+
+def _tell_isolated(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> None:
+    """One line for all layers in which some places have no neighbour."""
+    counts = [
+        f"{count} of {len(plan.images) * layer.places} in {layer.queries.name}"
+        for layer, count in zip(plan.layers, isolated.tolist(), strict=True)
+        if count
+    ]
+    if counts:
+        frame.output.note(
+            f"places without a neighbour above --threshold {plan.recipe.params['threshold']:g}, which have no say there: "
+            + ", ".join(counts)
+        )
+
+
+def _tell(frame: Frame, number: int, solved: Solved) -> None:
+    found: Any = solved.certificate
+    frame.output.detail(
+        f"graph {number}: residual {found.residual:.2g} of the smallest eigenvalue, orthogonality {found.orthogonality:.1e}"
+    )

@@ -1,0 +1,131 @@
+"""What will be measured: which slots of which cuts, against which classes, instances and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.commands.pathways.asked import Asked
+from alignedcut_cli.datasets.classes import Classes, find_classes, parse_ids
+from alignedcut_cli.datasets.mask_sets import MaskSet
+from alignedcut_cli.datasets.masks_folder import open_folder
+from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.ground_truth import joined_name, require_same_pictures, scored_images, survey
+from alignedcut_cli.frame.run import Frame, require_choice
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.project import check_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Plan", "make_plan"]
+
+ALGORITHM = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The slots to be measured: those of the `cuts` in turn, `cut_of` the cut of each; `scored` images have a mask.
+
+    `instances` gives the instance numbers (H, W) of a scored image by its key, where they are known.
+    """
+
+    recipe: Recipe
+    cuts: tuple[Header, ...]
+    masks: MaskSet
+    images: Sequence[Mapping[str, Any]]
+    scored: tuple[int, ...]
+    keys: tuple[str, ...]
+    classes: Classes
+    instances: Callable[[str, Mapping[str, Any]], np.ndarray] | None
+    slots: tuple[Mapping[str, Any], ...]
+    cut_of: tuple[int, ...]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("class", "position", *(["instance"] if self.instances else []))
+
+    def need(self) -> int:
+        """Bytes of main memory: node tables and eigenvectors, tables of each image, and those of the draws of one slot."""
+        nodes = sum(cut.axes["M"]["size"] * (4 * cut.axes["C"]["size"] + 24) for cut in self.cuts)
+        params = self.recipe.params
+        cells = params["clusters"] * max(len(self.classes.ids), params["grid"] ** 2)
+        return nodes + 8 * cells * (len(self.scored) + 2 * params["bootstrap"]) + (64 << 20)
+
+
+def make_plan(frame: Frame, asked: Asked) -> Plan:
+    """The plan of a measurement. Reads every mask once. Raises UsageError, DataError or InputMissingError."""
+    require_choice("--dataset", asked.dataset, tuple(MASK_READERS))
+    require_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
+    project = frame.project
+    names = [project.parse(text, "cut")[1] for text in asked.source] or [project.only("cut")]
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UsageError("input-twice", f"--from names cut/{twice} twice", "Give each cut once")
+    given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
+    cuts = tuple(header for _, header in given)
+    require_same_pictures(names, cuts)
+    _require_enough(asked, cuts)
+    images = cuts[0].axes["B"]["images"]
+    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
+    for text in masks.notes:
+        frame.output.note(text)
+    found = masks.match(images)
+    scored = scored_images(frame, masks, found, images, asked.on_extra_mask)
+    keys = tuple(str(found[number]) for number in scored)
+    digest, present = survey(frame, masks, [images[number] for number in scored], keys)
+    classes = find_classes(present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
+    instances, external = _instances(frame, asked, masks, [images[number] for number in scored])
+    params = {
+        name: getattr(asked, name) for name in ("eigenvectors", "clusters", "grid", "bootstrap", "permutations", "seed")
+    }
+    params |= {"ignore": list(parse_ids("--ignore", asked.ignore)), "names": list(classes.names)}
+    name = check_name(asked.name or joined_name(names))
+    recipe = Recipe("pathways", name, ALGORITHM, params, tuple(one for one, _ in given), {"masks": digest, **external})
+    slots = [(number, slot) for number, cut in enumerate(cuts) for slot in cut.axes["S"]["slots"]]
+    return Plan(
+        recipe,
+        cuts,
+        masks,
+        images,
+        scored,
+        keys,
+        classes,
+        instances,
+        tuple(slot for _, slot in slots),
+        tuple(number for number, _ in slots),
+    )
+
+
+def _require_enough(asked: Asked, cuts: Sequence[Header]) -> None:
+    least = min(cuts, key=lambda cut: cut.axes["C"]["size"])
+    if asked.eigenvectors >= least.axes["C"]["size"]:
+        raise UsageError(
+            "too-many-eigenvectors",
+            f"--eigenvectors {asked.eigenvectors} after the first: cut/{least.name} has {least.axes['C']['size']} in all",
+            f"Cut with --eigenvectors {asked.eigenvectors + 1}, or give fewer",
+        )
+    smallest = min(int(stop) for stop in (cut.axes["M"]["size"] // cut.axes["G"]["size"] for cut in cuts))
+    if asked.clusters > smallest:
+        raise UsageError("too-many-clusters", f"--clusters {asked.clusters} of {smallest} nodes", "Give fewer")
+
+
+def _instances(
+    frame: Frame, asked: Asked, masks: MaskSet, images: Sequence[Mapping[str, Any]]
+) -> tuple[Callable[[str, Mapping[str, Any]], np.ndarray] | None, dict[str, str]]:
+    """What gives the instances of a scored image, and their digest for the recipe; nothing where they are not known."""
+    if asked.instances:
+        own = open_folder(asked.instances, mask_suffix=asked.mask_suffix)
+        found = own.match(images)
+        lacking = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
+        if lacking:
+            raise UsageError(
+                "masks-missing", f"{asked.instances} has no instances for {lacking[0]}", "Give them for all masks"
+            )
+        digest, _ = survey(frame, own, images, [str(key) for key in found])
+        by_path = {image["path"]: str(key) for image, key in zip(images, found, strict=True)}
+        return (lambda _, image: own.read(by_path[image["path"]], image)), {"instances": digest}
+    read = masks.instances
+    return ((lambda key, _: read(key)) if read else None), {}

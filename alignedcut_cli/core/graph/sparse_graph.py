@@ -1,0 +1,163 @@
+"""A sparse graph of places, normalized, as compressed rows; graphs of one layer's queries, keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.affinity import unit_rows
+from alignedcut_cli.core.graph.neighbours import Neighbours, largest_within, nearest_across, nearest_within
+from alignedcut_cli.core.graph.parallel_tiles import share_tiles
+from alignedcut_cli.core.numerics import NumericsError, Tick, compiled
+
+__all__ = ["SparseGraph", "attention_graph", "cosine_graph", "normalized", "split_heads"]
+
+PRODUCT_TILE = 2048
+
+
+@dataclass(frozen=True)
+class SparseGraph:
+    """N = D^-1/2 A D^-1/2 of a graph of n nodes: starts (n + 1,) int64, columns int32 and entries float32 row by row.
+
+    `degrees` (n,) float32 are the row sums of A. A node of degree 0 is isolated: its row and its column of N are zero, so
+    that it has no say in this graph.
+    """
+
+    starts: np.ndarray
+    columns: np.ndarray
+    entries: np.ndarray
+    degrees: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.degrees)
+
+    @property
+    def isolated(self) -> np.ndarray:
+        """Which nodes have no neighbour: (n,) bool."""
+        return self.degrees == 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.starts.nbytes + self.columns.nbytes + self.entries.nbytes + self.degrees.nbytes
+
+    def add_product(self, vectors: Tensor, scale: float, result: Tensor) -> None:
+        """result += scale N X for X and result (n, b), float32 on the CPU. Work: 2 b a stored entry, rows in tiles."""
+        given, taken = vectors.contiguous().numpy(), result.numpy()
+
+        def work(tiles: Iterator[tuple[int, int]]) -> None:
+            for start, stop in tiles:
+                _add_rows(self.starts, self.columns, self.entries, given, np.float32(scale), start, stop, taken)
+
+        share_tiles(len(self), PRODUCT_TILE, torch.device("cpu"), work)
+
+
+@compiled
+def _add_rows(
+    starts: np.ndarray,
+    columns: np.ndarray,
+    entries: np.ndarray,
+    vectors: np.ndarray,
+    scale: np.float32,
+    first: int,
+    last: int,
+    result: np.ndarray,
+) -> None:
+    """result[i] += scale sum_e entries[e] vectors[columns[e]] over the entries e of row i, i in [first, last)."""
+    width = vectors.shape[1]
+    total = np.empty(width, np.float32)
+    for i in range(first, last):
+        total[:] = 0
+        for place in range(starts[i], starts[i + 1]):
+            entry, row = entries[place], vectors[columns[place]]
+            for c in range(width):
+                total[c] += entry * row[c]
+        for c in range(width):
+            result[i, c] += scale * total[c]
+
+
+def normalized(affinity: Any) -> SparseGraph:
+    """The normalized graph of a symmetric A >= 0, a scipy sparse matrix (n, n)."""
+    compressed = affinity.tocsr()
+    compressed.sort_indices()
+    degrees = np.asarray(compressed.sum(1), np.float64).reshape(-1)
+    scale = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0).astype(np.float32)
+    entries = compressed.data.astype(np.float32, copy=False)
+    entries *= scale[compressed.indices]
+    entries *= np.repeat(scale, np.diff(compressed.indptr))
+    return SparseGraph(
+        compressed.indptr.astype(np.int64), compressed.indices.astype(np.int32, copy=False), entries,
+        degrees.astype(np.float32),
+    )  # fmt: skip
+
+
+def _symmetric(parts: list[Neighbours], total: int) -> Any:
+    """A = (S + S^T) / 2 of the neighbours found, as a scipy sparse matrix (n, n)."""
+    from scipy.sparse import csr_matrix
+
+    def rows_of(one: Neighbours) -> Any:
+        kept = np.arange(one.ids.shape[1]) < one.counts[:, None]
+        starts = np.concatenate([[0], np.cumsum(one.counts, dtype=np.int64)])
+        return csr_matrix((one.values[kept], one.ids[kept], starts), shape=(total, total))
+
+    found = rows_of(parts[0])
+    for one in parts[1:]:
+        found = found + rows_of(one)
+    found = found + found.T.tocsr()
+    found.data *= np.float32(0.5)
+    return found
+
+
+def cosine_graph(
+    queries: Tensor,
+    keys: Tensor,
+    per_image: int,
+    *,
+    within: int = 50,
+    across: int = 50,
+    threshold: float = 0.1,
+    precision: str = "float32",
+    tick: Tick | None = None,
+) -> SparseGraph:
+    """The normalized graph of cosines of queries with keys (of values with themselves) (Zhang, Yunis and Maire 2023).
+
+    S_ij = cos(q_i, k_j) where j is one of the `within` nearest of the same image or the `across` nearest of others, and
+    above `threshold`, else 0; A = (S + S^T) / 2. q, k (N, D) image by image of P = `per_image` places. Raises
+    NumericsError for rows that have no direction.
+    """
+    queries, keys = unit_rows(queries), unit_rows(keys)
+    parts = [nearest_within(queries, keys, per_image, within, threshold)]
+    if across:
+        parts.append(nearest_across(queries, keys, per_image, across, threshold, precision=precision, tick=tick))
+    return normalized(_symmetric(parts, len(queries)))
+
+
+def attention_graph(
+    queries: Tensor, keys: Tensor, per_image: int, scales: list[float], *, within: int = 50, threshold: float = 0.0
+) -> SparseGraph:
+    """The normalized graph of attention among the patches of each image: no class token is in the softmax.
+
+    S = mean over heads h of softmax(scale_h q_h k_h^T), q and k (N, D) with the heads' channels side by side; of each row
+    the `within` largest entries above `threshold`, none on the diagonal, stay; A = (S + S^T) / 2. Work: 2 N P D.
+    """
+    if not (torch.isfinite(queries).all() and torch.isfinite(keys).all()):
+        raise NumericsError("queries or keys are not finite")
+    heads, images = len(scales), len(queries) // per_image
+    left, right = (
+        one.float().reshape(images, per_image, heads, -1).transpose(1, 2) for one in (queries, keys)
+    )  # (B, h, P, d)
+    scale = torch.tensor(scales)[:, None, None]
+
+    def attention(image: int) -> Tensor:
+        return (left[image] @ right[image].transpose(1, 2) * scale).softmax(-1).mean(0)  # (P, P)
+
+    return normalized(_symmetric([largest_within(attention, images, per_image, within, threshold)], len(queries)))
+
+
+def split_heads(rows: Tensor, heads: int) -> list[Tensor]:
+    """The channels of each head of rows (N, heads * d), whose heads lie side by side: (N, d) each."""
+    return list(rows.chunk(heads, dim=1))

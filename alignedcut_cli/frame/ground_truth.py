@@ -1,0 +1,86 @@
+"""The ground truth of the images of some cuts: which of them have a mask, and what the masks hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignedcut_cli.datasets.mask_sets import MaskSet, named
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.header import Header
+
+__all__ = ["joined_name", "require_same_pictures", "scored_images", "survey"]
+
+LONGEST_NAME = 120
+
+
+def joined_name(names: Sequence[str]) -> str:
+    """The name of what is made of several cuts: theirs, or where these are long their number and a digest."""
+    joined = "+".join(names)
+    if len(joined) <= LONGEST_NAME:
+        return joined
+    return f"{len(names)}-cuts-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+
+
+def require_same_pictures(names: Sequence[str], cuts: Sequence[Header]) -> None:
+    """Raise DataError unless all cuts are of the same pictures in the same order."""
+
+    def contents(cut: Header) -> list[tuple[str, str]]:
+        return [(image["path"], image["sha256"]) for image in cut.axes["B"]["images"]]
+
+    for name, cut in zip(names[1:], cuts[1:], strict=True):
+        if contents(cut) != contents(cuts[0]):
+            raise DataError(
+                "other-images", f"cut/{name} and cut/{names[0]} are of different images", "Give them one by one"
+            )
+
+
+def scored_images(
+    frame: Frame,
+    masks: MaskSet,
+    found: Sequence[str | None],
+    images: Sequence[Mapping[str, Any]],
+    on_extra_mask: str,
+) -> tuple[int, ...]:
+    """The images that have a mask. Those that have none are counted and named; masks without image are refused."""
+    scored = tuple(number for number, key in enumerate(found) if key is not None)
+    without = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
+    alone = sorted(set(masks.keys) - set(found))
+    if not scored:
+        raise DataError(
+            "no-mask",
+            f"no mask of {masks.place} belongs to an image of the cut: masks {named(alone)}; images {named(without)}",
+            "A mask has its image's file name",
+        )
+    if alone and on_extra_mask == "fail":
+        raise DataError(
+            "mask-alone",
+            f"{len(alone)} masks of {masks.place} belong to no image of the cut: {named(alone)}",
+            "Take them out, choose a --split, or leave them aside with --on-extra-mask skip",
+        )
+    if alone:
+        frame.output.note(f"{len(alone)} masks belong to no image of the cut and are left aside: {named(alone)}")
+    if without:
+        frame.output.note(
+            f"{len(without)} of {len(images)} images have no mask and are left out of the scores: {named(without)}"
+        )
+    return scored
+
+
+def survey(
+    frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> tuple[str, tuple[int, ...]]:
+    """(digest of the class ids of all pixels of all images; the ids that occur), reading every mask once."""
+    import numpy as np
+
+    whole, present = hashlib.sha256(), set()
+    with frame.output.progress("reading masks", len(keys), "masks") as advance:
+        for image, key in zip(images, keys, strict=True):
+            mask = masks.read(key, image)
+            whole.update(f"{image['path']} {mask.shape}".encode())
+            whole.update(np.ascontiguousarray(mask, "<i8").tobytes())
+            present.update(np.unique(mask).tolist())
+            advance(1)
+    return whole.hexdigest(), tuple(sorted(present))

@@ -1,0 +1,83 @@
+"""The figure of pathways: what and where over layers, for every graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+__all__ = ["pathway_figure"]
+
+TITLES = {"class": "what: classes", "position": "where: positions", "instance": "which: instances"}
+SCOPES = {"dataset": "over the data set", "within": "within images"}
+COLOURS = {"vv": "C3", "kk": "C2", "qk": "C0", "attn": "C4"}
+STYLES = ("-", "--", ":", "-.")
+
+
+def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Adjusted mutual information over layers: a column a measure, a row a scope, a colour a graph, a dash a model.
+
+    A line a per-slot cut, with its 95% interval; a level line at the right a joint cut; thin lines are 95% of the null.
+    """
+    measures = [name for name in TITLES if name in rows[0]]
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure(figsize=(1.2 + 3.9 * len(measures), 6.6 + 0.2 * len(models)), layout="constrained")
+    panels = figure.subplots(2, len(measures), sharex=True, sharey=True, squeeze=False)
+    for line, scope in enumerate(SCOPES):
+        for column, measure in enumerate(measures):
+            axis = panels[line, column]
+            for key in dict.fromkeys((row["model"], row["graph"]) for row in rows):
+                mine = [row for row in rows if (row["model"], row["graph"]) == key]
+                style = STYLES[models.index(key[0]) % len(STYLES)]
+                _draw(axis, mine, measure, scope, COLOURS.get(key[1], "C7"), style)
+            told = any(row[measure][scope]["value"] is not None for row in rows)
+            axis.set_title(f"{TITLES[measure]}, {SCOPES[scope]}", fontsize=10)
+            if not told:
+                axis.text(0.5, 0.5, "not defined", ha="center", transform=axis.transAxes, color="#777777")
+            axis.set(ylim=(min(-0.02, *axis.get_ylim()), 1) if column == 0 and line == 0 else None)
+            axis.grid(alpha=0.25)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.xaxis.get_major_locator().set_params(integer=True)
+    for axis in panels[-1]:
+        axis.set_xlabel("layer")
+    for axis in panels[:, 0]:
+        axis.set_ylabel("adjusted mutual information")
+    handles: dict[str, Any] = {}
+    for axis in panels.flat:
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def _draw(axis: Any, rows: Sequence[Mapping[str, Any]], measure: str, scope: str, colour: str, style: str) -> None:
+    name = f"{rows[0]['model']} · {rows[0]['graph']}"
+    layers = sorted((row for row in rows if row["layer"] is not None), key=lambda row: row["layer"])
+    told = [(row["layer"], row[measure][scope]) for row in layers if row[measure][scope]["value"] is not None]
+    if told:
+        x = [layer for layer, _ in told]
+        axis.plot(x, [one["value"] for _, one in told], style, color=colour, marker="o", markersize=3, label=name)
+        if all(one["low"] is not None for _, one in told):
+            axis.fill_between(
+                x,
+                [one["low"] for _, one in told],
+                [one["high"] for _, one in told],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
+        if all(one["null 95%"] is not None for _, one in told):
+            axis.plot(x, [one["null 95%"] for _, one in told], style, color=colour, linewidth=0.6, alpha=0.7)
+    for row in rows:
+        value = row[measure][scope]["value"]
+        if row["layer"] is None and value is not None:
+            axis.axhline(
+                value,
+                0.0,
+                1.0,
+                linestyle=style,
+                color=colour,
+                linewidth=2.4,
+                alpha=0.45,
+                label=f"{name}, layers {row['layers']} in one cut",
+            )
