@@ -22,6 +22,7 @@ from alignedcut_cli.brain import match_images, open_responses
 from alignedcut_cli.brain.captions import read_captions
 from alignedcut_cli.brain.tables import READERS as TABLES
 from alignedcut_cli.commands.extract.images import checked_images
+from alignedcut_cli.commands.probe.queries import read_queries
 from alignedcut_cli.commands.trace.pixels import choose_pixels
 from alignedcut_cli.datasets.find_images import find_images
 from alignedcut_cli.datasets.images import SUFFIXES, decode
@@ -321,6 +322,18 @@ READERS: dict[str, Reader] = {
         )
         for suffix, text in CAPTIONS.items()
     },
+    "queries .txt": Reader(
+        trees.text_maker("queries.txt", "# what is there\na ball\na face\n"),
+        TEXTS,
+        lambda folder, _: read_queries(
+            "--queries", folder / "queries.txt", lambda texts: np.ones((len(texts), 3), "f4")
+        ),
+    ),
+    "queries .safetensors": Reader(
+        trees.make_queries,
+        {".safetensors": odd_safetensors},
+        lambda folder, _: read_queries("--queries", folder / "queries.safetensors", None),
+    ),
     "model folder": Reader(trees.make_model, {".json": odd_json}, _build_model, may_be_large=True),
     "artifacts": Reader(
         trees.make_study,
@@ -360,6 +373,15 @@ PATH_OPTIONS = {
     "segment": {"masks": "masks voc", "names": "names.txt", "unpack": "", "images": "photographs"},
     "trace": {"masks": "masks folder", "images": "photographs"},
     "concepts": {"masks": "masks folder", "images": "photographs"},
+    "cut": {"images": "photographs"},
+    "pathways": {"masks": "masks folder", "instances": "masks folder", "names": "names.txt"},
+    "score": {"brain": "algonauts"},
+    "probe": {
+        "brain": "algonauts",
+        "queries": "queries .txt",
+        "pool": "queries .safetensors",
+        "weights": "weights .pth",
+    },
     "demo": {"folder": ""},
 }
 """The reader of each path that a command takes besides the project; none for folders that are written to."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from PIL import Image
+from safetensors.numpy import save_file
 
 from alignedcut_cli.datasets.images import SUFFIXES
 from alignedcut_cli.datasets.samples import sample_models
@@ -107,6 +108,12 @@ def make_model(folder: Path) -> None:
 
 def text_maker(name: str, text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(text)
+
+
+def make_queries(folder: Path) -> None:
+    """Vectors of two queries with their texts."""
+    vectors = {"vectors": np.arange(6, dtype=np.float32).reshape(2, 3) + 1}
+    save_file(vectors, folder / "queries.safetensors", {"queries": json.dumps(["a ball", "a face"])})
 
 
 def make_study(folder: Path) -> None:
