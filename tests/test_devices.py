@@ -22,6 +22,11 @@ from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretende
 ON_THE_CPU = {
     "encode.resampling.image_weights": "numbers of images, which kernels move",
     "encode.resampling.orders_of": "numbers of images, which kernels move",
+    "graph.neighbours.largest_within": "graphs are built on the CPU",
+    "graph.neighbours.nearest_across": "graphs are built on the CPU",
+    "graph.neighbours.nearest_within": "graphs are built on the CPU",
+    "graph.sparse_graph.attention_graph": "graphs are built on the CPU",
+    "graph.sparse_graph.cosine_graph": "graphs are built on the CPU",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",
 }

@@ -45,7 +45,6 @@ PICTURES = (
 WORTH_OPENING = {
     "color/{model}-per-slot/sheet-{model}-attn.png": "rows are scenes, columns layers: figures take colours of their own",
     "color/joint/sheet-{model}-attn.png": "one colour means the same in all layers and models, whose sheets lie beside",
-    "align/world/rois.png": "how well the aligned channels predict each brain area, below its noise ceiling",
     "score/world/depth-ereg.png": "which layers predict which brain area, below the noise ceiling",
     "align/world/channels.png": "models whose own channels share nothing agree once they are aligned",
     "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",

@@ -32,6 +32,7 @@ from alignedcut_cli.core.graph import (
     quantised_cosines,
     refine,
     sampling,
+    sparse_graph,
 )
 from alignedcut_cli.core.groups import activations, iou, oracle, resize, similarity, slot_scores
 from alignedcut_cli.core.maps import block
@@ -302,11 +303,15 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.ncut.ncut_exact": exact_cut,
     "graph.ncut.ncut_nystrom": nystrom,
     "graph.ncut.propagate": lambda on, _: ncut.propagate(on(rows()), on(rows()[:20]), on(drawn(20, 3)), 5),
+    "graph.ncut.start_block": lambda on, _: ncut.start_block(on(drawn(9, 1)), 3, 0),
     "graph.parallel_tiles.share_tiles": shared,
     "graph.quantised_cosines.blur": lambda on, _: quantised_cosines.blur(on(rows()), 1.0, "bfloat16"),
     "graph.quantised_cosines.columns_at": lambda on, _: [
         quantised_cosines.columns_at(on(rows()[:20]), 1.0, precision)(on(rows()))
         for precision in ("float32", "bfloat16")
+    ],
+    "graph.quantised_cosines.cosines_at": lambda on, _: [
+        quantised_cosines.cosines_at(on(rows()[:20]), precision)(on(rows())) for precision in ("float32", "bfloat16")
     ],
     "graph.quantised_cosines.product_speed": lambda _, device: quantised_cosines.product_speed(device) > 0,
     "graph.quantised_cosines.quick_precisions": lambda _, device: quantised_cosines.quick_precisions(device)[:1],
@@ -363,6 +368,7 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "embed.device.push_all": lambda on, _: device.push_all(on(drawn(40, 3))),
     "embed.tsne.choose_repulsion": lambda _, device: tsne.choose_repulsion(100, device),
     "embed.tsne.tsne": embedded,
+    "graph.sparse_graph.split_heads": lambda on, _: sparse_graph.split_heads(on(drawn(5, 6)), 3),
     "groups.activations.Clusters": clustered,
     "groups.activations.cell_sums": written_down,
     "groups.activations.clustered_difference": clustered,
