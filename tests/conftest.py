@@ -23,6 +23,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is lo
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
 MOST_WORKERS = 4
+LONGEST = ("world", "real")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,6 +38,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if asked.numprocesses is None and not hasattr(config, "workerinput"):
         asked.numprocesses = min(os.cpu_count() or 1, MOST_WORKERS)
         asked.dist, asked.loadscopereorder = "loadfile", False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process ends long after the others."""
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST and item.path.name != "test_examples.py")
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
 import torch
 
 __all__ = ["Threads"]
-
-_SHARES = 4
 
 
 class Threads:
@@ -29,14 +27,19 @@ class Threads:
             self._pool.shutdown()
 
     def share(self, total: int, work: Callable[[int, int], None], *, large: bool = True) -> None:
-        """Call `work(first, last)` on ranges that together are range(total), on all threads if it is `large`.
+        """Call `work(first, last)` on ranges that together are range(total), one a thread, if it is `large`.
 
-        An error in a thread is raised here, after all have ended.
+        This thread takes the first range. An error is raised here, after all have ended.
         """
         if self._count == 1 or not large:
             work(0, total)
             return
-        self._pool = self._pool or ThreadPoolExecutor(self._count)
-        bounds = np.linspace(0, total, _SHARES * self._count + 1).astype(int).tolist()
-        for done in [self._pool.submit(work, a, b) for a, b in pairwise(bounds)]:
-            done.result()
+        self._pool = self._pool or ThreadPoolExecutor(self._count - 1)
+        (_, own), *others = pairwise(np.linspace(0, total, self._count + 1).astype(int).tolist())
+        begun = [self._pool.submit(work, first, last) for first, last in others]
+        try:
+            work(0, own)
+        finally:
+            wait(begun)
+        for one in begun:
+            one.result()
