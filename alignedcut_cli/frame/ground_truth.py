@@ -4,16 +4,52 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from alignedcut_cli.datasets.mask_sets import MaskSet, named
-from alignedcut_cli.errors import DataError
+from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.header import Header, Input
 
-__all__ = ["joined_name", "require_same_pictures", "scored_images", "survey"]
+__all__ = ["Truth", "given_cuts", "joined_name", "read_truth", "survey"]
 
 LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The masks of some images: `scored` are the images that have one, `keys` theirs; the rest is that of `survey`."""
+
+    scored: tuple[int, ...]
+    keys: tuple[str, ...]
+    digest: str
+    present: tuple[int, ...]
+
+
+def given_cuts(frame: Frame, source: Sequence[str]) -> tuple[list[str], list[tuple[Input, Header]]]:
+    """Names and inputs of the cuts that a command line names, by default the only one; all are of the same pictures.
+
+    Raises UsageError, DataError or InputMissingError.
+    """
+    project = frame.project
+    names = [project.parse(text, "cut")[1] for text in source] or [project.only("cut")]
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UsageError("input-twice", f"--from names cut/{twice} twice", "Give each cut once")
+    given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
+    _require_same_pictures(names, [header for _, header in given])
+    return names, given
+
+
+def read_truth(frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], on_extra_mask: str) -> Truth:
+    """The images that have a mask, and what their masks hold; every mask is read once. Raises DataError."""
+    for text in masks.notes:
+        frame.output.note(text)
+    found = masks.match(images)
+    scored = _scored_images(frame, masks, found, images, on_extra_mask)
+    keys = tuple(str(found[number]) for number in scored)
+    return Truth(scored, keys, *survey(frame, masks, [images[number] for number in scored], keys))
 
 
 def joined_name(names: Sequence[str]) -> str:
@@ -24,7 +60,7 @@ def joined_name(names: Sequence[str]) -> str:
     return f"{len(names)}-cuts-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
-def require_same_pictures(names: Sequence[str], cuts: Sequence[Header]) -> None:
+def _require_same_pictures(names: Sequence[str], cuts: Sequence[Header]) -> None:
     """Raise DataError unless all cuts are of the same pictures in the same order."""
 
     def contents(cut: Header) -> list[tuple[str, str]]:
@@ -37,7 +73,7 @@ def require_same_pictures(names: Sequence[str], cuts: Sequence[Header]) -> None:
             )
 
 
-def scored_images(
+def _scored_images(
     frame: Frame,
     masks: MaskSet,
     found: Sequence[str | None],

@@ -12,7 +12,7 @@ from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.ground_truth import joined_name, require_same_pictures, scored_images, survey
+from alignedcut_cli.frame.ground_truth import given_cuts, joined_name, read_truth, survey
 from alignedcut_cli.frame.run import Frame, require_choice
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -59,39 +59,30 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a measurement. Reads every mask once. Raises UsageError, DataError or InputMissingError."""
     require_choice("--dataset", asked.dataset, tuple(MASK_READERS))
     require_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
-    project = frame.project
-    names = [project.parse(text, "cut")[1] for text in asked.source] or [project.only("cut")]
-    if len(set(names)) < len(names):
-        twice = next(one for one in names if names.count(one) > 1)
-        raise UsageError("input-twice", f"--from names cut/{twice} twice", "Give each cut once")
-    given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
+    names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
-    require_same_pictures(names, cuts)
     _require_enough(asked, cuts)
     images = cuts[0].axes["B"]["images"]
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
-    for text in masks.notes:
-        frame.output.note(text)
-    found = masks.match(images)
-    scored = scored_images(frame, masks, found, images, asked.on_extra_mask)
-    keys = tuple(str(found[number]) for number in scored)
-    digest, present = survey(frame, masks, [images[number] for number in scored], keys)
-    classes = find_classes(present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
-    instances, external = _instances(frame, asked, masks, [images[number] for number in scored])
+    truth = read_truth(frame, masks, images, asked.on_extra_mask)
+    classes = find_classes(truth.present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
+    instances, external = _instances(frame, asked, masks, [images[number] for number in truth.scored])
     params = {
         name: getattr(asked, name) for name in ("eigenvectors", "clusters", "grid", "bootstrap", "permutations", "seed")
     }
     params |= {"ignore": list(parse_ids("--ignore", asked.ignore)), "names": list(classes.names)}
     name = check_name(asked.name or joined_name(names))
-    recipe = Recipe("pathways", name, ALGORITHM, params, tuple(one for one, _ in given), {"masks": digest, **external})
+    recipe = Recipe(
+        "pathways", name, ALGORITHM, params, tuple(one for one, _ in given), {"masks": truth.digest, **external}
+    )
     slots = [(number, slot) for number, cut in enumerate(cuts) for slot in cut.axes["S"]["slots"]]
     return Plan(
         recipe,
         cuts,
         masks,
         images,
-        scored,
-        keys,
+        truth.scored,
+        truth.keys,
         classes,
         instances,
         tuple(slot for _, slot in slots),

@@ -11,7 +11,7 @@ from alignedcut_cli.datasets.classes import FIGURE_GROUND, Classes, figure_groun
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.open_masks import open_masks
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.ground_truth import joined_name, require_same_pictures, scored_images, survey
+from alignedcut_cli.frame.ground_truth import given_cuts, joined_name, read_truth
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -70,22 +70,12 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     _require_used(asked)
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     chosen = None if asked.classes is None else parse_ids("--classes", asked.classes)
-    project = frame.project
-    names = [project.parse(text, "cut")[1] for text in asked.source] or [project.only("cut")]
-    if len(set(names)) < len(names):
-        raise UsageError("input-twice", f"--from names cut/{_twice(names)} twice", "Give each cut once")
-    given = [project.input(f"cut.{number}", "cut", name) for number, name in enumerate(names)]
+    names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
-    require_same_pictures(names, cuts)
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
-    for text in masks.notes:
-        frame.output.note(text)
-    found = masks.match(images)
-    scored = scored_images(frame, masks, found, images, asked.on_extra_mask)
-    keys = tuple(str(found[number]) for number in scored)
-    digest, present = survey(frame, masks, [images[number] for number in scored], keys)
-    plain = find_classes(present, masks.names, background=background, ignore=ignore, chosen=chosen)
+    truth = read_truth(frame, masks, images, asked.on_extra_mask)
+    plain = find_classes(truth.present, masks.names, background=background, ignore=ignore, chosen=chosen)
     targets = _targets(plain, asked.merge)
     params = _resolve(asked, cuts, targets)
     params |= {"background": list(background), "ignore": list(ignore), "classes": chosen and list(chosen)}
@@ -96,7 +86,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         ALGORITHM,
         params,
         tuple(one for one, _ in given),
-        {"masks": digest},
+        {"masks": truth.digest},
     )
     slots = [(number, slot) for number, cut in enumerate(cuts) for slot in cut.axes["S"]["slots"]]
     return Plan(
@@ -104,16 +94,12 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         cuts,
         masks,
         images,
-        scored,
-        keys,
+        truth.scored,
+        truth.keys,
         targets,
         tuple(slot for _, slot in slots),
         tuple(number for number, _ in slots),
     )
-
-
-def _twice(names: Sequence[str]) -> str:
-    return next(one for one in names if names.count(one) > 1)
 
 
 def _require_used(asked: Asked) -> None:

@@ -153,9 +153,8 @@ def _solve(squares: Tensor, entropy: float) -> Tensor:
         if bool(close.all()):
             break
         low, high = torch.where(excess > 0, place, low), torch.where(excess > 0, high, place)
-        newton = place + excess / (
-            scale.square() * variance
-        )  # the entropy falls by b^2 Var(d^2) for each unit of log b
+        # The entropy falls by b^2 Var(d^2) for each unit of log b
+        newton = place + excess / (scale.square() * variance)
         halved = torch.where(high.isinf(), place + 1, torch.where(low.isinf(), place - 1, (low + high) / 2))
         found = torch.where((newton > low) & (newton < high) & ((newton - place).abs() < 4), newton, halved)
         place = torch.where(close, place, found.clamp(-600, 600))
