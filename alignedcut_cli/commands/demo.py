@@ -50,7 +50,7 @@ WORTH_OPENING = {
     "segment/world/curves.png": "in which layers figure and ground, and then classes, come apart",
     "segment/world/overlays-figure-ground.png": "figures found without a label, beside the true ones",
     "trace/joint/paths.png": "where patches go from layer to layer",
-    "pathways/what-where/pathways.png": "values group by what there is, queries and keys by where it is",
+    "pathways/what-where/pathways.png": "what groups of values, and of queries with keys, tell of classes and of positions",
     "concepts/joint/figure-ground.png": "which brain areas figures activate, and which their background",
 }
 """The pictures to open first, with what they show."""
