@@ -169,7 +169,13 @@ class FeatureWriter:
         self._written[name] = content, stamp(self.partial / name)
 
     def commit(self, **fields: Any) -> Header:
-        """Write the index, and make the set visible under its name in one rename."""
+        """Write the index, and make the set visible under its name in one rename.
+
+        The set holds its shards and nothing else: what a killed run left half written beside them is removed.
+        """
+        for path in self.partial.iterdir():
+            if path.name not in {PLAN, *map(self.shard_name, range(len(self.ranges)))}:
+                remove(path)
         shards, tensors = [], {}
         for number, (start, stop) in enumerate(self.ranges):
             header = read_header(self.partial / self.shard_name(number))

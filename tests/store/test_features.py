@@ -88,6 +88,14 @@ def test_what_was_written_is_read(project: Project) -> None:
         features.blocks("tokens.07")
 
 
+def test_what_a_killed_run_left_half_written_is_not_committed(project: Project) -> None:
+    writer = begun(project, 3)
+    for left in (".00002-of-00003.safetensors.4711.tmp", "group.json"):
+        (writer.partial / left).write_bytes(b"half")
+    commit(writer)
+    assert sorted(path.name for path in writer.folder.iterdir()) == [*(writer.shard_name(n) for n in range(3)), INDEX]
+
+
 @pytest.mark.parametrize("stopped_after", [0, 1, 2, 3])
 def test_a_resumed_set_has_the_same_bytes(project: Project, tmp_path: Path, stopped_after: int) -> None:
     other = Project(tmp_path / "other").create()

@@ -144,8 +144,6 @@ class _Run:
         ):
             for numbers, group in work:
                 self._read_group(numbers, group, advance)
-        for path in (self.writer.partial / _DISTINCT, *self._panels()):
-            remove(path)
         return self.writer.commit(numerics={**self._numerics, "activation": self._activation}, axes=self._axes)
 
     def _work(self, begun: Any) -> list[tuple[list[int], Group]]:
