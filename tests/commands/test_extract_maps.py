@@ -53,6 +53,12 @@ def frugal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows go to disk even where the memory could hold them."""
+    monkeypatch.setitem(map_layout._BYTE, "cpu", -1)
+
+
+@pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk without space for rows."""
     monkeypatch.setattr(map_layout, "free_disk", lambda _: 0)
@@ -237,30 +243,26 @@ def test_a_run_stopped_while_rows_lie_on_disk_goes_on_to_the_same_bytes(
     assert read == ([begun["begun"]] if stop != "map" else [])
 
 
-def test_rows_of_another_run_are_not_taken_for_this_ones(
-    cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["short", "batch size"])
+def test_rows_on_disk_that_are_of_no_use_are_read_again(
+    cli: Cli, photos: Path, vit: str, tmp_path: Path, to_disk: None, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """Rows that are shorter than their maps, and those of another batch size, are read again."""
-    argv = ("extract", photos, "-m", vit, *MODEL, "--modules", "blocks.?", "--memory", "600KiB", "--name", "m")
-    monkeypatch.setitem(map_layout._BYTE, "cpu", 0)
+    argv = ("extract", photos, "-m", vit, *MODEL, "--modules", "blocks.?", "--name", "m")
 
     def stopping(*_: Any) -> None:
         raise Stopped(signal.SIGTERM)
 
-    for name, change in (("short", 0), ("batch", 2)):
-        project, options = tmp_path / name, ("--batch-size", 4)
-        with monkeypatch.context() as patch:
-            patch.setattr(map_whole, "_write_map", stopping)
-            assert cli(*argv, *options, "-p", project).status == 143
-        partial = project / "features" / ".m.partial"
-        for path in partial.glob("scratch-*.bin") if not change else ():
-            path.write_bytes(b"")
-        for path in partial.glob("scratch-*.bin") if change else ():
-            path.write_bytes(bytes(path.stat().st_size))
-        batch = ("--batch-size", change or 4)
-        assert cli(*argv, *batch, "-p", project).status == 0
-        assert cli(*argv, *batch, "-p", tmp_path / f"{name}-whole").status == 0
-        assert files(project, "m") == files(tmp_path / f"{name}-whole", "m")
+    with monkeypatch.context() as patch:
+        patch.setattr(map_whole, "_write_map", stopping)
+        size = 4 if fault == "short" else 2
+        assert cli(*argv, "--batch-size", size, "-p", tmp_path / "cut").status == 143
+    rows = list((tmp_path / "cut" / "features" / ".m.partial").glob("scratch-*.bin"))
+    assert rows
+    for path in rows:
+        path.write_bytes(bytes(path.stat().st_size - (fault == "short")))
+    for name in ("cut", "whole"):
+        assert cli(*argv, "--batch-size", 4, "-p", tmp_path / name).status == 0
+    assert files(tmp_path / "cut", "m") == files(tmp_path / "whole", "m")
 
 
 def test_standardised_units_are_those_of_the_maps_and_need_all_rows_at_once(
