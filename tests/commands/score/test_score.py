@@ -386,6 +386,20 @@ def test_raw_maps_are_regressed_on_where_they_were_kept(cli: Cli, study: Path) -
     assert np.array_equal(projected["test"], raw["test"])
 
 
+def test_the_long_table_is_written_as_parquet_too(cli: Cli, study: Path) -> None:
+    """Where pyarrow is installed: the same rows and columns as the csv."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    options = ("--metric", "ereg", "--layers", 0, "--roi", "early", "--name", "tabled", *FEW)
+    folder = Path(done(score(cli, study, *options, "--pictures", sources=("one",))).object["pictures"])
+    made = parquet.read_table(folder / "table.parquet").to_pylist()
+    with (folder / "table.csv").open(newline="") as file:
+        told = list(csv.DictReader(file))
+    assert len(made) == len(told) == 2 and list(made[0]) == list(told[0])
+    for row, text in zip(made, told, strict=True):
+        for name, value in row.items():
+            assert text[name] == ("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
 def test_a_small_region_is_left_out_of_rdms_and_said(cli: Cli, study: Path, tmp_path: Path) -> None:
     tiny = np.arange(VOXELS) < 3
     path = write_responses(tmp_path / "small.npz", **{"rois/tiny": tiny})
