@@ -63,6 +63,13 @@ class Asked(options.Asked):
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="maps: keep those with the values of an earlier one as well.")
     ] = False
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise",
+            help="maps: each unit less its mean over the images, over its standard deviation, before all.",
+        ),
+    ] = False
     captions: Annotated[
         Path | None,
         typer.Option(

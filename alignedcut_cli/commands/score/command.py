@@ -37,7 +37,7 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--penalty", asked.penalty, ("target", "shared"))
     require_choice("--rdm", asked.rdm, ("pearson", "cosine", "euclidean"))
     require_choice("--compare", asked.compare, ("pearson", "spearman", "tau-a", "whitened"))
-    require_choice("--units", asked.units, ("projected", "raw"))
+    require_choice("--units", asked.units, ("products", "projected", "raw"))
     require_choice("--best-layer", asked.best_layer, ("train", "none"))
 
     from alignedcut_cli.commands.score.plan import make_plan
