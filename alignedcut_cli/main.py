@@ -23,6 +23,7 @@ from alignedcut_cli.commands.color import command as color
 from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
+from alignedcut_cli.commands.look import command as look
 from alignedcut_cli.commands.pathways import command as pathways
 from alignedcut_cli.commands.probe import command as probe
 from alignedcut_cli.commands.score import command as score
@@ -35,6 +36,7 @@ from alignedcut_cli.frame.quiet import quiet_libraries
 __all__ = ["app", "main"]
 
 COMMANDS = (
+    look,
     extract,
     brain,
     align,

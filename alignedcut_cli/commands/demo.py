@@ -74,7 +74,7 @@ def command(
     frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
     _prepare(folder, fresh)
     _simulate(frame, folder / BRAIN)
-    steps = run_chain(ctx, frame.output, chain(folder, device))
+    steps = run_chain(frame, chain(folder, device))
     pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
     first = _worth_opening(folder / "pictures")
     frame.output.result(

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.frame.output import Output
+from alignedcut_cli.frame.run import Frame
 
 __all__ = ["Step", "run_chain", "typed"]
 
@@ -38,21 +36,20 @@ def typed(argv: Sequence[str]) -> str:
     return shlex.join(["alignedcut", *argv])
 
 
-def run_chain(ctx: typer.Context, output: Output, lines: Sequence[Sequence[str]]) -> list[Step]:
-    """Run command lines through the app of `ctx`, in order; the first failure is raised and ends the chain."""
+def run_chain(frame: Frame, lines: Sequence[Sequence[str]]) -> list[Step]:
+    """Run command lines through the app of `frame`, in order; the first failure is raised and ends the chain."""
     steps = []
     for argv in lines:
-        output.note(f"$ {typed(argv)}")
+        frame.output.note(f"$ {typed(argv)}")
         began = time.monotonic()
-        out = _run(ctx, argv, output.quiet)
+        out = _run(frame.app, argv, frame.output.quiet)
         steps.append(Step(typed(argv), out, round(time.monotonic() - began, 1)))
     return steps
 
 
-def _run(ctx: typer.Context, argv: Sequence[str], quiet: bool) -> str:
+def _run(app: Any, argv: Sequence[str], quiet: bool) -> str:
     """The stdout of one command line, which is shown on stderr unless `quiet`."""
     told = io.StringIO()
-    app: Any = ctx.find_root().command
     try:
         with contextlib.ExitStack() as streams:
             streams.enter_context(contextlib.redirect_stdout(told))
