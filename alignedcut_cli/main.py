@@ -76,6 +76,7 @@ for module in COMMANDS:
         short_help=(module.command.__doc__ or "").splitlines()[0],
         epilog=_examples(module.EXAMPLES),
     )(module.command)
+show.TABLES |= {module.NAME: module.EXPORTS for module in COMMANDS if hasattr(module, "EXPORTS")}
 
 
 def _print_version(wanted: bool) -> None:

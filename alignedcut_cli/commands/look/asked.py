@@ -57,4 +57,6 @@ class Asked(options.Asked):
     ] = None
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False
     device: options.Device = "auto"
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands that it stands for; do nothing.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands that it stands for; do nothing.")] = (
+        False
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.pathways.asked import Asked
+from alignedcut_cli.commands.pathways.export import EXPORTS
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once
@@ -17,7 +18,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.pathways.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "pathways"
 EXAMPLES = (

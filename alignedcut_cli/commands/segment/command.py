@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.commands.segment.export import EXPORTS
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.segment.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "segment"
 DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")

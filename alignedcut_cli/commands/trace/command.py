@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.trace.asked import Asked
+from alignedcut_cli.commands.trace.export import EXPORTS
 from alignedcut_cli.commands.trace.plan import Plan, make_plan
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame
@@ -15,7 +16,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "trace"
 EXAMPLES = (
