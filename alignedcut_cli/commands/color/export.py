@@ -26,4 +26,4 @@ def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
     return node_table_of(header, tensors["nodes"], {**columns, "placed": values(placed)})
 
 
-EXPORTS = {"nodes": Offer(nodes)}
+EXPORTS = {"nodes": Offer(nodes, "nodes")}

@@ -38,7 +38,7 @@ def rows(name: str, header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 EXPORTS = {
-    "nodes": Offer(nodes),
+    "nodes": Offer(nodes, "nodes"),
     "concepts": Offer(partial(rows, "concepts"), "concept.mean"),
     "correlations": Offer(partial(rows, "correlations"), "correlation"),
     "groups": Offer(partial(rows, "groups"), "group.mean"),

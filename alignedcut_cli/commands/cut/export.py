@@ -30,4 +30,4 @@ def _graph(graphs: np.ndarray) -> Column:
     return Column(lambda start, stop: np.searchsorted(starts, np.arange(start, stop), "right").astype(np.int32) - 1)
 
 
-EXPORTS = {"nodes": Offer(nodes)}
+EXPORTS = {"nodes": Offer(nodes, "nodes")}

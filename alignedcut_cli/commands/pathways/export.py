@@ -25,4 +25,4 @@ def information(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
     return table_of_rows(flat_rows(result_rows(header, tensors)))
 
 
-EXPORTS = {"nodes": Offer(nodes), "information": Offer(information)}
+EXPORTS = {"nodes": Offer(nodes, "nodes"), "information": Offer(information)}

@@ -31,4 +31,4 @@ def scores(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
     return table_of_rows(flat_rows(result_rows(header, tensors)))
 
 
-EXPORTS = {"nodes": Offer(nodes), "scores": Offer(scores)}
+EXPORTS = {"nodes": Offer(nodes, "nodes"), "scores": Offer(scores)}

@@ -31,6 +31,6 @@ def rows(name: str, header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 EXPORTS = {
-    "nodes": Offer(nodes),
+    "nodes": Offer(nodes, "nodes"),
     **{name: Offer(partial(rows, name), "p" if name == "bifurcation" else "") for name in TABLES},
 }
