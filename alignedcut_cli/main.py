@@ -30,33 +30,30 @@ from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
+from alignedcut_cli.frame.help import GroupedApp
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
 
 __all__ = ["app", "main"]
 
-COMMANDS = (
-    look,
-    extract,
-    brain,
-    align,
-    cut,
-    color,
-    segment,
-    pathways,
-    trace,
-    concepts,
-    score,
-    probe,
-    status,
-    show,
-    check,
-    models,
-    demo,
+GROUPS = {
+    "Begin": (demo, look, models),
+    "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
+    "What the eigenvectors and features tell": (segment, pathways, trace, concepts, score, probe),
+    "Look after a project": (status, show, check),
+}
+"""The commands as the help lists them."""
+COMMANDS = tuple(module for modules in GROUPS.values() for module in modules)
+EXAMPLES = (
+    "alignedcut demo",
+    "alignedcut look photos/ --model dino --model clip -p study",
+    "alignedcut COMMAND --help",
 )
 
 app = typer.Typer(
     name="alignedcut",
+    cls=GroupedApp,
+    epilog="\n".join(EXAMPLES),
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -65,17 +62,15 @@ app = typer.Typer(
 )
 
 
-def _examples(lines: Sequence[str]) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-for module in COMMANDS:
-    app.command(
-        name=module.NAME,
-        cls=ConfiguredCommand,
-        short_help=(module.command.__doc__ or "").splitlines()[0],
-        epilog=_examples(module.EXAMPLES),
-    )(module.command)
+for title, modules in GROUPS.items():
+    for module in modules:
+        app.command(
+            name=module.NAME,
+            cls=ConfiguredCommand,
+            short_help=(module.command.__doc__ or "").splitlines()[0],
+            epilog="\n".join(module.EXAMPLES),
+            rich_help_panel=title,
+        )(module.command)
 show.TABLES |= {module.NAME: module.EXPORTS for module in COMMANDS if hasattr(module, "EXPORTS")}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +100,8 @@ def _text(labels: Sequence[str]) -> list[str]:
 
 def _write_csv(table: Table, path: Path, advance: Callable[[int], None]) -> None:
     """Numbers with all their digits; what is unknown is empty."""
+    import csv
+
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_text(list(table.columns)))
@@ -123,6 +123,8 @@ def _cells(column: Column, start: int, stop: int) -> list[Any]:
 
 def _write_npz(table: Table, path: Path, advance: Callable[[int], None]) -> None:
     """One array a column, text as text: `pandas.DataFrame(dict(numpy.load(FILE)))` is the table."""
+    import zipfile
+
     import numpy as np
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
