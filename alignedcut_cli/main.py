@@ -30,7 +30,7 @@ from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
-from alignedcut_cli.frame.help import GroupedApp
+from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
 
@@ -53,7 +53,7 @@ EXAMPLES = (
 app = typer.Typer(
     name="alignedcut",
     cls=GroupedApp,
-    epilog="\n".join(EXAMPLES),
+    epilog=examples_epilog(EXAMPLES),
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -68,7 +68,7 @@ for title, modules in GROUPS.items():
             name=module.NAME,
             cls=ConfiguredCommand,
             short_help=(module.command.__doc__ or "").splitlines()[0],
-            epilog="\n".join(module.EXAMPLES),
+            epilog=examples_epilog(module.EXAMPLES, getattr(module, "BEFORE", ())),
             rich_help_panel=title,
         )(module.command)
 show.TABLES |= {module.NAME: module.EXPORTS for module in COMMANDS if hasattr(module, "EXPORTS")}

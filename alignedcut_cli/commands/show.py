@@ -18,13 +18,17 @@ from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 
-__all__ = ["EXAMPLES", "NAME", "TABLES", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "TABLES", "command"]
 
 NAME = "show"
 EXAMPLES = (
     "alignedcut show cut/tiny-clip -p study",
     "alignedcut show features/tiny-clip --history -p study",
     "alignedcut show cut/tiny-clip --export tiny-clip.npz -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
 )
 TABLES: dict[str, Mapping[str, Offer]] = {}
 """The tables that each kind of artifact has, the main one first: `main` takes them from the commands that make them."""
@@ -74,7 +78,7 @@ def _export(frame: Frame, header: Header, path: Path, which: str | None, overwri
         if not offer.needs or offer.needs in header.raw["tensors"]
     }
     if not offers:
-        raise UsageError("no-table", f"{reference} has no table", "Read its tensors with any safetensors library")
+        raise UsageError("no-table", f"{reference} has no table", f"What has tables: {', '.join(sorted(TABLES))}")
     chosen = which or next(iter(offers))
     if chosen not in offers:
         raise UsageError("bad-table", f"{reference} has no table {chosen!r}", f"Give one of: {', '.join(offers)}")

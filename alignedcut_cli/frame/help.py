@@ -10,7 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["GROUPS", "GroupedApp", "GroupedCommand"]
+__all__ = ["GROUPS", "GroupedApp", "GroupedCommand", "examples_epilog"]
 
 READ, COMPUTE, DRAW, PROJECT = "What to read", "How to compute", "What to draw and write", "The project"
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -100,12 +100,17 @@ def _write_text(formatter: Any, text: str) -> None:
             formatter.write_text(text)
 
 
+def examples_epilog(examples: Sequence[str], before: Sequence[str] = ()) -> str:
+    """Examples as a command's epilog, with the command lines that make what they read, where nothing else does."""
+    return "\n\n".join("\n".join(lines) for lines in (examples, before) if lines)
+
+
 def _write_examples(formatter: Any, epilog: str | None) -> None:
     """The lines of examples as they are: one that is broken cannot be copied."""
-    if epilog:
-        _write_heading(formatter, "Examples")
-        for line in epilog.splitlines():
-            formatter.write(f"  {_styled(line, _EXAMPLE)}\n")
+    for title, lines in zip(("Examples", "Before these, once"), (epilog or "").split("\n\n"), strict=False):
+        if lines:
+            _write_heading(formatter, title)
+            formatter.write("".join(f"  {_styled(line, _EXAMPLE)}\n" for line in lines.splitlines()))
 
 
 def _write_lists(formatter: Any, records: dict[str, list[tuple[str, str]]]) -> None:

@@ -85,6 +85,8 @@ def test_every_command_has_help_with_examples(cli: Cli, module: Any) -> None:
     assert len(module.EXAMPLES) >= 2
     before, _, told = asked.out.partition("\nExamples:\n")
     assert told.partition("\n\n")[0].splitlines() == [f"  {line}" for line in module.EXAMPLES]
+    needed = told.partition("\n\nBefore these, once:\n")[2].partition("\n\n")[0].splitlines()
+    assert needed == [f"  {line}" for line in getattr(module, "BEFORE", ())]
     assert before.startswith("Usage: ") and not any(f"\n{title}:\n" in before for title in GROUPS)
     assert all(example.split("|")[-1].split()[:2] == ["alignedcut", module.NAME] for example in module.EXAMPLES)
 
@@ -107,9 +109,7 @@ def test_help_has_every_option_once_in_its_group(cli: Cli) -> None:
     for module in COMMANDS:
         told = cli(module.NAME, "--help").out
         parts = re.split(r"^(\S.*):\n", told, flags=re.M)
-        assert [title for title in parts[1::2] if title != "Examples"] == [
-            one for one in GROUPS if f"\n{one}:\n" in told
-        ]
+        assert [title for title in parts[1::2] if title in GROUPS] == [one for one in GROUPS if f"\n{one}:\n" in told]
         groups = dict(zip(parts[1::2], parts[2::2], strict=True))
         for title in groups.keys() & GROUPS.keys():
             found[title] |= set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", groups[title], re.M))

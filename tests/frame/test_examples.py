@@ -120,7 +120,7 @@ def test_the_examples_of_the_help_run(
     monkeypatch.chdir(request.getfixturevalue(PLACES.get(module.NAME, "workplace")))  # type: ignore[attr-defined]
     examples = module.EXAMPLES  # type: ignore[attr-defined]
     assert len(examples) >= 2
-    for line in examples:
+    for line in [*getattr(module, "BEFORE", ()), *examples]:
         run_line(cli, line, monkeypatch)
 
 

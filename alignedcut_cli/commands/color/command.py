@@ -21,7 +21,7 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "color"
 ALGORITHM = 3
@@ -32,6 +32,10 @@ EXAMPLES = (
     "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
     "alignedcut color --from cut/tiny-clip --upscale bilinear --overlay 0.3 -p study",
     "alignedcut color --from cut/tiny-clip --onto color/tiny-clip --name again -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
 )
 PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
 

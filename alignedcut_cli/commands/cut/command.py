@@ -25,7 +25,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
 OF_GRAPHS = (
@@ -47,6 +47,10 @@ EXAMPLES = (
     "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
     "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
     "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,35 +19,55 @@ __all__ = ["adopt_alignment", "chain"]
 
 KEPT_TOKENS = "sample:16"
 """Tokens of each image that a brain saw: align predicts from the mean of all, and regularises on these."""
+LONGEST = 120
+"""Characters of a name made of others."""
 
 
 def chain(asked: Asked, align: str | None) -> list[list[str]]:
     """The command lines, in order, as a user would type them; `align` is the alignment to cut by, if it is there already.
 
-    Raises UsageError or InputMissingError for options that do not fit together.
+    Names are those of the models, so that looking with others in the same project touches nothing that is there.
+    Raises UsageError or InputMissingError for a model that cannot be named.
     """
-    names = [_name(asked, text) for text in asked.model]
+    names = [_model_name(asked, text) for text in asked.model]
     if len(set(names)) < len(names):
         twice = next(one for one in names if names.count(one) > 1)
         raise UsageError("name-twice", f"two models would be named {twice}", "Look at one after the other")
     sets = [f"features/{name}" for name in names]
     lines = [_extract(asked, asked.images, names if asked.name else ())]
-    if asked.brain:
-        align = asked.name or "brain"
-        lines += _align(asked, asked.brain, names, align)
-    if align:
-        joint = asked.name or "joint"
-        wanted = ["--space", "aligned", "--align", align, "--name", joint]
+    page = asked.name or _joined(names)
+    if asked.brain or align:
+        page = asked.name or _cleaned(f"{page}-{align or _brain_name(asked)}")
+        if asked.brain:
+            align = page
+            lines += _align(asked, asked.brain, names, align)
+        wanted = ["--space", "aligned", "--align", str(align), "--name", page]
         lines.append(["cut", *_each("--from", sets), *wanted, *_place(asked)])
-        cuts = [joint]
+        cuts = [page]
     else:
         lines += [["cut", "--from", one, "--per-slot", *_place(asked)] for one in sets]
         cuts = [f"{name}-per-slot" for name in names]
     lines += [["color", "--from", f"cut/{cut}", "--no-pictures", *_place(asked)] for cut in cuts]
-    return [*lines, _report(asked, cuts)]
+    return [*lines, _report(asked, cuts, page)]
 
 
-def _name(asked: Asked, model: str) -> str:
+def _joined(names: Sequence[str]) -> str:
+    joined = "+".join(names)
+    return joined if len(joined) <= LONGEST else f"{names[0]}+{len(names) - 1}-more"
+
+
+def _brain_name(asked: Asked) -> str:
+    """What brain data are called: their file or folder, and the subject."""
+    name = asked.brain.resolve().stem if asked.brain else ""
+    return f"{name}-{asked.subject}" if asked.subject else name
+
+
+def _cleaned(text: str) -> str:
+    """Text from outside as an artifact's name."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)[:LONGEST].strip("-.")
+
+
+def _model_name(asked: Asked, model: str) -> str:
     name = parse_model(model).artifact_name
     return check_name(f"{asked.name}-{name}" if asked.name else name)
 
@@ -74,17 +95,16 @@ def _align(asked: Asked, brain: Path, names: Sequence[str], align: str) -> list[
     seen = asked.brain_images or (brain if brain.is_dir() else None)
     lines = []
     if seen:
-        names = [f"{name}-brain" for name in names]
+        names = [_cleaned(f"{name}-{_brain_name(asked)}") for name in names]
         lines.append(_extract(asked, [str(seen)], names, "--tokens", KEPT_TOKENS))
     who = ["--subject", str(asked.subject)] if asked.subject else []
     sources = _each("--from", [f"features/{name}" for name in names])
     return [*lines, ["align", "--brain", str(brain), *who, *sources, "--name", align, *_place(asked)]]
 
 
-def _report(asked: Asked, cuts: Sequence[str]) -> list[str]:
-    words = [*_each("--from", [f"color/{cut}" for cut in cuts])]
+def _report(asked: Asked, cuts: Sequence[str], page: str) -> list[str]:
+    words = [*_each("--from", [f"color/{cut}" for cut in cuts]), "--name", page]
     words += ["--title", asked.title] if asked.title else []
-    words += ["--name", asked.name] if asked.name else []
     return ["report", *words, *_place(asked, device=False), *(["--open"] if asked.show else [])]
 
 
