@@ -25,6 +25,7 @@ from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.commands.pathways import command as pathways
 from alignedcut_cli.commands.probe import command as probe
+from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
@@ -46,6 +47,7 @@ COMMANDS = (
     concepts,
     score,
     probe,
+    report,
     status,
     show,
     check,
