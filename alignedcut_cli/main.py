@@ -26,6 +26,7 @@ from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.commands.look import command as look
 from alignedcut_cli.commands.pathways import command as pathways
 from alignedcut_cli.commands.probe import command as probe
+from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
@@ -39,7 +40,7 @@ __all__ = ["app", "main"]
 GROUPS = {
     "Begin": (demo, look, models),
     "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
-    "What the eigenvectors and features tell": (segment, pathways, trace, concepts, score, probe),
+    "What the eigenvectors and features tell": (segment, pathways, trace, concepts, score, probe, report),
     "Look after a project": (status, show, check),
 }
 """The commands as the help lists them."""

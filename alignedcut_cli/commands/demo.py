@@ -177,7 +177,7 @@ def _prepare(folder: Path, fresh: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:
-        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES, MASKS, BRAIN):
+        for name in (*KINDS, "pictures", MACHINE, SCENES, MASKS, BRAIN):
             remove(folder / name)
     make_folder(folder / MACHINE)
     there = sample_data() / SCENES

@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     COMPUTE: (),
     DRAW: (
-        "--columns", "--examples", "--export", "--history", "--images", "--open", "--overlay", "--pictures",
+        "--budget", "--columns", "--examples", "--export", "--history", "--images", "--open", "--overlay", "--pictures",
         "--predicted", "--shown", "--table", "--title", "--upscale",
     ),
     PROJECT: (

@@ -18,7 +18,7 @@ from alignedcut_cli.frame.export import WRITERS, Column, Table, export_table, ta
 from alignedcut_cli.nodes.slots import node_table
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Recipe
-from alignedcut_cli.store.project import KINDS, Project
+from alignedcut_cli.store.project import KINDS, REPORTS, Project
 from tests.conftest import Cli
 from tests.helpers.stores import NUMERICS, flip, make_cut, make_features
 
@@ -187,8 +187,8 @@ def test_the_table_of_a_coloring_is_its_colours_and_places(cli: Cli, study: Path
     assert found.index[found["placed"]].tolist() == held["sampled"].tolist()
 
 
-def test_every_kind_but_features_has_a_table() -> None:
-    assert set(show.TABLES) == set(KINDS) - {"features"}
+def test_every_kind_but_features_and_pages_has_a_table() -> None:
+    assert set(show.TABLES) == set(KINDS) - {"features", REPORTS}
 
 
 def test_what_cannot_be_exported(cli: Cli, study: Path, tmp_path: Path) -> None:
