@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,22 @@ import pytest
 
 from alignedcut_cli.commands.look.asked import Asked
 from alignedcut_cli.commands.look.chain import chain
+from alignedcut_cli.errors import printable
 from alignedcut_cli.frame.options import project_argument
+from alignedcut_cli.main import main
 from alignedcut_cli.store.artifact import read_header
 from alignedcut_cli.store.project import Project, check_name
-from tests.conftest import Cli
+from tests.conftest import Cli, photograph
+from tests.helpers.frames import read
 from tests.helpers.stores import make_cut, make_features
 
 STUDY = Path("my study")
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+HOSTILE = (
+    "-rf.png", "<img src=x onerror=alert(3)>.png", "two\nlines.png", "\x1b[31mred.png", "';--=1+1 %s ${x} \u202egnp.png",
+    "\udcff.png",
+)  # fmt: skip
+"""Names of photographs, of which any program may make something else; the last is not in UTF-8."""
 
 
 def lines(align: str | None = None, images: tuple[str, ...] = ("photos",), **given: Any) -> list[list[str]]:
@@ -131,3 +143,68 @@ def test_an_alignment_from_elsewhere_is_copied_into_the_project_once(cli: Cli, t
     make_cut(elsewhere, "two", "c", kind="align", rows=9)
     other = Path(shutil.copy(elsewhere.path("align", "two"), tmp_path / "world.safetensors"))
     assert "[output-exists, exit 73]" in cli(*argv, "--align", other).err
+
+
+class Markup(HTMLParser):
+    """The start tags of a page, and its inert JSON by id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.json: dict[str, Any] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, about = self.tags[-1] if self.tags else ("", {})
+        if tag == "script" and about.get("type") == "application/json" and data.strip():
+            self.json.setdefault(str(about["id"]), json.loads(data))
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where someone looked at photographs with hostile names, through a model, under a hostile title."""
+    folder = tmp_path_factory.mktemp("looked")
+    for number, name in enumerate(HOSTILE):
+        photograph(number).save(folder / name)
+    with contextlib.chdir(folder):
+        assert main(["look", "*.png", "-m", "tiny-dino", "--title", EVIL, "-p", "study", "-q"]) == 0
+    return folder
+
+
+def test_hostile_names_stay_names_on_the_page(cli: Cli, looked: Path) -> None:
+    """Whatever a photograph or the title is called, there is no markup and no script beside the page's own."""
+    page = looked / "study" / "reports" / "tiny-dino.html"
+    found = Markup(page.read_text(encoding="utf-8"))
+    assert [about.get("type") for tag, about in found.tags if tag == "script"].count("application/json") == len(
+        found.json
+    )
+    assert sum(tag == "script" and about.get("type") != "application/json" for tag, about in found.tags) == 1
+    assert not [name for _, about in found.tags for name in about if name.startswith("on")]
+    sources = [str(about["src"]) for tag, about in found.tags if tag == "img" and about.get("src")]
+    assert all(source.startswith("data:image/") for source in sources)
+    assert any("Content-Security-Policy" in about.values() for tag, about in found.tags if tag == "meta")
+    header = found.json["header"]
+    assert header["params"]["title"] == EVIL
+    assert sorted(header["shown"]) == sorted(map(printable, HOSTILE))
+
+
+def test_a_second_look_does_nothing_and_prints_the_page_alone(
+    cli: Cli, looked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(looked)
+    again = cli("look", "*.png", "-m", "tiny-dino", "--title", EVIL, "-p", "study")
+    assert (again.status, again.out) == (0, "study/reports/tiny-dino.html\n")
+    assert again.err.count("is up to date") == again.err.count("alignedcut look: $ ") == 4
+    assert again.err.isprintable() or set(again.err) - set(filter(str.isprintable, again.err)) == {"\n"}
+
+
+def test_hostile_names_stay_cells_of_a_table(cli: Cli, looked: Path) -> None:
+    for suffix in (".csv", ".npz", ".parquet"):
+        path = looked / f"colours{suffix}"
+        assert cli("show", "color/tiny-dino-per-slot", "--export", path, "-p", looked / "study").status == 0
+        frame = read(path)
+        assert set(frame["image"]) == {name.encode("utf-8", "backslashreplace").decode() for name in HOSTILE}
+        assert frame["image"].value_counts().nunique() == 1

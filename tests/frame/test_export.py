@@ -20,28 +20,11 @@ from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import KINDS, REPORTS, Project
 from tests.conftest import Cli
+from tests.helpers.frames import read
 from tests.helpers.stores import NUMERICS, flip, make_cut, make_features
 
 ROWS = 100
 HOSTILE = ("a,b", 'quo"te', "two\nlines", "=1+1", "né", "\udcff", "'; DROP", "<script>", "\u202egnp", " ", "0")
-
-
-def read(path: Path) -> pd.DataFrame:
-    """The file as a data frame, by what its readers use, missing text as None."""
-    if path.suffix == ".npz":
-        with np.load(path) as held:
-            frame = pd.DataFrame(dict(held))
-    elif path.suffix == ".csv":
-        frame = pd.read_csv(path, keep_default_na=False, na_values={"single": [""], "double": [""]})
-    else:
-        frame = pd.read_parquet(path)
-    plain = pd.api.types.is_numeric_dtype
-    text = [name for name, column in frame.items() if not plain(column)]
-    told = {
-        name: pd.Series([None if pd.isna(one) or one == "" else one for one in frame[name]], dtype=object)
-        for name in text
-    }
-    return frame.assign(**told)
 
 
 @pytest.fixture
