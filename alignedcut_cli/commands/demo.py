@@ -24,7 +24,7 @@ from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
-from alignedcut_cli.store.project import KINDS, MACHINE
+from alignedcut_cli.store.project import KINDS, MACHINE, REPORTS
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
@@ -32,6 +32,7 @@ NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
 CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
+PAGE = "demo"
 SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
 PICTURES = (
     "color/*/sheet-*.png",
@@ -84,9 +85,16 @@ def command(
         steps.append({"command": line, "seconds": round(time.monotonic() - began, 1)})
     pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
     first = _worth_opening(folder / "pictures")
+    page = frame.project.path(REPORTS, PAGE)
     frame.output.result(
-        _summary(steps, first, shutil.get_terminal_size().columns),
-        {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures, "worth_opening": first},
+        _summary(steps, page, folder / "pictures", shutil.get_terminal_size().columns),
+        {
+            "schema": "alignedcut.demo/2",
+            "steps": steps,
+            "page": str(page),
+            "pictures": pictures,
+            "worth_opening": first,
+        },
     )
 
 
@@ -97,16 +105,16 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
     return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
 
 
-def _summary(steps: Sequence[dict[str, Any]], pictures: Sequence[dict[str, str]], width: int) -> str:
-    """The commands that ran, in lines of at most `width` characters, and the pictures to open."""
+def _summary(steps: Sequence[dict[str, Any]], page: Path, pictures: Path, width: int) -> str:
+    """The commands that ran, in lines of at most `width` characters, and the one file to open."""
     room = width - len("  seconds")
     rows = [
         [textwrap.shorten(step["command"], room, placeholder=" …", break_on_hyphens=False), f"{step['seconds']:.1f}"]
         for step in steps
     ]
     total = format_seconds(sum(step["seconds"] for step in steps))
-    opened = [line for one in pictures for line in (one["path"], f"    {one['shows']}")]
-    return "\n".join([table([["command", "seconds"], *rows]), "", f"Done in {total}. Open first:", *opened])
+    told = [f"Done in {total}. Open this one file in a browser:", str(page), f"Every picture on its own: {pictures}"]
+    return "\n".join([table([["command", "seconds"], *rows]), "", *told])
 
 
 def chain(folder: Path, device: str) -> list[list[str]]:
@@ -139,6 +147,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
         *_pathways(folder, models[0], masks, place, chosen),
         ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
         ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
+        ["report", "--name", PAGE, "--budget", "8MB", *place],
         ["check", "--exit-code", *place],
         ["status", *place],
     ]

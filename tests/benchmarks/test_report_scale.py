@@ -36,8 +36,8 @@ def test_a_large_study_makes_a_page_of_its_budget(tmp_path: Path) -> None:
     told = json.loads(ran.stdout)
     size = Path(told["path"]).stat().st_size
     print(
-        f"\n{IMAGES} photographs x {sum(MODELS.values())} slots: {seconds:.1f} s, {peak / 1e9:.2f} GB, page {size / 1e6:.1f} MB "
-        f"with {len(told['shown'])} photographs; cosine costs {told['cosine_cost']}"
+        f"\n{IMAGES} photographs x {sum(MODELS.values())} slots: {seconds:.1f} s, {peak / 1e9:.2f} GB, page "
+        f"{size / 1e6:.1f} MB with {len(told['shown'])} photographs; cosine costs {told['cosine_cost']}"
     )
     assert seconds < MOST_SECONDS
     assert peak < MOST_BYTES

@@ -39,7 +39,7 @@ def make_study(
     title: str = "joint",
     classes: Sequence[str] = (),
 ) -> Project:
-    """A project with cut/TITLE of one graph and its coloring, and with segments where `classes` (ground, figure) are named."""
+    """A project with cut/TITLE of one graph and its coloring, and segments where `classes` (ground, figure) are named."""
     project = Project(folder / "study").create()
     images = _photographs(folder / "photos", names)
     note = {"manifest": MANIFEST, "image_root": str(folder / "photos")}

@@ -575,7 +575,7 @@ class Page {
           const photo = h("img", { alt: "" });
           const button = h("button", { type: "button", onclick: () => this.goto(lens.moved(this.pick, slot)) },
             h("span", { class: "tile" }, photo, canvas), h("span", {}, `L${lens.slots[slot].layer}`));
-          button.setAttribute("aria-label", `${one.title} layer ${lens.slots[slot].layer}`);
+            button.setAttribute("aria-label", `L${lens.slots[slot].layer}, ${one.title}`);
           this.tiles.push({ slot, canvas, button, photo });
           return button;
         }))));
