@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +20,7 @@ from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
-from alignedcut_cli.store.project import KINDS, MACHINE
+from alignedcut_cli.store.project import KINDS, MACHINE, REPORTS
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
@@ -29,6 +28,7 @@ NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
 CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
+PAGE = "demo"
 NARROWEST = 30
 """Columns that the closing table takes at least."""
 SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
@@ -77,11 +77,13 @@ def command(
     steps = run_chain(frame, chain(folder, device))
     pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
     first = _worth_opening(folder / "pictures")
+    page = frame.project.path(REPORTS, PAGE)
     frame.output.result(
-        _summary(steps, first, shutil.get_terminal_size().columns),
+        _summary(steps, page, folder / "pictures", shutil.get_terminal_size().columns),
         {
-            "schema": "alignedcut.demo/1",
+            "schema": "alignedcut.demo/2",
             "steps": [step.as_object() for step in steps],
+            "page": str(page),
             "pictures": pictures,
             "worth_opening": first,
         },
@@ -95,16 +97,22 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
     return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
 
 
-def _summary(steps: Sequence[Step], pictures: Sequence[dict[str, str]], width: int) -> str:
-    """The commands that ran, in lines of at most `width` characters, and the pictures to open.
+def _summary(steps: Sequence[Step], page: Path, pictures: Path, width: int) -> str:
+    """The commands that ran, in lines of at most `width` characters, and the one file to open.
 
     What all lines share, the program and the project, is left out; each was printed whole before it ran.
     """
     room = max(NARROWEST, width) - len("  seconds")
     rows = [[_cut(_short(step.command), room), f"{step.seconds:.1f}"] for step in steps]
     total = format_seconds(sum(step.seconds for step in steps))
-    opened = [line for one in pictures for line in (one["path"], _indented(one["shows"], width))]
-    return "\n".join([table([["command", "seconds"], *rows]), "", f"Done in {total}. Open first:", *opened])
+    told = [
+        f"Done in {total}.",
+        "Open this one file in a browser:",
+        str(page),
+        "Every picture on its own:",
+        str(pictures),
+    ]
+    return "\n".join([table([["command", "seconds"], *rows]), "", *told])
 
 
 def _short(command: str) -> str:
@@ -115,10 +123,6 @@ def _short(command: str) -> str:
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 2]} …"
-
-
-def _indented(text: str, width: int) -> str:
-    return textwrap.fill(text, max(NARROWEST, width), initial_indent="    ", subsequent_indent="    ")
 
 
 def chain(folder: Path, device: str) -> list[list[str]]:
@@ -151,6 +155,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
         *_pathways(folder, models[0], masks, place, chosen),
         ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
         ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
+        ["report", "--name", PAGE, "--budget", "8MB", *place],
         ["check", "--exit-code", *place],
         ["status", *place],
     ]

@@ -149,7 +149,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
         (tmp_path / "alignedcut-demo" / name).mkdir(parents=True)
     earlier = tmp_path / "alignedcut-demo" / "cut" / "earlier.safetensors"
     earlier.write_bytes(b"of an earlier demo")
-    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("COLUMNS", "60")
     first = cli("demo", "--fresh")
     assert first.status == 0, first.err
     assert not earlier.exists()
@@ -158,21 +158,21 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     assert open_folder(copied).names == dict(enumerate(names))
     for argv in demo.chain(Path("alignedcut-demo"), "auto"):
         assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
-    listing, pictures = (part.splitlines() for part in first.out.split("Open first:\n"))
+    listing, ending = (part.splitlines() for part in first.out.split("Open this one file in a browser:\n"))
     assert len(listing) == len(demo.chain(Path(), "auto")) + 3
-    assert max(map(len, listing)) <= 90
-    assert len(pictures) == 2 * len(demo.WORTH_OPENING) <= 18
-    assert all(
-        Path(path).is_file() and shows.startswith("    ")
-        for path, shows in zip(pictures[::2], pictures[1::2], strict=True)
-    )
+    assert max(map(len, listing)) <= 60
+    assert listing[1].startswith("extract alignedcut-demo/scenes --model tiny-clip ") and " -p " not in listing[1]
+    page = Path(ending[0])
+    assert page == Path("alignedcut-demo/reports/demo.html")
+    assert page.stat().st_size <= 8_000_000
     second = cli("demo", "--json")
     assert second.status == 0
     require_tables(cli, Path("alignedcut-demo"))
-    assert second.err.count("is up to date") == 4 * len(sample_models()) + 15
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 16
     assert all(Path(path).is_file() for path in second.object["pictures"])
     assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models()) + 2
-    assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]
+    assert second.object["page"] == str(page)
+    assert [Path(one["path"]).is_file() for one in second.object["worth_opening"]] == [True] * len(demo.WORTH_OPENING)
     assert {one["command"] for one in second.object["steps"]} == {
         shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alignedcut_cli.brain.rois import GROUPS
 from alignedcut_cli.core.groups.activations import roi_readout
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame
@@ -140,11 +141,12 @@ def _lengths(lengths: np.ndarray) -> dict[str, Any]:
 
 
 def _areas(alignment: Alignment) -> tuple[list[str], np.ndarray]:
-    """The areas that have voxels, then all voxels, and the read-out of each: (E, R) float64."""
+    """The areas that have voxels, without parts of others, then all voxels, and the read-out of each: (E, R) float64."""
     layout = read_layout(alignment.path)
     beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
     membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))
     labels = alignment.header.axes["R"]["labels"]
-    there = [number for number in range(len(labels)) if bool(membership[number].any())]
+    parts = {part for group, made_of in GROUPS.items() if group in labels for part in made_of if part != group}
+    there = [n for n, name in enumerate(labels) if name not in parts and bool(membership[n].any())]
     whole = torch.cat([membership[there], torch.ones(1, beta.shape[1], dtype=membership.dtype)])
     return [*(labels[number] for number in there), ALL], roi_readout(beta, whole).numpy()

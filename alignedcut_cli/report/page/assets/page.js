@@ -273,10 +273,8 @@ class Page {
   }
 
   heads() {
-    this.titles = this.lens.models.map((one) => h("span", {}, one.title));
-    const made = h("div", { class: "heads", "aria-hidden": "true" }, ...this.titles);
-    made.style.setProperty("--columns", this.lens.models.length);
-    return made;
+    this.titles = h("p", { class: "heads" });
+    return this.titles;
   }
 
   imageRow(image, number) {
@@ -357,14 +355,6 @@ class Page {
     this.side.append(h("section", {}, h("h3", {}, "Picked patch"), h("div", { class: "picked" }, this.crop, this.about)),
       h("section", {}, h("h3", {}, "Nearest patches"), this.nearest,
         twin("Table: nearest patches", ["similarity", "photograph", "model", "layer", "row", "column"], this.nearestTable)));
-    if (this.lens.codes.some((one) => one.areas)) {
-      this.bars = h("div", { class: "bars" });
-      this.barTable = h("tbody");
-      this.barHead = h("tr");
-      this.side.append(h("section", {}, h("h3", {}, "Predicted brain activation"), this.bars,
-        h("details", { class: "twin" }, h("summary", {}, "Table: activation by area"), h("div", { class: "scroll" },
-          h("table", {}, h("thead", {}, this.barHead), this.barTable)))));
-    }
     if (this.lens.maps.length) {
       this.chart = h("canvas", { class: "map", tabindex: "0", role: "application",
         "aria-label": "Map of all patches. Drag to brush a region. Keys: B brushes around the picked patch, arrows move the brush, plus and minus resize it, Escape clears it." });
@@ -375,6 +365,21 @@ class Page {
         h("p", { class: "note" }, this.lens.maps[0].title),
         twin("Table: path of the picked patch", ["model", "layer", "x", "y"], this.pathTable)));
       this.brushing();
+    }
+    if (this.lens.codes.some((one) => one.areas)) {
+      this.bars = h("div", { class: "bars" });
+      this.barTable = h("tbody");
+      this.barHead = h("tr");
+      const names = (this.lens.groups?.groups ?? []).slice(2);
+      const chosen = h("select", { onchange: (event) => {
+        this.state.group = Number(event.target.value);
+        this.update();
+      } }, ...["none", ...names].map((name, k) => h("option", { value: k ? k + 1 : 0 }, name)));
+      this.state.group = 0;
+      const beside = names.length ? h("label", { class: "beside" }, "Beside figure and ground: ", chosen) : null;
+      this.side.append(h("section", {}, h("h3", {}, "Predicted brain activation"), ...[beside].filter(Boolean), this.bars,
+        h("details", { class: "twin" }, h("summary", {}, "Table: activation by area"), h("div", { class: "scroll" },
+          h("table", {}, h("thead", {}, this.barHead), this.barTable)))));
     }
     this.valueTable = h("tbody");
     this.values = twin("Table: values of this photograph in this layer", ["row", "values by column"], this.valueTable);
@@ -487,7 +492,8 @@ class Page {
     this.cosines = code.cosines(lens.queries(this.pick, shared), state.space);
     const slots = lens.slotsAt(state.layer);
     this.slots = slots;
-    this.titles.forEach((title, k) => (title.textContent = `${lens.models[k].title} · layer ${lens.slots[slots[k]].layer}`));
+    const columns = slots.map((slot, k) => `${lens.models[k].title}, layer ${lens.slots[slot].layer}`);
+    this.titles.textContent = `${columns.length > 1 ? "Columns, from left to right: " : ""}${columns.join(" | ")}`;
     this.layerTold.textContent = slots.map((slot) => lens.slots[slot].layer).join(" / ");
     this.thresholdTold.textContent = fixed(state.threshold);
     this.photoTold.textContent = `${Math.round(100 * state.photo)} %`;
@@ -569,7 +575,7 @@ class Page {
           const photo = h("img", { alt: "" });
           const button = h("button", { type: "button", onclick: () => this.goto(lens.moved(this.pick, slot)) },
             h("span", { class: "tile" }, photo, canvas), h("span", {}, `L${lens.slots[slot].layer}`));
-          button.setAttribute("aria-label", `${one.title} layer ${lens.slots[slot].layer}`);
+            button.setAttribute("aria-label", `L${lens.slots[slot].layer}, ${one.title}`);
           this.tiles.push({ slot, canvas, button, photo });
           return button;
         }))));
@@ -738,9 +744,11 @@ class Page {
     const names = meaning.spec.areas.names;
     const own = meaning.areas(lens.node(pick));
     const known = lens.groups?.slots.find((one) => one.model === slot.model && one.tap === slot.tap && String(one.layer) === String(slot.layer));
-    const groups = known ? lens.groups.groups.map((name, g) => ({ name, means: known.means[g] })).filter((one) => one.means) : [];
+    const groups = known ? lens.groups.groups.map((name, g) => ({ name, g, means: known.means[g] })).filter((one) => one.means) : [];
+    const marked = groups.filter((one) => one.g < 2 || one.g === this.state.group);
     const columns = names.map((name, r) => ({ name, own: own[r], groups: groups.map((one) => one.means[lens.groups.areas.indexOf(name)]) }));
-    const all = columns.flatMap((one) => [one.own, ...one.groups]).filter((value) => Number.isFinite(value));
+    const all = columns.flatMap((one) => [one.own, ...marked.map(({ means }) => means[lens.groups.areas.indexOf(one.name)])])
+      .filter((value) => Number.isFinite(value));
     const top = Math.max(1e-6, ...all.map(Math.abs));
     const [line, left, wide] = [16, 84, 250];
     const x = (value) => left + wide / 2 + (value / top) * (wide / 2);
@@ -750,9 +758,10 @@ class Page {
       const y = r * line;
       art.append(s("text", { x: left - 6, y: y + 12, "text-anchor": "end" }, one.name));
       art.append(s("rect", { x: Math.min(x(0), x(one.own)), width: Math.abs(x(one.own) - x(0)), y: y + 3, height: line - 6, class: one.own < 0 ? "minus" : "plus" }));
-      one.groups.slice(0, 2).forEach((value, g) => art.append(marker(g, x(value ?? 0), y + line / 2)));
+      marked.forEach(({ means }, k) => art.append(marker(k, x(means[lens.groups.areas.indexOf(one.name)] ?? 0), y + line / 2)));
     });
-    const keys = ["picked patch: bar (orange above 0, blue below)", ...groups.slice(0, 2).map((one, g) => `${one.name}: ${["▲", "■"][g]}`)];
+    const keys = ["picked patch: bar (orange above 0, blue below)", ...marked.map((one, k) => `${one.name}: ${["▲", "■", "◆"][k]}`)];
+    if (!known && lens.groups) keys.push("figure and ground are not known in this layer");
     this.bars.replaceChildren(art, h("p", { class: "note" }, keys.join("; ")));
     this.barHead.replaceChildren(...["area", "picked patch", ...groups.map((one) => one.name)].map((name) => h("th", { scope: "col" }, name)));
     this.barTable.replaceChildren(...columns.map((one) => h("tr", {}, ...[one.name, fixed(one.own), ...one.groups.map((v) => fixed(v ?? null))].map((text) => h("td", {}, text)))));
@@ -907,8 +916,12 @@ function between([x, y], [u, v]) {
 
 function marker(kind, x, y) {
   const r = 4;
-  const shape = kind ? [[-r, -r], [r, -r], [r, r], [-r, r]] : [[0, -r * 1.2], [r * 1.2, r], [-r * 1.2, r]];
-  return s("polygon", { points: shape.map(([dx, dy]) => `${x + dx},${y + dy}`).join(" "), class: kind ? "ground" : "figure" });
+  const shape = [
+    [[0, -r * 1.2], [r * 1.2, r], [-r * 1.2, r]],
+    [[-r, -r], [r, -r], [r, r], [-r, r]],
+    [[0, -r * 1.4], [r * 1.4, 0], [0, r * 1.4], [-r * 1.4, 0]],
+  ][kind];
+  return s("polygon", { points: shape.map(([dx, dy]) => `${x + dx},${y + dy}`).join(" "), class: `mark${kind}` });
 }
 
 // ---- in a page of its own

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from alignedcut_cli.report.page.html import joined, tag, twin
+from alignedcut_cli.report.flat import Panel, flat_figure, flat_of, has_surface
+from alignedcut_cli.report.page.html import Safe, joined, tag, twin
 from alignedcut_cli.report.page.kinds.kind import Given, Kind, Section, finite
 from alignedcut_cli.report.page.lens import Lens, View, patch_rows, tokens
+from alignedcut_cli.report.page.pictures import data_uri
 from alignedcut_cli.report.segments import class_colours
 
 __all__ = ["KIND"]
@@ -69,7 +73,24 @@ def _sections(given: Given) -> Sequence[Section]:
             parts.append(tag("li", f"{slot['model']} layer {slot['layer']}: {above}; least {below}"))
     told = tag("p", "Areas that figures activate most against ground, in standard errors over photographs:")
     tables = [twin("figure against ground by area", rows), twin("activation of groups by area", _groups(given))]
-    return [Section("meaning", f"Figure and ground in {given.reference}", joined([told, tag("ul", *parts), *tables]))]
+    body = joined([told, tag("ul", *parts), _flat(given), *tables])
+    return [Section("meaning", f"Figure and ground in {given.reference}", body)]
+
+
+def _flat(given: Given) -> Safe:
+    """The contrast on the flattened cortex in the last layer of each model, where vertices and the surface are known."""
+    arrays, axes = given.arrays, given.header.axes
+    if "contrast.voxel" not in arrays or not has_surface():
+        return Safe("")
+    last = {f"{slot['model']} · {slot['tap']}": number for number, slot in enumerate(axes["S"]["slots"])}
+    panels = [
+        [Panel(np.asarray(arrays["contrast.voxel"][n]), f"{model} layer {axes['S']['slots'][n]['layer']}")]
+        for model, n in last.items()
+    ]
+    held = io.BytesIO()
+    flat_figure("figure - ground", flat_of(arrays, axes), panels).savefig(held, format="png", dpi=90)
+    alt = f"Flat map of the cortex, figure against ground, in {', '.join(last)}; the table by area says the same"
+    return tag("img", src=data_uri(Image.open(held), "PNG"), alt=alt, cls="flat")
 
 
 def _views(given: Given, lens: Lens) -> Sequence[View]:
