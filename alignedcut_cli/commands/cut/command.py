@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.export import EXPORTS
 from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
 from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
 from alignedcut_cli.commands.cut.graph_run import run_graphs
@@ -24,7 +25,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
 OF_GRAPHS = (
@@ -46,6 +47,10 @@ EXAMPLES = (
     "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
     "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
     "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
 )
 
 
