@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.commands.segment.export import EXPORTS
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.segment.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "segment"
 DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
@@ -26,6 +27,11 @@ EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --from cut/mae-layers --merge figure-ground -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --clusters 4 --name kway -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+    "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
 )
 
 

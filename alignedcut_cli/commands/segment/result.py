@@ -27,6 +27,7 @@ __all__ = [
     "as_csv",
     "best_slots",
     "curve_lines",
+    "flat_rows",
     "result_rows",
     "result_table",
     "slots_without_patch",
@@ -219,14 +220,21 @@ def result_table(
     return "\n".join(parts)
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as csv, one column per class IoU: `iou NAME` (empty where a row's target lacks the class)."""
+def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as cells: the interval's ends, and one column per class IoU, `iou NAME` (None where a target lacks it)."""
     classes = dict.fromkeys(name for row in rows for name in row["iou"])
-    plain = [key for key in rows[0] if key not in ("iou", "interval", "curve")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, "low", "high", *(f"iou {name}" for name in classes)])
+    found = []
     for row in rows:
-        ends = row["interval"] or ["", ""]
-        writer.writerow([*(row[key] for key in plain), *ends, *(row["iou"].get(name, "") for name in classes)])
+        plain = {key: value for key, value in row.items() if key not in ("iou", "interval", "curve")}
+        low, high = row["interval"] or (None, None)
+        found.append({**plain, "low": low, "high": high, **{f"iou {name}": row["iou"].get(name) for name in classes}})
+    return found
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The flat rows as csv, numbers with all their digits."""
+    flat, text = flat_rows(rows), io.StringIO()
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
     return text.getvalue()

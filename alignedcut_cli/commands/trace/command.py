@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.trace.asked import Asked
+from alignedcut_cli.commands.trace.export import EXPORTS
 from alignedcut_cli.commands.trace.plan import Plan, make_plan
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame
@@ -15,13 +16,17 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "trace"
 EXAMPLES = (
     "alignedcut trace --from cut/tiny-clip --masks masks -p study",
     "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --layers 2-5 --nodes 400 --name two -p study",
     "alignedcut trace --from cut/tiny-clip --nodes 400 --measure eigenvectors --name fine --json -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
 )
 
 
