@@ -21,6 +21,7 @@ __all__ = ["GROUP_COLOURS", "pace_figure", "paths_figure"]
 INK, PALE = "#333333", "#e2e8f0"
 GROUP_COLOURS = {"all": "#4a5568", "foreground": "#dd6b20", "background": "#2b6cb0"}
 _DARK, _BRIGHT = 0.05, 0.85
+_CORNER = 0.7
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -132,12 +133,18 @@ def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int],
     names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
     _scatter_mixed(axis, places, colours, names)
     axis.set_title(f"{model}: brighter is later", fontsize=10)
-    _legend(axis, title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
+    _legend(axis, np.concatenate(places), title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
 
 
-def _legend(axis: Axes, **options: Any) -> None:
-    """A legend where it hides least, inside the axes, whose size it does not change."""
-    axis.legend(fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
+def _legend(axis: Axes, places: np.ndarray, **options: Any) -> None:
+    """A legend in the corner with the fewest places (n, 2), inside the axes, whose size it does not change."""
+    low, high = np.array([axis.get_xlim(), axis.get_ylim()]).T
+    across, up = ((places - low) / (high - low)).T
+    sides = {"right": across > _CORNER, "left": across < 1 - _CORNER}
+    levels = {"upper": up > _CORNER, "lower": up < 1 - _CORNER}
+    held = {f"{level} {side}": int((levels[level] & sides[side]).sum()) for level in levels for side in sides}
+    emptiest = min(held, key=lambda name: held[name])
+    axis.legend(loc=emptiest, fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
 
 
 def _shade_of(number: int) -> str:
@@ -174,7 +181,7 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     places = [tensors["coordinates"][group, :2] for group in kept]
     _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
     axis.set_title(f"{model}: foreground, background", fontsize=10)
-    _legend(axis)
+    _legend(axis, np.concatenate(places))
 
 
 def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> None:

@@ -46,7 +46,7 @@ def transition_picture(header: Header, tensors: Tensors, model: str) -> Image.Im
     canvas = Image.new("RGB", (_LEFT + columns * step, _TOP + len(pairs) * band), PAPER)
     title = f"{model}: transition probabilities between concepts of successive layers, and nodes (blank: none)"
     pen = ImageDraw.Draw(canvas)
-    font = sized_font(20)
+    place, font = _Frame(tensors["coordinates"][:, :2], size), sized_font(20)
     pen.text((canvas.width / 2, 8), fitting(title, font, canvas.width - 16), INK, font, anchor="mt")
     for line, number in enumerate(pairs):
         pair = header.axes["K"]["pairs"][number]
@@ -58,9 +58,9 @@ def transition_picture(header: Header, tensors: Tensors, model: str) -> Image.Im
             shown = fitting(name, sized_font(15), size)
             pen.text((left + size / 2, top + _HEAD - 6), shown, INK, sized_font(15), anchor="md")
         for left, slot, name in zip(lefts[:2], tensors["pairs"][number], "AB", strict=True):
-            canvas.paste(_concepts(header, tensors, int(slot), name, size), (left, top + _HEAD))
-        for place, left in enumerate(lefts[2:]):
-            counts, shares = tensors["counts"][number, place], tensors["transitions"][number, place]
+            canvas.paste(_concepts(header, tensors, int(slot), name, place), (left, top + _HEAD))
+        for group, left in enumerate(lefts[2:]):
+            counts, shares = tensors["counts"][number, group], tensors["transitions"][number, group]
             _draw_matrix(pen, counts, shares, (left, top + _HEAD), size)
         if "p" in tensors:
             middle = (lefts[2] + lefts[-1] + size) / 2
@@ -69,10 +69,9 @@ def transition_picture(header: Header, tensors: Tensors, model: str) -> Image.Im
     return canvas
 
 
-def _concepts(header: Header, tensors: Tensors, slot: int, name: str, size: int) -> Image.Image:
+def _concepts(header: Header, tensors: Tensors, slot: int, name: str, place: _Frame) -> Image.Image:
     """One layer's nodes in the map, coloured by concept (grey: in none), with the balls if they were made in the map."""
-    place = _Frame(tensors["coordinates"][:, :2], size)
-    ids = dots_of(tensors, slot)
+    ids, size = dots_of(tensors, slot), place.size
     concepts = tensors["concepts"][ids]
     number = [about["slot"] for about in header.axes["L"]["slots"]].index(slot)
     centres = place(tensors["coordinates"][tensors["centres"][number], :2])  # (k, 2)
@@ -103,12 +102,12 @@ class _Frame:
         self._low, self._high = places.min(0), places.max(0)
         extent = float((self._high - self._low).max()) or 1.0
         self.scale = size / (1.08 * extent)
-        self._size = size
+        self.size = size
 
     def __call__(self, places: np.ndarray) -> np.ndarray:
         """Pixels (n, 2), x to the right and y downwards."""
         found = (places - (self._low + self._high) / 2) * self.scale
-        return found * (1, -1) + self._size / 2
+        return found * (1, -1) + self.size / 2
 
 
 def _stamped(places: np.ndarray, colours: np.ndarray, size: int) -> Image.Image:
