@@ -622,26 +622,18 @@ class Page {
   // the most similar patches: at most three a photograph, none of the picked place itself
   found() {
     const { lens, cosines, pick } = this;
-    const own = lens.slots.map((_, slot) => lens.node(lens.moved(pick, slot)));
-    const near = new Set(own);
-    const best = [];
-    const kept = new Map();
-    let floor = -2;
-    for (let i = 0; i < lens.nodes; i++) {
-      if (cosines[i] <= floor || near.has(i)) continue;
-      best.push(i);
-      if (best.length >= 4096) {
-        best.sort((a, b) => cosines[b] - cosines[a]);
-        best.length = 512;
-        floor = cosines[best[511]];
+    const own = new Set(lens.slots.map((_, slot) => lens.node(lens.moved(pick, slot))));
+    const best = this.model.images.map(() => []);
+    for (const { start, size, cells } of lens.slots) {
+      for (let i = start; i < start + size; i++) {
+        const mine = best[Math.floor((i - start) / cells)];
+        if ((mine.length === 3 && cosines[i] <= cosines[mine[2]]) || own.has(i)) continue;
+        if (mine.length === 3) mine.pop();
+        mine.push(i);
+        mine.sort((one, other) => cosines[other] - cosines[one]);
       }
     }
-    best.sort((a, b) => cosines[b] - cosines[a]);
-    return best.filter((node) => {
-      const { image } = lens.place(node);
-      kept.set(image, (kept.get(image) || 0) + 1);
-      return kept.get(image) <= 3;
-    }).slice(0, SHOWN);
+    return best.flat().sort((one, other) => cosines[other] - cosines[one]).slice(0, SHOWN);
   }
 
   drawPicked() {
@@ -688,7 +680,8 @@ class Page {
 
   drawLegend() {
     const { state, lens } = this;
-    const key = [state.lens, state.view, state.layer, state.view === "similarity" ? `${state.threshold} ${state.space} ${state.code}` : ""].join("|");
+    const own = lens.joint ? "" : this.pick.slot;
+    const key = [state.lens, state.view, state.layer, own, state.view === "similarity" ? `${state.threshold} ${state.space} ${state.code}` : ""].join("|");
     if (key === this.legendKey) return;
     this.legendKey = key;
     if (state.view === "similarity") {
@@ -707,14 +700,19 @@ class Page {
         dot.style.background = css(view.palette[k]);
         return h("li", {}, dot, name);
       })));
-    } else this.legend.replaceChildren(h("p", { class: "note" }, "What a colour stands for: its nearest patches in other photographs."), this.colourKey());
+    } else {
+      const { title, layer } = lens.slots[this.pick.slot];
+      const where = lens.joint ? "" : ` (in ${title}, layer ${layer}: each layer has its own colours)`;
+      const told = `What a colour stands for: its nearest patches in other photographs${where}.`;
+      this.legend.replaceChildren(h("p", { class: "note" }, told), this.colourKey());
+    }
   }
 
   // for some colours far from each other, the patches nearest to each
   colourKey() {
     const { lens, labels: rgb } = this;
     const n = lens.nodes;
-    const pool = this.slots.flatMap((slot) => {
+    const pool = (lens.joint ? this.slots : [this.pick.slot]).flatMap((slot) => {
       const { start, size } = lens.slots[slot];
       const step = Math.max(1, Math.floor(size / 1500));
       return Array.from({ length: Math.floor(size / step) }, (_, k) => start + k * step);
