@@ -11,6 +11,7 @@ import typer
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.stability import stability_table
 from alignedcut_cli.nodes.slots import layer_name
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
@@ -59,11 +60,11 @@ def _summary(header: Header) -> str:
     ]
     axes = [[letter, str(axis["size"]), _axis(axis)] for letter, axis in header.axes.items()]
     parts = [("", about), ("parameters", params), ("axes", axes), ("tensors", tensors)]
-    return "\n".join(_section(title, rows) for title, rows in parts if rows)
+    told = [_section(title, table(rows)) for title, rows in parts if rows]
+    return "\n".join([*told, *([_section("stability", stability_table(header))] if "stability" in raw else [])])
 
 
-def _section(title: str, rows: list[list[str]]) -> str:
-    body = table(rows)
+def _section(title: str, body: str) -> str:
     return "\n".join([f"{title}:", *(f"  {line}" for line in body.splitlines())]) if title else body
 
 

@@ -29,7 +29,7 @@ ALGORITHM = 1
 TILE = 4096
 SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
 OF_THE_BASE = frozenset(
-    ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
+    ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", "--bootstrap", *SHAPING)
 )
 
 
