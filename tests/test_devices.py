@@ -20,8 +20,6 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
-    "encode.resampling.image_weights": "numbers of images, which kernels move",
-    "encode.resampling.orders_of": "numbers of images, which kernels move",
     "graph.neighbours.largest_within": "graphs are built on the CPU",
     "graph.neighbours.nearest_across": "graphs are built on the CPU",
     "graph.neighbours.nearest_within": "graphs are built on the CPU",

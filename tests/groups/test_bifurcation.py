@@ -12,7 +12,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import kstest
 
 from alignedcut_cli.core.groups.bifurcation import bifurcation, total_variation, without_effects
-from alignedcut_cli.core.numerics import holm
 
 GRID, CONCEPTS = (8, 8), 3
 World = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -123,12 +122,6 @@ def test_total_variation() -> None:
     one = np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 0]])
     other = np.array([[0.0, 1, 0], [0.25, 0.25, 0.5], [1, 0, 0]])
     assert total_variation(one, other).tolist() == [1, 0.5, 0]
-
-
-def test_holm_is_the_step_down_rule() -> None:
-    p = np.array([0.01, 0.04, 0.03, 0.005])
-    assert holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
 
 
 # null and planted worlds: fields that are smooth over an image, as features and objects are

@@ -51,9 +51,8 @@ def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> di
         "counts": kept,
     }
     if params["bootstrap"] and counts.shape[1] > 1:
-        seeds = [stream(params["seed"], "bootstrap", target.title, int(slot)) for slot in slots]
-        intervals = [bootstrap_interval(one, params["bootstrap"], seed) for one, seed in zip(kept, seeds, strict=True)]
-        found["interval"] = np.array(intervals, np.float32)
+        seed = stream(params["seed"], "bootstrap")  # one for all slots, which are thus paired on the same images
+        found["interval"] = np.array([bootstrap_interval(one, params["bootstrap"], seed) for one in kept], np.float32)
     if "contingency" in scores:
         found["rand"] = np.array([adjusted_rand(one) for one in scores["contingency"]], np.float32)
         found |= {name: scores[name] for name in ("contingency", "matched")}

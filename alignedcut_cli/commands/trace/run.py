@@ -16,7 +16,8 @@ from alignedcut_cli.core.groups.transitions import (
     step_lengths,
     transition_counts,
 )
-from alignedcut_cli.core.numerics import NumericsError, holm, stream
+from alignedcut_cli.core.numerics import NumericsError, stream
+from alignedcut_cli.core.resample.nulls import holm
 from alignedcut_cli.errors import DataError
 
 if TYPE_CHECKING:
