@@ -19,7 +19,10 @@ def stability_figure(found: Mapping[str, Any], kept: np.ndarray, matches: np.nda
     places = np.arange(1, count + 1)
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    told = ((kept, BLUE, f"with the span of the replicate's {count}"), (matches, ORANGE, "with its best match, one to one"))
+    told = (
+        (kept, BLUE, f"with the span of the replicate's {count}"),
+        (matches, ORANGE, "with its best match, one to one"),
+    )
     for draws, colour, label in told:
         left.fill_between(places, *np.quantile(draws, [0.05, 0.95], axis=0), color=colour, alpha=0.18, linewidth=0)
         left.plot(places, draws.mean(0), color=colour, marker="o", markersize=4, label=label)

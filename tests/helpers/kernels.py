@@ -22,6 +22,7 @@ from alignedcut_cli.core.graph import (
     affinity,
     attention,
     block_krylov,
+    bootstrap,
     certificate,
     choose_solver,
     density,
@@ -77,6 +78,15 @@ def exact_cut(on: On, device: Any) -> Any:
 def low_rank(on: On, device: Any, **options: Any) -> Any:
     read, take = readers(on)
     return lowrank.ncut_lowrank(read, NODES, COUNT, nodes=30, tile=40, take=take, **options)
+
+
+def bootstrapped(on: On, device: Any) -> Any:
+    read, take = readers(on)
+    images, draws = torch.arange(NODES) // 10, torch.ones(3, NODES // 10)
+    extension = low_rank(on, device).extension
+    return bootstrap.bootstrap_cut(
+        read, take, NODES, extension, images, draws, COUNT, weights=on(weights()), columns=20, tile=40
+    )
 
 
 def refined(on: On, device: Any) -> Any:
@@ -293,6 +303,7 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.landmarks.Extension": extended,
     "graph.landmarks.kernel_columns": lambda on, _: landmarks.kernel_columns(on(rows()), on(rows()[:9]), 1.0),
     "graph.landmarks.whitening": lambda on, _: landmarks.whitening(on(rows()[:20]), 1.0).abs(),
+    "graph.bootstrap.bootstrap_cut": bootstrapped,
     "graph.lowrank.ncut_lowrank": lambda on, device: [
         low_rank(on, device),
         low_rank(on, device, weights=weights()),

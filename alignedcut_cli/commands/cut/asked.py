@@ -155,9 +155,11 @@ class Asked(options.Asked):
     ] = None
     images: options.Images = None
     pictures: Annotated[
-        bool, typer.Option(
-            "--pictures/--no-pictures", help="Graphs: the eigenvectors of each image. --bootstrap: what stays, and where."
-        )
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Graphs: the eigenvectors of each image. --bootstrap: what stays, and where.",
+        ),
     ] = True
     device: options.Device = "auto"
     memory: options.Memory = "50%"

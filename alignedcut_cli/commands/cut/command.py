@@ -11,15 +11,15 @@ from alignedcut_cli.commands.cut.graph_run import run_graphs
 from alignedcut_cli.commands.cut.onto import run_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
+from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
 from alignedcut_cli.commands.cut.stability import stability_summary
 from alignedcut_cli.commands.cut.stability_pictures import draw_stability
-from alignedcut_cli.frame.stability import stability_lines
-from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.frame.stability import stability_lines
 from alignedcut_cli.nodes.spaces import SPACES
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -156,6 +156,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
     def made() -> Header:
         solved = solve_graphs(frame, plan, device, budget)
         tensors, meanings = cut_tensors(plan, solved)
+        pairs = [(one.cut, one.stability) for one in solved if one.stability]
         return write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
@@ -169,7 +170,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             },
             parents=plan.parents,
             certificates=certificates(solved),
-            **({"stability": summary} if (summary := stability_summary(solved)) else {}),
+            **({"stability": stability_summary(pairs)} if pairs else {}),
         )
 
     return frame.make_once(recipe, overwrite, made)

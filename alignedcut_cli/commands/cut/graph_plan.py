@@ -21,7 +21,17 @@ __all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "make_graph_plan"]
 ALGORITHM = 1
 GRAPH_SOLVERS = ("auto", "direct", "gradient")
 NEIGHBORS, THRESHOLD = 50, 0.1
-OF_FEATURES = ("--space", "--align", "--roi", "--nodes", "--sampling", "--refine", "--bootstrap", "--balance", "--gamma")
+OF_FEATURES = (
+    "--space",
+    "--align",
+    "--roi",
+    "--nodes",
+    "--sampling",
+    "--refine",
+    "--bootstrap",
+    "--balance",
+    "--gamma",
+)
 GRID_SIDE = 32
 
 

@@ -27,9 +27,9 @@ __all__ = ["run_onto"]
 
 ALGORITHM = 1
 TILE = 4096
-SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
+SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed", "--bootstrap")
 OF_THE_BASE = frozenset(
-    ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", "--bootstrap", *SHAPING)
+    ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
 )
 
 

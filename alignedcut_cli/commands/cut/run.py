@@ -261,7 +261,7 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
                 "L F",
                 "row of a node = [1, b] F / sqrt([1, b] g), b its kernel columns, g last",
             )
-    replicates, told = stability_tensors(solved)
+    replicates, told = stability_tensors([one.stability for one in solved if one.stability])
     return tensors | replicates, meanings | told
 
 

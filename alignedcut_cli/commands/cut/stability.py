@@ -12,7 +12,6 @@ from alignedcut_cli.nodes.slots import Slot, node_table
 if TYPE_CHECKING:
     import torch
 
-    from alignedcut_cli.commands.cut.run import Solved
     from alignedcut_cli.core.graph.bootstrap import Stability
     from alignedcut_cli.core.graph.ncut import Cut
 
@@ -37,7 +36,13 @@ def bootstrap_bytes(params: Any) -> int:
 
 
 def stability_of(
-    rows: GraphRows, group: Sequence[Slot], cut: Cut, weights: torch.Tensor | None, params: Any, number: int, budget: int
+    rows: GraphRows,
+    group: Sequence[Slot],
+    cut: Cut,
+    weights: torch.Tensor | None,
+    params: Any,
+    number: int,
+    budget: int,
 ) -> Stability:
     """The stability of one graph's cut. All graphs see the same draws of images."""
     import torch
@@ -66,11 +71,10 @@ def stability_of(
     )
 
 
-def stability_tensors(solved: Sequence[Solved]) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+def stability_tensors(found: Sequence[Stability]) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
     """The replicates of all graphs, and how far each node moves, with what they mean; nothing without replicates."""
     import torch
 
-    found = [one.stability for one in solved if one.stability is not None]
     if not found:
         return {}, {}
     tensors = {
@@ -88,16 +92,14 @@ def stability_tensors(solved: Sequence[Solved]) -> tuple[dict[str, Any], dict[st
     return tensors, meanings
 
 
-def stability_summary(solved: Sequence[Solved]) -> list[dict[str, Any]]:
+def stability_summary(pairs: Sequence[tuple[Cut, Stability]]) -> list[dict[str, Any]]:
     """What `show` prints of each graph: how many eigenvectors are stable, means over replicates, 95 % intervals."""
     from alignedcut_cli.core.graph.bootstrap import STABLE, stable_count
     from alignedcut_cli.core.resample.intervals import recentred
 
     rows = []
-    for one in solved:
-        if one.stability is None:
-            continue
-        found, values = one.stability, one.cut.eigenvalues.double() / float(one.cut.eigenvalues[0])
+    for cut, found in pairs:
+        values = cut.eigenvalues.double() / float(cut.eigenvalues[0])
         draws = found.eigenvalues.numpy()
         ends = [recentred(draws[:, place], float(value)) for place, value in enumerate(values)]
         rows.append(

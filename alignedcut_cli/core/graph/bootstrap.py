@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,15 @@ from alignedcut_cli.core.graph.parallel_tiles import share_tiles
 from alignedcut_cli.core.graph.sampling import uniform_sample
 from alignedcut_cli.core.numerics import Tick, stream
 
-__all__ = ["STABLE", "Stability", "bootstrap_cut", "columns_for", "compare_replicates", "replicate_bytes", "stable_count"]
+__all__ = [
+    "STABLE",
+    "Stability",
+    "bootstrap_cut",
+    "columns_for",
+    "compare_replicates",
+    "replicate_bytes",
+    "stable_count",
+]
 
 COLUMNS = 128
 """The least q, which left .003 of what q = r = 513 gives of 12 eigenvectors of those real photographs."""
@@ -198,9 +205,7 @@ class _Basis:
         found = torch.addmm(maps[0], columns, maps[1:])
         return found * _degrees(self.extension, units, columns).rsqrt()[:, None]
 
-    def grams(
-        self, read: Read, total: int, images: Tensor, draws: Tensor, tile: int, tick: Tick | None
-    ) -> Tensor:
+    def grams(self, read: Read, total: int, images: Tensor, draws: Tensor, tile: int, tick: Tick | None) -> Tensor:
         """The Gram of each replicate (T, q, q), float64 on the CPU, one pass over the nodes. `draws` (T, B)."""
         device = self.maps.device
         draws = draws.to(device)
