@@ -20,6 +20,7 @@ from alignedcut_cli import __version__
 from alignedcut_cli.commands import brain, check, demo, models, show, status
 from alignedcut_cli.commands.align import command as align
 from alignedcut_cli.commands.color import command as color
+from alignedcut_cli.commands.compare import command as compare
 from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
@@ -42,6 +43,7 @@ COMMANDS = (
     color,
     segment,
     pathways,
+    compare,
     trace,
     concepts,
     score,

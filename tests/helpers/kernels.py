@@ -34,6 +34,7 @@ from alignedcut_cli.core.graph import (
     refine,
     sampling,
     sparse_graph,
+    subspaces,
 )
 from alignedcut_cli.core.groups import activations, iou, oracle, resize, similarity, slot_scores
 from alignedcut_cli.core.maps import block
@@ -294,7 +295,7 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         certificate.weighted_gram(on(orthonormal()), one) for one in (None, weights(), on(weights()))
     ],
     "graph.choose_solver.sample_errors": solver_errors,
-    "graph.choose_solver.subspace_error": lambda on, _: choose_solver.subspace_error(
+    "graph.subspaces.subspace_error": lambda on, _: subspaces.subspace_error(
         on(orthonormal()), on(drawn(NODES, COUNT, seed=1))
     ),
     "graph.density.voronoi_weights": lambda on, _: density.voronoi_weights(
