@@ -12,7 +12,7 @@ from alignedcut_cli.nodes.slots import layer_name
 
 __all__ = ["agreement_figure", "matrix_figure"]
 
-INK, BLUE, GREY = "#333333", "#2b6cb0", "#a0aec0"
+INK, BLUE = "#333333", "#2b6cb0"
 MOST_NUMBERS = 9
 
 
@@ -65,25 +65,25 @@ def _across(tensors: Mapping[str, np.ndarray], measure: str, state: int) -> str:
 
 def agreement_figure(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Figure:
     """The projector error of two cuts (or Procrustes of two colorings) over slots, and their principal cosines."""
-    names = axes["A"]["labels"]
     both = "cosines" in tensors
+    ends = tensors["error" if both else "procrustes"]
+    shown = np.flatnonzero(np.isfinite(ends[:, 0]))
+    names, ends = [axes["A"]["labels"][place] for place in shown], ends[shown]
     height = 1.4 + 0.24 * len(names)
     figure = Figure(figsize=(11 if both else 6, max(3.0, height)), layout="constrained")
     panels = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
-    ends = tensors["error" if both else "procrustes"]
     places = np.arange(len(names))
     panels[0].hlines(places, ends[:, 1], ends[:, 2], color=BLUE, linewidth=2)
     panels[0].plot(ends[:, 0], places, "o", color=BLUE, markersize=4)
     panels[0].set_yticks(places, names, fontsize=8)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     panels[0].set_xlim(0, 1)
-    panels[0].axhline(0.5, color=GREY, linewidth=0.6)
     panels[0].spines[["top", "right"]].set_visible(False)
     panels[0].set_title(
         "projector error, 0: the same span" if both else "Procrustes, 1: the same shape after rotation", fontsize=10
     )
     if both:
-        picture = panels[1].imshow(tensors["cosines"], vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        picture = panels[1].imshow(tensors["cosines"][shown], vmin=0, vmax=1, cmap="viridis", aspect="auto")
         count = tensors["cosines"].shape[1]
         panels[1].set_xticks(range(0, count, max(1, count // 10)), range(1, count + 1, max(1, count // 10)))
         panels[1].set_yticks([])

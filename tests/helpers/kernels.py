@@ -81,6 +81,10 @@ def low_rank(on: On, device: Any, **options: Any) -> Any:
     return lowrank.ncut_lowrank(read, NODES, COUNT, nodes=30, tile=40, take=take, **options)
 
 
+def moments() -> Tensor:
+    return subspaces.moments_by_image(drawn(30, 3), drawn(30, 4, seed=1), torch.arange(30) // 10, 3)
+
+
 def bootstrapped(on: On, device: Any) -> Any:
     read, take = readers(on)
     images, draws = torch.arange(NODES) // 10, torch.ones(3, NODES // 10)
@@ -295,6 +299,11 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         certificate.weighted_gram(on(orthonormal()), one) for one in (None, weights(), on(weights()))
     ],
     "graph.choose_solver.sample_errors": solver_errors,
+    "graph.subspaces.cosines_of_moments": lambda on, _: subspaces.cosines_of_moments(on(moments()), 3),
+    "graph.subspaces.moments_by_image": lambda on, _: subspaces.moments_by_image(
+        on(drawn(30, 3)), on(drawn(30, 4)), on(torch.arange(30) // 10), 3
+    ),
+    "graph.subspaces.projector_error": lambda on, _: subspaces.projector_error(on(torch.linspace(0, 1, 4))),
     "graph.subspaces.subspace_error": lambda on, _: subspaces.subspace_error(
         on(orthonormal()), on(drawn(NODES, COUNT, seed=1))
     ),

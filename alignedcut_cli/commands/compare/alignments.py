@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "compare_alignments"]
 
 MEASURES = ("cka", "procrustes")
-COMPONENTS, ORDERS = 32, 20
+COMPONENTS, ORDERS = 16, 10
 
 
 def compare_alignments(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
@@ -66,7 +67,7 @@ def _pooled(plan: Plan) -> list[Tensor]:
     return found
 
 
-def _draws(measure: str, state: list[Tensor], weights: Tensor, advance) -> np.ndarray:
+def _draws(measure: str, state: list[Tensor], weights: Tensor, advance: Callable[[int], None]) -> np.ndarray:
     """The measure of each pair of slots under each weighting: (S, S, T), symmetric."""
     grams = [Gram.of([rows]).products for rows in state] if measure == "cka" else []
     parts = [] if measure == "cka" else [largest_components(rows, COMPONENTS) for rows in state]

@@ -33,7 +33,7 @@ def command(frame: Frame, asked: Asked) -> None:
     Cuts: the cosines of the principal angles between the spans of their eigenvectors over a slot's nodes, and the error
     of the projectors, |P - Q|_F / sqrt(2 C): 0 the same span, 1 orthogonal ones. Colorings: Procrustes, the likeness of
     the t-SNE spaces after the best rotation and scale, 1 the same shape. Alignments, one or two: unbiased CKA and
-    Procrustes (of 32 principal components) between the means over tokens of every pair of slots, in their own channels
+    Procrustes (of 16 principal components) between the means over tokens of every pair of slots, in their own channels
     and in aligned ones: what networks share, and what aligning them makes comparable. 95% intervals are over images.
     """
     from alignedcut_cli.commands.compare.plan import make_plan

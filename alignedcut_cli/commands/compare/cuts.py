@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,12 @@ def compare_cuts(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
     for number, (left, right, place) in enumerate(_rows(frame, plan, "cut", "eigenvectors", count)):
         moments[number] = moments_by_image(left, right, place, images).numpy()
     cosines, ends = [], []
-    for each in (moments.sum(0), *moments):  # all slots first
+    whole = moments.sum(0) * (1.0 if plan.one_graph else np.nan)
+    for each in (whole, *moments):
+        if np.isnan(each).any():
+            cosines.append(np.full(count, np.nan))
+            ends.append((np.nan, np.nan, np.nan))
+            continue
         found = torch.cat([cosines_of_moments(torch.from_numpy(part), count) for part in sums_of_drawn(weights, each)])
         cosines.append(found[0].numpy())
         ends.append(_ends(projector_error(found).numpy()))
@@ -55,7 +61,9 @@ def _ends(draws: np.ndarray) -> tuple[float, float, float]:
     return (float(draws[0]), *recentred(draws[1:], float(draws[0])))
 
 
-def _rows(frame: Frame, plan: Plan, kind: str, tensor: str, columns: int):
+def _rows(
+    frame: Frame, plan: Plan, kind: str, tensor: str, columns: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """(rows of A, rows of B, image of each) of every shared slot, in the same order of nodes."""
     sides = [load_tensors(frame.project.path(kind, name))[1] for name in plan.sides]
     for numbers in plan.places:

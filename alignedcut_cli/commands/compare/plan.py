@@ -42,6 +42,11 @@ class Plan:
     def kind(self) -> str:
         return self.recipe.params["of"]
 
+    @property
+    def one_graph(self) -> bool:
+        """Whether each side is one graph, so that its eigenvectors mean the same in all slots."""
+        return not any(one.params.get("per_slot") or one.axes["G"]["size"] > 1 for one in self.parents)
+
     def need(self) -> int:
         """Main memory in bytes: rows and moments of one slot after another, or pooled features and Grams of all."""
         draws = self.recipe.params["bootstrap"] + 1

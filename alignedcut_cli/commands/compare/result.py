@@ -19,7 +19,10 @@ __all__ = ["MEANINGS", "axes_of", "measured", "pair_rows", "rows_of", "table_of"
 
 _ENDS = ["value", "low", "high"]
 MEANINGS = {
-    "cosines": ("A C", "cosines of the principal angles between the spans of the eigenvectors, all slots, then each"),
+    "cosines": (
+        "A C",
+        "cosines of the principal angles of the spans: all slots (NaN unless one graph), then each",
+    ),
     "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval"),
     "procrustes": ("A V", "likeness of the t-SNE spaces after the best rotation and scale, and its interval"),
     "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval"),
@@ -72,6 +75,8 @@ def rows_of(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str,
     rows = []
     for place, name in enumerate(axes["A"]["labels"]):
         ends = tensors["error" if kind == "cut" else "procrustes"][place]
+        if not place and ends[0] != ends[0]:
+            continue
         row = {"slot": name, **_interval("projector error" if kind == "cut" else "procrustes", ends)}
         if kind == "cut":
             cosines = tensors["cosines"][place]
