@@ -29,6 +29,7 @@ from alignedcut_cli.commands.probe import command as probe
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
+from alignedcut_cli.commands.tree import command as tree
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
@@ -44,6 +45,7 @@ COMMANDS = (
     segment,
     pathways,
     compare,
+    tree,
     trace,
     concepts,
     score,

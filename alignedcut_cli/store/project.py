@@ -17,7 +17,20 @@ from alignedcut_cli.store.locks import hold, is_held
 
 __all__ = ["KINDS", "MACHINE", "PICTURES", "Project", "check_name", "is_project_folder"]
 
-KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts", "score", "probe", "pathways", "compare")
+KINDS = (
+    "features",
+    "align",
+    "cut",
+    "color",
+    "segment",
+    "trace",
+    "concepts",
+    "score",
+    "probe",
+    "pathways",
+    "compare",
+    "tree",
+)
 MACHINE = ".alignedcut"
 PICTURES = "pictures"
 _REPORTS = "reports"

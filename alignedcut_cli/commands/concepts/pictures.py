@@ -99,15 +99,15 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
     save_figure(figure, folder / _file("concepts", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
 
 
-def _label(arrays: Arrays, slot: int, concept: int) -> str:
-    """What stands above a concept: its size, what of it comes back, and both ways to set |mean| against deviation."""
+def _label(arrays: Arrays, slot: int, concept: int) -> tuple[str, str]:
+    """What stands above a concept: its size and what of it comes back; and r of |mean| with deviation, both ways."""
     r, _, scored = arrays["correlation"][slot, concept]
     images, seeds = arrays["stability"][slot, concept]
     told = f"concept {concept}: {int(arrays['members'][slot, concept])} patches"
     if np.isfinite(images):
         told += f", comes back {images:.2f} (images), {seeds:.2f} (starts)"
         told += " UNSTABLE" if min(images, seeds) < UNSTABLE else ""
-    return f"{told}; r(|mean|, sd) {r:+.2f}, z-scored {scored:+.2f}"
+    return told, f"sd against mean: r {r:+.2f}, z-scored {scored:+.2f}"
 
 
 def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[int], None]) -> None:
