@@ -24,10 +24,14 @@ ON_THE_CPU = {
     "graph.bootstrap.stable_count": "a few numbers, which are there",
     "graph.neighbours.largest_within": "graphs are built on the CPU",
     "graph.neighbours.nearest_across": "graphs are built on the CPU",
+    "graph.neighbours.nearest_among": "graphs are built on the CPU",
     "graph.neighbours.nearest_within": "graphs are built on the CPU",
+    "graph.new_images.edges_of": "graphs are built on the CPU",
+    "graph.new_images.embedded_rows": "graphs are built on the CPU",
     "graph.sparse_graph.attention_graph": "graphs are built on the CPU",
     "graph.sparse_graph.cosine_graph": "graphs are built on the CPU",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
+    "maps.workers.most_workers": "a number of threads",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",
 }
 

@@ -94,6 +94,9 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.resampling.permuted_correlation": lambda on, _: resampling.permuted_correlation(
         on(drawn(IMAGES, 3)), on(drawn(IMAGES, 3, seed=1)), orders()
     ),
+    "encode.ridge.kernels_of_products": lambda on, _: ridge.kernels_of_products(
+        on(gram().products), on(torch.arange(0, IMAGES, 2)), on(torch.arange(1, IMAGES, 2)), 9
+    ),
     "encode.ridge.coefficients": lambda on, _: ridge.coefficients(
         on(drawn(IMAGES, 5)), on(drawn(IMAGES, 3, seed=1)), on(torch.tensor([1.0, 10.0, 1.0], dtype=torch.float64))
     ),

@@ -22,7 +22,15 @@ import numpy as np
 
 from alignedcut_cli.core.numerics import stream
 
-__all__ = ["bootstrap_weights", "drawn_places", "grouped_weights", "mean_over_drawn", "random_orders", "sums_of_drawn"]
+__all__ = [
+    "bootstrap_weights",
+    "dealt_folds",
+    "drawn_places",
+    "grouped_weights",
+    "mean_over_drawn",
+    "random_orders",
+    "sums_of_drawn",
+]
 
 _CHUNK = 1 << 23
 
@@ -43,6 +51,11 @@ def random_orders(units: int, count: int, seed: int) -> np.ndarray:
     """Random orders of units: (P, n) int64."""
     random = np.random.default_rng(stream(seed, "permutation", units))
     return random.permuted(np.tile(np.arange(units), (count, 1)), axis=1)
+
+
+def dealt_folds(units: int, parts: int, seed: int) -> np.ndarray:
+    """The fold (0 to `parts` - 1) of each unit, dealt in a random order, sizes equal or one apart: (n,) int64."""
+    return np.random.default_rng(stream(seed, "folds")).permutation(units) % parts
 
 
 def drawn_places(units: int, draws: int, seed: int, kind: str = "entries") -> np.ndarray:
