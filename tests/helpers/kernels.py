@@ -15,7 +15,17 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core import numerics
-from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train, units
+from alignedcut_cli.core.align import (
+    consensus,
+    influence,
+    loss,
+    projector,
+    reduced_rank_ridge,
+    scores,
+    spaces,
+    train,
+    units,
+)
 from alignedcut_cli.core.embed import affinities, colours, device, tsne
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.graph import (
@@ -368,6 +378,9 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         reduced_rank_ridge.stacking_weights(on(sign * drawn(3, 9, 2).abs()), on(drawn(9, 2).abs())) for sign in (1, -1)
     ],
     "align.reduced_rank_ridge.weigh_slots": ridge,
+    "align.influence.roi_scores": lambda on, _: influence.roi_scores(
+        lambda columns: on(drawn(9, 5, seed=1))[:, columns], on(drawn(9, 5)), on(torch.arange(10).reshape(2, 5) % 3 > 0)
+    ),
     "align.scores.pearson": lambda on, _: scores.pearson(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
     "align.scores.permutation_p": lambda on, _: scores.permutation_p(on(drawn(9, 3)), on(drawn(9, 3, seed=1)), 9),
     "align.scores.r_squared": lambda on, _: scores.r_squared(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
