@@ -42,7 +42,17 @@ __all__ = ["app", "main"]
 GROUPS = {
     "Begin": (demo, look, models),
     "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
-    "What the eigenvectors and features tell": (segment, pathways, compare, tree, trace, concepts, score, probe, report),
+    "What the eigenvectors and features tell": (
+        segment,
+        pathways,
+        compare,
+        tree,
+        trace,
+        concepts,
+        score,
+        probe,
+        report,
+    ),
     "Look after a project": (status, show, check),
 }
 """The commands as the help lists them."""

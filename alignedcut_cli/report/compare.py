@@ -60,7 +60,7 @@ def _across(tensors: Mapping[str, np.ndarray], measure: str, state: int) -> str:
         return "one slot"
     where = ("within the model", "across models")[kind]
     ends = f" ({low:+.2f} to {high:+.2f})" if np.isfinite(low) else ""
-    return f"{where} {value:.2f}{ends.replace('+', '')}" if state == 0 else f"{where} {value:+.2f}{ends}"
+    return f"{where} {value:.2f}{ends.replace('+', '')}" if state == 0 else f"{where} gain {value:+.2f}{ends}"
 
 
 def agreement_figure(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Figure:

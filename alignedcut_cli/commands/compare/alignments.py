@@ -12,7 +12,7 @@ from torch import Tensor
 from alignedcut_cli.core.encode.rdm import Gram
 from alignedcut_cli.core.encode.similarity import cka_draws, largest_components, procrustes_draws
 from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
-from alignedcut_cli.core.resample.intervals import Difference, paired_difference, percentile, recentred
+from alignedcut_cli.core.resample.intervals import paired_difference, percentile, recentred
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.spaces import open_transforms
@@ -48,7 +48,7 @@ def compare_alignments(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
             draws = np.stack([_draws(measure, state, weights, advance) for state in states])  # (K, S, S, 1 + T)
             ends = [[[_ends(measure, one) for one in row] for row in state] for state in draws]
             tensors[measure] = np.array(ends, np.float64)
-            tensors[f"{measure}.gain"] = _gains(plan, draws)
+            tensors[f"{measure}.gain"] = _gains(measure, plan, draws)
     order = torch.from_numpy(random_orders(images, ORDERS, params["seed"]))
     tensors["procrustes.chance"] = np.stack([_chance(state, order) for state in states])
     if len(plan.sides) == 2:
@@ -90,7 +90,7 @@ def _ends(measure: str, draws: np.ndarray) -> tuple[float, float, float]:
     return (value, *(percentile(draws[1:]) if measure == "cka" else recentred(draws[1:], value)))
 
 
-def _gains(plan: Plan, draws: np.ndarray) -> np.ndarray:
+def _gains(measure: str, plan: Plan, draws: np.ndarray) -> np.ndarray:
     """Means over pairs of slots within models and across them: each state, and each state less the first, (2, K, 4)."""
     models = np.array([slot["model"] for slot in plan.about])
     apart = ~np.eye(len(models), dtype=bool)
@@ -98,9 +98,9 @@ def _gains(plan: Plan, draws: np.ndarray) -> np.ndarray:
     rows = []
     for chosen in (same & apart, ~same):
         means = np.nanmean(draws[:, chosen], 1) if chosen.any() else np.full((len(draws), draws.shape[-1]), np.nan)
-        first = Difference(float(means[0, 0]), *recentred(means[0, 1:], float(means[0, 0])), float("nan"))
         later = [paired_difference(one[0], means[0, 0], one[1:], means[0, 1:]) for one in means[1:]]
-        rows.append([first, *later])
+        gains = [(*_ends(measure, one - means[0]), found.p) for one, found in zip(means[1:], later, strict=True)]
+        rows.append([(*_ends(measure, means[0]), np.nan), *gains])
     return np.array(rows, np.float64)
 
 

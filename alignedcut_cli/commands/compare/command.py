@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.compare.asked import Asked
+from alignedcut_cli.commands.compare.export import EXPORTS
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once
@@ -17,12 +18,17 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.compare.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "compare"
 EXAMPLES = (
     "alignedcut compare cut/tiny-clip cut/fine -C 5 -p study",
-    "alignedcut compare cut/fine cut/paper --name landmarks-or-nodes -p study",
+    "alignedcut compare cut/tiny-clip cut/fine --bootstrap 0 --name without-intervals -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip --solver lowrank --nodes 500 --refine 1 --name fine -p study",
 )
 
 

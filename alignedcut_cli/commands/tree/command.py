@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.tree.asked import Asked
+from alignedcut_cli.commands.tree.export import EXPORTS
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
@@ -18,12 +19,16 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.tree.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "tree"
 EXAMPLES = (
     "alignedcut tree --from cut/tiny-clip --masks masks --clusters 16 --bootstrap 10 -p study",
-    "alignedcut tree --from cut/paper --clusters 8 --bootstrap 0 --shown 7 -p study",
+    "alignedcut tree --from cut/tiny-clip --clusters 8 --bootstrap 0 --shown 7 --name plain -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
 )
 
 
@@ -81,7 +86,7 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 def _tell(frame: Frame, header: Header, made: bool, folder: Path | None, shown: int) -> None:
     """Draw what is to be drawn, and print the table."""
-    from alignedcut_cli.commands.tree.result import split_rows, split_table
+    from alignedcut_cli.commands.tree.result import flat_rows, split_rows, split_table
 
     tensors = load_tensors(frame.project.path("tree", header.name))[1]
     rows = split_rows(header, tensors)
@@ -93,10 +98,7 @@ def _tell(frame: Frame, header: Header, made: bool, folder: Path | None, shown: 
             from alignedcut_cli.report.figures import save_figure
             from alignedcut_cli.report.tree import tree_figure
 
-            flat = [
-                {key: " | ".join(map(str, v)) if isinstance(v, list) else v for key, v in row.items()} for row in rows
-            ]
-            writing_text(folder / "table.csv", as_csv(flat))
+            writing_text(folder / "table.csv", as_csv(flat_rows(rows)))
             save_figure(tree_figure(tensors["joins"], rows, tensors["sizes"], shown), folder / "tree.png")
 
         draw_once(frame.project, header, {"content": header.content, "shown": shown}, draw)

@@ -13,9 +13,10 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.tree.plan import Plan
 
-__all__ = ["MEANINGS", "axes_of", "split_rows", "split_table"]
+__all__ = ["MEANINGS", "axes_of", "flat_rows", "split_rows", "split_table"]
 
 MEANINGS = {
+    "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
     "leaf": ("M", "leaf of each node"),
     "joins": (
         "j J",
@@ -38,6 +39,7 @@ def axes_of(plan: Plan, areas: Sequence[str]) -> dict[str, Any]:
         "M": {"size": cut["M"]["size"]},
         "B": dict(cut["B"]),
         "S": dict(cut["S"]),
+        "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
         "L": {"size": leaves},
         "j": {"size": leaves - 1},
         "c": {"size": 2 * leaves - 1},
@@ -71,6 +73,21 @@ def split_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[s
                 row[tensor] = _telling(tensors[tensor][join], header.axes[axis]["labels"])
         rows.append(row)
     return rows
+
+
+def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with one value a key: the sides of a split as first | second."""
+    return [
+        {
+            key: _sides(value)
+            if key in ("classes", "areas")
+            else " | ".join(map(str, value))
+            if key == "nodes"
+            else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def _telling(found: np.ndarray, names: Sequence[str]) -> list[list[str]]:

@@ -38,6 +38,7 @@ def run(frame: Frame, plan: Plan) -> tuple[dict[str, np.ndarray], list[str]]:
     cells = torch.from_numpy(places * params["clusters"] + tree.leaf)
     sizes = _counts(cells, images, params["clusters"])
     tensors = {
+        "nodes": cut["nodes"],
         "leaf": tree.leaf.astype(np.int16),
         "joins": tree.joins.astype(np.float64),
         "clusters": nested_clusters(tree.joins).astype(np.int16),
