@@ -71,6 +71,9 @@ def test_slots_before_and_after_two_alignments(cli: Cli, study: Path) -> None:
     assert within[0] == pytest.approx(tensors["cka"][1, 0, 1, 0] - tensors["cka"][0, 0, 1, 0], abs=1e-6)
     assert np.isnan(tensors["cka.gain"][1]).all()  # one model: no pair across
     assert (Path(run.object["pictures"]) / "compare.png").stat().st_size > 10_000
+    written = study / "pairs.csv"
+    assert cli("show", "compare/shared+again", "--table", "pairs", "--export", written, "-p", study).status == 0
+    assert len(written.read_text(encoding="utf-8").splitlines()) == 1 + 2 * 3 * 3
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ def test_the_replicates_are_stored_told_and_drawn(cli: Cli, extracted: Path, tmp
         assert (low < values[1:] / values[0]).all() and (values[1:] / values[0] < high).all()
     told = cli("show", "cut/sure", "-p", project).out
     assert "graph 1: " in told and "one by one" in told and " stable" in told
+    written = tmp_path / "stability.csv"
+    assert cli("show", "cut/sure", "--table", "stability", "--export", written, "-p", project).status == 0
+    lines = written.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 11 and lines[0].startswith("graph,eigenvector,eigenvalue,low,high")
     drawn = sorted(path.name for path in Path(run.object["pictures"]).glob("*.png"))
     assert drawn == ["moves-test_vit-attn.png", "stability-000.png", "stability-001.png"]
     with Image.open(Path(run.object["pictures"]) / drawn[0]) as sheet:
