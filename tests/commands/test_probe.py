@@ -85,6 +85,9 @@ def test_each_region_is_told_by_its_query(cli: Cli, study: Path) -> None:
     assert (folder / "probe.png").stat().st_size > 5000
     with (folder / "queries.csv").open() as file:
         assert [row["query"] for row in csv.DictReader(file)] == list(QUERIES)
+    assert cli("show", "probe/clip-brain", "--export", folder / "a.csv", "--table", "queries", "-p", study).status == 0
+    with (folder / "a.csv").open() as file:
+        assert [row["query"] for row in csv.DictReader(file)] == list(QUERIES)
 
 
 def test_random_sets_come_of_a_pool(cli: Cli, study: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode import bands, ceilings, compare, dimension, rdm, resampling, ridge, similarity
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
 __all__ = ["ENCODE_KERNELS"]
 
@@ -57,11 +58,11 @@ def banded(on: On, _: Any) -> Any:
 
 
 def weights() -> Tensor:
-    return resampling.image_weights(IMAGES, 5, 0)
+    return torch.from_numpy(bootstrap_weights(IMAGES, 5, 0))
 
 
 def orders() -> Tensor:
-    return resampling.orders_of(IMAGES, 5, 0)
+    return torch.from_numpy(random_orders(IMAGES, 5, 0))
 
 
 ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {

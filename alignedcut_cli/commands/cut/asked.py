@@ -141,7 +141,7 @@ class Asked(options.Asked):
         typer.Option(
             "--onto",
             metavar="cut/NAME",
-            help="Give new images' nodes rows of an existing lowrank cut: nothing is solved.",
+            help="Give new images' nodes rows of an existing cut, lowrank or of graphs: nothing is solved.",
         ),
     ] = None
     images: options.Images = None

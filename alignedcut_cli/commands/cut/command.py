@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.export import EXPORTS
 from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
+from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
 from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
 from alignedcut_cli.commands.cut.graph_run import run_graphs
 from alignedcut_cli.commands.cut.onto import run_onto
@@ -24,7 +26,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
 OF_GRAPHS = (
@@ -47,6 +49,10 @@ EXAMPLES = (
     "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
     "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
 )
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
+)
 
 
 @options.taken_as(Asked)
@@ -62,7 +68,8 @@ def command(frame: Frame, asked: Asked) -> None:
     queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
     normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no say
     there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
-    with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses.
+    with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a
+    cut embeds new images by their edges to its places (Nystrom), then within their own images.
     """
     require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)
@@ -74,7 +81,10 @@ def command(frame: Frame, asked: Asked) -> None:
         raise UsageError("bad-gamma", f"--gamma {asked.gamma} is not positive", "Give a number above 0, such as 0.3")
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     if asked.onto is not None:
-        run_onto(frame, asked, asked.onto, device)
+        if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):
+            run_graphs_onto(frame, asked, asked.onto, budget)
+        else:
+            run_onto(frame, asked, asked.onto, device)
         return
     if asked.graph != "features":
         run_graphs(frame, asked, device, budget)

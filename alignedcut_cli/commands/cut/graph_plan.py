@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.commands.cut.graph_inputs import find_sources, source_inputs, source_slots
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame, require_choice
+from alignedcut_cli.nodes.rows import patch_rows
 from alignedcut_cli.nodes.slots import Slot, require_same_images
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from alignedcut_cli.commands.cut.asked import Asked
 
-__all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "make_graph_plan"]
+__all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "joint_slots", "make_graph_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 GRAPH_SOLVERS = ("auto", "direct", "gradient")
 NEIGHBORS, THRESHOLD = 50, 0.1
 OF_FEATURES = ("--space", "--align", "--roi", "--nodes", "--sampling", "--refine", "--balance", "--gamma")
@@ -43,6 +46,12 @@ class GraphLayer:
         """Places of one image."""
         return self.grid[0] * self.grid[1]
 
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """The queries and keys of all places, image by image: (B * places, D) float32 on the CPU."""
+        queries = patch_rows(self.queries)
+        same = self.queries.source.folder == self.keys.source.folder
+        return queries, queries if same else patch_rows(self.keys)
+
 
 @dataclass(frozen=True)
 class GraphPlan:
@@ -65,6 +74,11 @@ class GraphPlan:
     @property
     def by_image(self) -> bool:
         return self.recipe.params["scope"] == "image"
+
+    @property
+    def extensible(self) -> bool:
+        """Whether new images can be embedded in it: in eigenvectors, over the data set."""
+        return self.recipe.params["solver"] == "direct" and not self.by_image
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -132,7 +146,7 @@ def make_graph_plan(frame: Frame, asked: Asked) -> GraphPlan:
     params |= {"layer_weights": [float(f"{layer.weight:.9g}") for layer in layers]}
     name = check_name(asked.name or _default_name(names, params))
     recipe = Recipe("cut", name, ALGORITHM, params, tuple(given for given, _ in inputs))
-    slots = tuple(_slots(asked.graph, layers, per_slot=asked.per_slot))
+    slots = tuple(joint_slots(asked.graph, layers, per_slot=asked.per_slot))
     plan = GraphPlan(recipe, tuple(headers), layers, slots, images)
     if asked.eigenvectors > min(plan.nodes):
         raise UsageError(
@@ -241,7 +255,7 @@ def _require_heads(graph: str, layers: Sequence[GraphLayer]) -> None:
             )
 
 
-def _slots(graph: str, layers: Sequence[GraphLayer], *, per_slot: bool) -> list[Slot]:
+def joint_slots(graph: str, layers: Sequence[GraphLayer], *, per_slot: bool) -> list[Slot]:
     """The slots of the node table: a layer each, or one for all layers, on the finest grid."""
     if per_slot:
         return [_slot(graph, [layer]) for layer in layers]

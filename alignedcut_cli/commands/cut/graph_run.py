@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
@@ -11,7 +12,6 @@ from alignedcut_cli.commands.cut.run import Solved, certificates, cut_axes, cut_
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame
-from alignedcut_cli.nodes.rows import patch_rows
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
 
@@ -22,12 +22,44 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.cut.asked import Asked
     from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
+    from alignedcut_cli.core.graph.sparse_graph import SparseGraph
 
 __all__ = ["run_graphs"]
 
 LOSSES = ["total", "eigenvalues", "overlaps"]
 QUICK_NODES = 20_000
 """Nodes from which on neighbours are looked for in low precision first."""
+
+
+@dataclass
+class _Beside:
+    """What is stored beside the eigenvectors: each layer's count of isolated places, the losses of gradient descent graph
+    by graph, and what new images are embedded by: the degrees of each layer's graphs, and what their neighbours exceed."""
+
+    isolated: np.ndarray
+    losses: list[Tensor] = field(default_factory=list)
+    degrees: list[np.ndarray] = field(default_factory=list)
+    least: list[np.ndarray] = field(default_factory=list)
+
+    def tensors(self) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
+        """The tensors that are there, and what each means."""
+        import numpy as np
+        import torch
+
+        found: dict[str, np.ndarray] = {"isolated": self.isolated}
+        if self.losses:
+            found["losses"] = torch.nn.utils.rnn.pad_sequence(self.losses, batch_first=True).numpy()
+        if self.degrees:
+            found |= {"degrees": np.concatenate(self.degrees), "least": np.concatenate(self.least)}
+        return found, {name: MEANINGS[name] for name in found}
+
+
+MEANINGS = {
+    "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no say in these"),
+    "losses": ("G t e", "loss of each step, and its parts: 1 - the groups' eigenvalues, squared overlaps"),
+    "degrees": ("d", "the degree of each place in each graph, layer by layer, and there head by head"),
+    "least": ("d", "the cosine that a place of a new image must exceed to be a neighbour of each of these places"),
+}
 
 
 def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) -> None:
@@ -62,23 +94,13 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     import numpy as np
     import torch
 
-    isolated = np.zeros(len(plan.layers), np.int64)
-    losses: list[Tensor] = []
-    solved = _solve(frame, plan, isolated, losses)
-    _tell_isolated(frame, plan, isolated)
+    beside = _Beside(np.zeros(len(plan.layers), np.int64))
+    solved = _solve(frame, plan, beside)
+    _tell_isolated(frame, plan, beside.isolated)
     tensors, meanings = cut_tensors(plan, solved)
-    tensors |= {"isolated": isolated, "layer_weights": np.array([layer.weight for layer in plan.layers], np.float32)}
-    meanings |= {
-        "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no say in these"),
-        "layer_weights": ("l", "the weight of each layer's graphs in the mean"),
-    }
-    if losses:
-        steps = torch.nn.utils.rnn.pad_sequence(losses, batch_first=True)
-        tensors["losses"] = steps.numpy()
-        meanings["losses"] = (
-            "G t e",
-            "loss of each step, and its parts: 1 - the groups' eigenvalues, squared overlaps",
-        )
+    more, about = beside.tensors()
+    tensors |= more | {"layer_weights": np.array([layer.weight for layer in plan.layers], np.float32)}
+    meanings |= about | {"layer_weights": ("l", "the weight of each layer's graphs in the mean")}
     told = [{"model": layer.queries.about["model"], "layer": layer.queries.layer} for layer in plan.layers]
     return write_artifact(
         frame.project.path("cut", plan.recipe.name),
@@ -88,7 +110,10 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
         axes={
             **cut_axes(plan, tensors),
             "l": {"size": len(plan.layers), "layers": told},
-            **({"t": {"size": losses[0].shape[0]}, "e": {"size": 3, "labels": LOSSES}} if losses else {}),
+            **(
+                {"t": {"size": tensors["losses"].shape[1]}, "e": {"size": 3, "labels": LOSSES}} if beside.losses else {}
+            ),
+            **({"d": {"size": len(tensors["degrees"])}} if beside.degrees else {}),
         },
         numerics={
             "torch": torch.__version__,
@@ -100,13 +125,10 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     )
 
 
-def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray, losses: list[Tensor]) -> list[Solved]:
-    """The cut of every graph of a plan, slot by slot; `isolated` gets the count of each layer's isolated places.
-
-    `losses` gets those of gradient descent, graph by graph.
-    """
+def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
+    """The cut of every graph of a plan, slot by slot; `beside` gets what is stored with it."""
     if plan.recipe.params["solver"] == "gradient" and not plan.by_image:
-        return _descend(frame, plan, losses)
+        return _descend(frame, plan, beside.losses)
     from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_image
     from alignedcut_cli.core.graph.mean_of_graphs import ncut_of_graphs
     from alignedcut_cli.core.numerics import NumericsError, stream
@@ -120,14 +142,17 @@ def _solve(frame: Frame, plan: GraphPlan, isolated: np.ndarray, losses: list[Ten
             numbers = [plan.layers.index(layer) for layer in group]
             for layers in _graphs(plan, group, precision, advance):
                 for number, graphs in zip(numbers, layers, strict=True):
-                    isolated[number] += _isolated(graphs)
+                    beside.isolated[number] += _isolated(graphs)
                 flat = [graph for graphs in layers for graph in graphs]
+                if plan.extensible:
+                    beside.degrees += [one.graph.degrees for one in flat]
+                    beside.least += [_least(one.graph, params["threshold"]) for one in flat]
                 try:
                     seed = stream(params["seed"], "cut", len(found))
                     if params["solver"] == "gradient":
                         made = gradient_cut_of_image(flat, params["eigenvectors"], updates=params["epochs"], seed=seed)
                         cut = made.cut
-                        losses.append(made.losses)
+                        beside.losses.append(made.losses)
                     else:
                         cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
                 except NumericsError as error:
@@ -174,7 +199,7 @@ def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable
     """What gives the graphs among a batch of images; kept where all images are one batch."""
     import torch
 
-    rows = [_rows(layer) for layer in group]
+    rows = [layer.rows() for layer in group]
     known: dict[tuple[int, ...], list[LayerGraph]] = {}
 
     def graphs_of(ids: torch.Tensor) -> list[LayerGraph]:
@@ -208,21 +233,15 @@ def _graphs(
 ) -> Iterator[list[list[LayerGraph]]]:
     """For each cut of a slot, the graphs of each of its layers: one cut over all images, or one an image."""
     if not plan.by_image:
-        yield [_layer_graphs(plan, layer, *_rows(layer), precision, advance) for layer in group]
+        yield [_layer_graphs(plan, layer, *layer.rows(), precision, advance) for layer in group]
         return
-    rows = [_rows(layer) for layer in group]
+    rows = [layer.rows() for layer in group]
     for image in range(len(plan.images)):
         found = []
         for layer, (queries, keys) in zip(group, rows, strict=True):
             own = slice(image * layer.places, (image + 1) * layer.places)
             found.append(_layer_graphs(plan, layer, queries[own], keys[own], precision, advance))
         yield found
-
-
-def _rows(layer: GraphLayer) -> tuple[Tensor, Tensor]:
-    queries = patch_rows(layer.queries)
-    same = layer.queries.source.folder == layer.keys.source.folder
-    return queries, queries if same else patch_rows(layer.keys)
 
 
 def _layer_graphs(
@@ -255,6 +274,13 @@ def _layer_graphs(
         graphs.append(LayerGraph(graph, layer.grid, layer.weight / len(given)))
     advance(len(queries))
     return graphs
+
+
+def _least(graph: SparseGraph, threshold: float) -> np.ndarray:
+    """What a new neighbour must exceed; the threshold where no other image has been looked at."""
+    import numpy as np
+
+    return np.full(len(graph), threshold, np.float32) if graph.least is None else graph.least
 
 
 def _isolated(graphs: Sequence[LayerGraph]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.commands.cut.run import joined, node_tables
 from alignedcut_cli.errors import DataError, UsageError
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.cut.asked import Asked
 
-__all__ = ["run_onto"]
+__all__ = ["ALGORITHM", "make_onto", "require_unshaped", "run_onto"]
 
 ALGORITHM = 1
 TILE = 4096
 SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
 OF_THE_BASE = frozenset(
     ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
+    + ("--graph", "--heads", "--scope", "--layer-weights", "--neighbors-across", "--threshold", "--epochs", "--batch")
 )
+"""Options that --onto takes from the base cut."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +67,25 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
         described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
         frame.output.result(described.text(), described.as_object())
         return
-    header, made = _make(frame, plan, device, asked.overwrite)
+    rows_of = partial(_rows, frame, plan, device)
+    header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
     frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
 
 
+def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:
+    """Raise UsageError for options on the command line that --onto does not use."""
+    if asked.explicit & unused:
+        told = ", ".join(sorted(asked.explicit & unused))
+        raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
+
+
 def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; the rest is the base's."""
-    if asked.explicit & OF_THE_BASE:
-        told = ", ".join(sorted(asked.explicit & OF_THE_BASE))
-        raise UsageError("option-unused", f"--onto does not use {told}: it takes the base cut's", "Leave it out")
+    require_unshaped(asked, OF_THE_BASE | {"--images", "--pictures"})
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
-    if base.params.get("graph"):
-        raise UsageError(
-            "not-extensible",
-            f"cut/{found} is of graphs ({base.params['graph']}) and keeps no map for new places",
-            "Cut the graphs of all images together",
-        )
     if "landmarks.000" not in base.raw["tensors"]:
         raise UsageError(
             "not-extensible",
@@ -150,19 +153,48 @@ def _same_space(project: Project, base: Header) -> tuple[Space, list[Any]]:
     return space, [(space.alignment.given, space.alignment.header)]
 
 
-def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
+class Onto(Protocol):
+    """What the artifact of an embedding is written from, whatever cut it is onto."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def parents(self) -> tuple[Header, ...]: ...
+    @property
+    def base(self) -> Header: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def groups(self) -> Sequence[Sequence[Slot]]: ...
+    @property
+    def images(self) -> Sequence[Any]: ...
+
+
+Tensors = dict[str, "np.ndarray"]
+
+
+def make_onto(
+    frame: Frame,
+    plan: Onto,
+    device: torch.device,
+    overwrite: bool,
+    rows_of: Callable[[Tensors], Sequence[np.ndarray]],
+) -> tuple[Header, bool]:
+    """The header of an embedding, and whether it was made now: `rows_of` gives each graph's rows by the base's tensors."""
     import torch
 
     recipe = plan.recipe
 
     def made() -> Header:
-        tensors, meanings = _tensors(frame, plan, device)
+        _, base = load_tensors(plan.path)
+        tensors, meanings = _tensors(plan, base, rows_of(base))
+        slots = [slot for group in plan.groups for slot in group]
         axes = {letter: plan.base.axes[letter] for letter in ("C", "G", "T", "R")}
         axes |= {
             "M": {"size": len(tensors["nodes"])},
             "m": {"size": 0},
             "B": {"size": len(plan.images), "images": list(plan.images)},
-            "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
+            "S": {"size": len(slots), "slots": [slot.about for slot in slots]},
         }
         return write_artifact(
             frame.project.path("cut", recipe.name),
@@ -177,32 +209,33 @@ def _make(frame: Frame, plan: OntoPlan, device: torch.device, overwrite: bool) -
     return frame.make_once(recipe, overwrite, made)
 
 
-def _tensors(frame: Frame, plan: OntoPlan, device: torch.device) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    import numpy as np
-
-    _, base = load_tensors(plan.path)
+def _rows(frame: Frame, plan: OntoPlan, device: torch.device, base: Tensors) -> list[np.ndarray]:
+    """The rows of each graph by the stored map of the base cut."""
     transform = open_transforms(plan.space)
-    counts = [sum(slot.nodes for slot in group) for group in plan.groups]
-    ends = np.cumsum([0, *counts])
     rows = []
-    with frame.output.progress("embedding", int(ends[-1]), "nodes") as advance:
+    with frame.output.progress("embedding", sum(slot.nodes for slot in plan.slots), "nodes") as advance:
         for number, group in enumerate(plan.groups):
             graph = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
             extension = _extension(base, number, plan.base.params["gamma"], device)
             rows.append(_embedded(graph, extension, advance))
+    return rows
+
+
+def _tensors(plan: Onto, base: Tensors, rows: Sequence[np.ndarray]) -> tuple[Tensors, dict[str, Any]]:
+    import numpy as np
+
+    ends = np.cumsum([0, *(sum(slot.nodes for slot in group) for group in plan.groups)])
+    slots = [slot for group in plan.groups for slot in group]
     tensors = {
         "eigenvectors": joined(rows),
         "eigenvalues": base["eigenvalues"],
         "residuals": base["residuals"],
-        "nodes": node_tables(plan.slots, len(plan.images)),
+        "nodes": node_tables(slots, len(plan.images)),
         "sampled": np.zeros(0, np.int64),
         "graphs": np.stack([ends[:-1], ends[1:]], 1).astype(np.int64),
     }
     meanings = {
-        "eigenvectors": (
-            "M C",
-            "rows that the base cut's landmarks give these nodes, on the scale of its eigenvectors",
-        ),
+        "eigenvectors": ("M C", "rows that the base cut gives these nodes, on the scale of its eigenvectors"),
         "eigenvalues": ("G C", "those of the base cut"),
         "residuals": ("G C", "those of the base cut"),
         "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),

@@ -19,7 +19,9 @@ class Asked(options.Asked):
 
     images: Annotated[
         tuple[str, ...],
-        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
+        typer.Argument(
+            help="Image files, folders, patterns, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"
+        ),
     ] = ()
     model: Annotated[
         tuple[str, ...],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 
 
 @dataclass(frozen=True)

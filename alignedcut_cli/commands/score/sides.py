@@ -12,7 +12,6 @@ from torch import Tensor
 
 from alignedcut_cli.commands.score.plan import Layer, Plan
 from alignedcut_cli.core.encode.rdm import Gram, rdm
-from alignedcut_cli.core.encode.resampling import image_weights, orders_of
 from alignedcut_cli.core.encode.ridge import (
     Basis,
     Standard,
@@ -22,6 +21,7 @@ from alignedcut_cli.core.encode.ridge import (
     ridge_basis_of_kernel,
 )
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.cases import Case
 from alignedcut_cli.store.canonical import digest
@@ -65,8 +65,8 @@ class BrainSide:
             places = range(len(case.images)) if fold is None else case.folds[fold].test
             seed = stream(params["seed"], digest([case.images[place] for place in places]))
             self._resampling[key] = Resampling(
-                image_weights(len(places), params["bootstrap"], seed).float(),
-                orders_of(len(places), params["permutations"], seed),
+                torch.from_numpy(bootstrap_weights(len(places), params["bootstrap"], seed)).float(),
+                torch.from_numpy(random_orders(len(places), params["permutations"], seed)),
             )
         return self._resampling[key]
 

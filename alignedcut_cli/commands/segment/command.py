@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.commands.segment.export import EXPORTS
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.segment.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "segment"
 DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
@@ -26,6 +27,11 @@ EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --from cut/mae-layers --merge figure-ground -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --clusters 4 --name kway -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+    "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
 )
 
 
@@ -37,7 +43,8 @@ def command(frame: Frame, asked: Asked) -> None:
     centre (cosine), or background below a threshold; the best of the thresholds counts, the whole curve is kept (paper,
     C.4). Every slot is scored by its own rows, whether its cut is joint or --per-slot. Scores are taken at the masks'
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
-    counted and left out.
+    counted and left out. Layers and models are compared on the same draws of images, and the best layer is scored again on
+    images that did not choose it.
     """
     require_choice("--dataset", asked.dataset, DATASETS)
     require_choice("--method", asked.method, ("oracle", "kway"))
@@ -112,8 +119,15 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, drawing: dict[str, Any] | None) -> None:
     """Draw the pictures, if asked to, and print the table."""
+    from alignedcut_cli.commands.segment.differences import best_rows, difference_rows, difference_table
     from alignedcut_cli.commands.segment.pictures import draw_if_needed
-    from alignedcut_cli.commands.segment.result import result_rows, result_table, told_without_patch, without_patch
+    from alignedcut_cli.commands.segment.result import (
+        curve_lines,
+        result_rows,
+        result_table,
+        told_without_patch,
+        without_patch,
+    )
 
     tensors: dict[str, np.ndarray] = load_tensors(frame.project.path("segment", header.name))[1]
     rows, lacking = result_rows(header, tensors), without_patch(header, tensors)
@@ -122,10 +136,13 @@ def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, dr
             frame.output.note(told_without_patch(header, classes))
     if header.params["bootstrap"] and len(plan.scored) == 1:
         frame.output.note("one image is scored, so there is no interval over images")
-    lines = [str(frame.project.path("segment", header.name))]
+    best, apart = (make(header, tensors, curve_lines(header)) for make in (best_rows, difference_rows))
+    lines = [difference_table(best, apart, target) for target in header.axes["targets"]["labels"]] if best else []
+    lines.append(str(frame.project.path("segment", header.name)))
     result = {"schema": "alignedcut.segment/1", **frame.artifact_object(header, made=made), "rows": rows}
     result["classes"] = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
     result["without_patch"] = lacking
+    result |= {"best": best, "differences": apart}
     result["images"] = {"scored": len(plan.scored), "without_mask": len(plan.images) - len(plan.scored)}
     if drawing:
         draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)

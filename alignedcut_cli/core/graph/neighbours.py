@@ -13,7 +13,7 @@ from alignedcut_cli.core.graph.parallel_tiles import share_tiles
 from alignedcut_cli.core.graph.quantised_cosines import cosines_at
 from alignedcut_cli.core.numerics import Tick, compiled
 
-__all__ = ["Neighbours", "largest_within", "nearest_across", "nearest_within"]
+__all__ = ["Neighbours", "largest_within", "nearest_across", "nearest_among", "nearest_within"]
 
 ROW_TILE, COLUMN_TILE = 384, 4096
 """Of the search across images: a tile of cosines and its codes stay near the caches."""
@@ -29,6 +29,14 @@ class Neighbours:
     ids: np.ndarray
     values: np.ndarray
     counts: np.ndarray
+
+    def least(self, threshold: float) -> np.ndarray:
+        """The cosine (N,) float32 that one more place must exceed to be among the neighbours of each."""
+        found = np.full(len(self.counts), threshold, np.float32)
+        full = self.counts == self.ids.shape[1]
+        if self.ids.shape[1]:
+            found[full] = self.values[full].min(1)
+        return found
 
 
 def nearest_within(queries: Tensor, keys: Tensor, per_image: int, count: int, threshold: float) -> Neighbours:
@@ -76,15 +84,36 @@ def nearest_across(
     among threads. In a `precision` other than float32 half as many candidates more are found, and ranked again in
     float32. Neither tiles nor threads change what comes out. `tick` counts rows.
     """
+    return _nearest(queries, keys, min(count, len(keys) - per_image), threshold, precision, tick, per_image)
+
+
+def nearest_among(queries: Tensor, keys: Tensor, count: int, threshold: float) -> Neighbours:
+    """The at most `count` of other places, keys (M, D), with the largest cosine above `threshold` with each of n queries.
+
+    queries (n, D), keys: unit rows, float32; ids are rows of `keys`. Work: 2 n M D, shared out among threads.
+    """
+    return _nearest(queries, keys, min(count, len(keys)), threshold, "float32", None, None)
+
+
+def _nearest(
+    queries: Tensor,
+    keys: Tensor,
+    kept: int,
+    threshold: float,
+    precision: str,
+    tick: Tick | None,
+    per_image: int | None,
+) -> Neighbours:
+    """The `kept` nearest keys of each query; with `per_image` both are the same places, and those of one image are none."""
     total = len(queries)
-    kept = min(count, total - per_image)
     found = Neighbours(
         np.zeros((total, kept), np.int32), np.zeros((total, kept), np.float32), np.zeros(total, np.int32)
     )
     if not kept:
         return found
-    candidates = kept if precision == "float32" else min(kept + kept // MORE_CANDIDATES + 1, total - per_image)
-    blocks = [(first, keys[first : first + COLUMN_TILE]) for first in range(0, total, COLUMN_TILE)]
+    most = len(keys) - (per_image or 0)
+    candidates = kept if precision == "float32" else min(kept + kept // MORE_CANDIDATES + 1, most)
+    blocks = [(first, keys[first : first + COLUMN_TILE]) for first in range(0, len(keys), COLUMN_TILE)]
     columns = [(first, len(block), cosines_at(block, precision)) for first, block in blocks]
     # what low precision takes for too small may be large enough
     floor = np.float32(threshold if precision == "float32" else threshold - 0.01)
@@ -98,7 +127,8 @@ def nearest_across(
             counts, least = np.zeros(rows, np.int32), np.full(rows, floor, np.float32)
             for first, width, cosines in columns:
                 tile = cosines(units)  # (rows, width)
-                _hide_own_image(tile, start, first, per_image)
+                if per_image:
+                    _hide_own_image(tile, start, first, per_image)
                 _collect(tile.numpy()[:, :width], first, candidates, least, ids, values, counts)
             if precision != "float32":
                 _rank_again(*exact, start, ids, values, counts)

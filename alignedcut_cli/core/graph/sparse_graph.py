@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from alignedcut_cli.core.graph.neighbours import Neighbours, largest_within, nea
 from alignedcut_cli.core.graph.parallel_tiles import share_tiles
 from alignedcut_cli.core.numerics import NumericsError, Tick, compiled
 
-__all__ = ["SparseGraph", "attention_graph", "cosine_graph", "normalized", "split_heads"]
+__all__ = ["SparseGraph", "as_rows", "attention_graph", "cosine_graph", "normalized", "split_heads", "symmetric"]
 
 PRODUCT_TILE = 2048
 
@@ -25,13 +25,15 @@ class SparseGraph:
     """N = D^-1/2 A D^-1/2 of a graph of n nodes: starts (n + 1,) int64, columns int32 and entries float32 row by row.
 
     `degrees` (n,) float32 are the row sums of A. A node of degree 0 is isolated: its row and its column of N are zero, so
-    that it has no say in this graph.
+    that it has no say in this graph. `least` (n,) float32, of cosines, is what a place of one more image must exceed to be
+    among a node's neighbours in other images.
     """
 
     starts: np.ndarray
     columns: np.ndarray
     entries: np.ndarray
     degrees: np.ndarray
+    least: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.degrees)
@@ -43,7 +45,8 @@ class SparseGraph:
 
     @property
     def nbytes(self) -> int:
-        return self.starts.nbytes + self.columns.nbytes + self.entries.nbytes + self.degrees.nbytes
+        more = 0 if self.least is None else self.least.nbytes
+        return self.starts.nbytes + self.columns.nbytes + self.entries.nbytes + self.degrees.nbytes + more
 
     def add_product(self, vectors: Tensor, scale: float, result: Tensor) -> None:
         """result += scale N X for X and result (n, b), float32 on the CPU. Work: 2 b a stored entry, rows in tiles."""
@@ -95,18 +98,20 @@ def normalized(affinity: Any) -> SparseGraph:
     )  # fmt: skip
 
 
-def _symmetric(parts: list[Neighbours], total: int) -> Any:
-    """A = (S + S^T) / 2 of the neighbours found, as a scipy sparse matrix (n, n)."""
+def as_rows(one: Neighbours, total: int) -> Any:
+    """S of the neighbours found among `total` places, as a scipy sparse matrix (N, total)."""
     from scipy.sparse import csr_matrix
 
-    def rows_of(one: Neighbours) -> Any:
-        kept = np.arange(one.ids.shape[1]) < one.counts[:, None]
-        starts = np.concatenate([[0], np.cumsum(one.counts, dtype=np.int64)])
-        return csr_matrix((one.values[kept], one.ids[kept], starts), shape=(total, total))
+    kept = np.arange(one.ids.shape[1]) < one.counts[:, None]
+    starts = np.concatenate([[0], np.cumsum(one.counts, dtype=np.int64)])
+    return csr_matrix((one.values[kept], one.ids[kept], starts), shape=(len(one.counts), total))
 
-    found = rows_of(parts[0])
+
+def symmetric(parts: list[Neighbours], total: int) -> Any:
+    """A = (S + S^T) / 2 of the neighbours found, as a scipy sparse matrix (n, n)."""
+    found = as_rows(parts[0], total)
     for one in parts[1:]:
-        found = found + rows_of(one)
+        found = found + as_rows(one, total)
     found = found + found.T.tocsr()
     found.data *= np.float32(0.5)
     return found
@@ -131,9 +136,10 @@ def cosine_graph(
     """
     queries, keys = unit_rows(queries), unit_rows(keys)
     parts = [nearest_within(queries, keys, per_image, within, threshold)]
-    if across:
-        parts.append(nearest_across(queries, keys, per_image, across, threshold, precision=precision, tick=tick))
-    return normalized(_symmetric(parts, len(queries)))
+    if not across:
+        return normalized(symmetric(parts, len(queries)))
+    others = nearest_across(queries, keys, per_image, across, threshold, precision=precision, tick=tick)
+    return replace(normalized(symmetric([*parts, others], len(queries))), least=others.least(threshold))
 
 
 def attention_graph(
@@ -155,7 +161,7 @@ def attention_graph(
     def attention(image: int) -> Tensor:
         return (left[image] @ right[image].transpose(1, 2) * scale).softmax(-1).mean(0)  # (P, P)
 
-    return normalized(_symmetric([largest_within(attention, images, per_image, within, threshold)], len(queries)))
+    return normalized(symmetric([largest_within(attention, images, per_image, within, threshold)], len(queries)))
 
 
 def split_heads(rows: Tensor, heads: int) -> list[Tensor]:
