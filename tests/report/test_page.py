@@ -16,8 +16,8 @@ from alignedcut_cli.nodes.slots import node_table
 from alignedcut_cli.report.page.chart import STYLES, Line, chart, legend
 from alignedcut_cli.report.page.codes import Code, cosine_cost, directions, pack, quantised
 from alignedcut_cli.report.page.html import Safe, data_block, tag, twin
-from alignedcut_cli.report.page.kinds.kind import PLACES
-from alignedcut_cli.report.page.lens import Lens, Part
+from alignedcut_cli.report.page.kinds.kind import PLACES, Given
+from alignedcut_cli.report.page.lens import Lens, Part, View
 from alignedcut_cli.report.page.references import BIBTEX
 from alignedcut_cli.report.page.registry import REGISTRY
 from alignedcut_cli.store.header import Header
@@ -114,6 +114,25 @@ def test_a_lens_shows_the_patches_of_the_chosen_photographs_and_nothing_else() -
     for slot, number in zip(lens.slot_objects(), (0, 1), strict=True):
         first = nodes[lens.parts[0].rows[slot["start"]]]
         assert first.tolist() == [1, number, 0, 0]
+
+
+def test_views_of_different_cuts_are_one_and_others_are_told_apart() -> None:
+    def view(values: list[int], there: list[bool], title: str = "Colours") -> View:
+        return View("colours", title, np.array(values, np.uint8)[:, None].repeat(3, 1), there=np.array(there))
+
+    left, right = view([1, 2, 9, 9], [True, True, False, False]), view([8, 8, 3, 4], [False, False, True, True])
+    whole = left.joined(right)
+    assert whole is not None and whole.there is not None
+    assert whole.values[:, 0].tolist() == [1, 2, 3, 4] and whole.there.all()
+    assert whole.joined(right) is None
+    assert left.joined(view([0, 0, 0, 0], [False, False, True, True], "Others")) is None
+
+
+def test_a_rough_cut_is_warned_of() -> None:
+    axes = {"Q": {"labels": ["residual", "rank"]}}
+    for residual, count in ((0.05, 0), (0.3, 1)):
+        given_cut = Given(Header({"axes": axes}), {"certificate": np.array([[0.01, 9.0], [residual, 9.0]])})
+        assert len(REGISTRY["cut"].warnings(given_cut)) == count
 
 
 def test_lines_differ_by_colour_dash_and_marker() -> None:

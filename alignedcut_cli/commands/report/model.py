@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def build_lens(group: Group, images: Sequence[int], given: Mapping[str, Given], 
     """A group of cuts on some photographs, as the page carries it."""
     lens = lens_of(group, images)
     codes = [_eigenvectors(lens, group, given), *([aligned_code(lens, rows)] if rows else [])]
-    views = [view for one in given.values() for view in REGISTRY[one.header.kind].views(one, lens)]
+    views = _views(lens, given)
     colours = next((view.values for view in views if view.kind == "colours"), None)
     means = [found for one in given.values() if one.header.kind == "concepts" and (found := group_means(one))]
     value = {
@@ -55,6 +55,24 @@ def build_lens(group: Group, images: Sequence[int], given: Mapping[str, Given], 
     }
     costs = {space["name"]: space["cost"] for code in codes for space in code["spaces"]}
     return Built(value, costs, colours)
+
+
+def _views(lens: Lens, given: Mapping[str, Given]) -> list[View]:
+    """The views of all artifacts: those that are each of some cuts of the lens as one, others of one title told apart."""
+    found: list[View] = []
+    for one in given.values():
+        for view in REGISTRY[one.header.kind].views(one, lens):
+            titles = [there.title for there in found]
+            if view.title not in titles:
+                found.append(view)
+                continue
+            place = titles.index(view.title)
+            whole = found[place].joined(view)
+            if whole is None:
+                found.append(replace(view, title=f"{view.title} of {one.reference}"))
+            else:
+                found[place] = whole
+    return found
 
 
 def _order(view: View) -> bool:

@@ -72,7 +72,7 @@ def _made(plan: Plan, one: Given) -> Made:
     state = plan.states.get((one.header.kind, one.header.name))
     kind = REGISTRY[one.header.kind]
     told = (state.state, state.reason) if state else ("missing", "")
-    return Made(one.header, *told, kind.methods(one), kind.references(one))
+    return Made(one.header, *told, kind.methods(one), kind.references(one), kind.warnings(one))
 
 
 def _header_bytes(plan: Plan) -> int:

@@ -148,5 +148,7 @@ def _areas(alignment: Alignment) -> tuple[list[str], np.ndarray]:
     labels = alignment.header.axes["R"]["labels"]
     parts = {part for group, made_of in GROUPS.items() if group in labels for part in made_of if part != group}
     there = [n for n, name in enumerate(labels) if name not in parts and bool(membership[n].any())]
+    order = {name: number for number, name in enumerate(GROUPS)}
+    there.sort(key=lambda n: order.get(labels[n], len(order)))
     whole = torch.cat([membership[there], torch.ones(1, beta.shape[1], dtype=membership.dtype)])
     return [*(labels[number] for number in there), ALL], roi_readout(beta, whole).numpy()

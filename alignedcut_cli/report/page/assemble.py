@@ -75,8 +75,8 @@ def _live(there: bool) -> Safe | None:
         "p",
         "Hover or tap any patch: every other is shaded by how like it is. A click or Enter pins it; arrow keys move it.",
     )
-    off = tag("noscript", tag("p", "Scripts are off: the sheets and figures below show the same data, standing still."))
-    return joined([how, off, tag("div", id="live")])
+    off = tag("p", "Where scripts are off, the sheets and figures below show the same data, standing still.")
+    return joined([how, tag("div", off, id="live")])
 
 
 def _section(section: Section) -> Safe:

@@ -54,7 +54,8 @@ def data_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]])
     """A table of values: numbers to four digits, None as a dash."""
     lines = [tag("tr", *(_cell(value) for value in row)) for row in rows]
     heads = tag("tr", *(tag("th", name, scope="col") for name in head))
-    return tag("div", tag("table", tag("caption", caption), tag("thead", heads), tag("tbody", *lines)), cls="scroll")
+    table = tag("table", tag("caption", caption), tag("thead", heads), tag("tbody", *lines))
+    return tag("div", table, cls="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def _cell(value: Any) -> Safe:

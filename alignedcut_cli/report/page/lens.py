@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ class View:
     """Something that each shown node of a lens has, to be drawn on the photographs.
 
     kind `colours`: values (n, 3) uint8. kind `labels`: values (n,) int, -1 for none, with `names` and `palette`
-    (k, 3) uint8. kind `map`: values (n, 2) float32, NaN for none.
+    (k, 3) uint8. kind `map`: values (n, 2) float32. `there` (n,) bool are the nodes that have one, None for all.
     """
 
     kind: str
@@ -28,6 +28,16 @@ class View:
     values: np.ndarray
     names: Sequence[str] = ()
     palette: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
+    there: np.ndarray | None = None
+
+    def joined(self, other: View) -> View | None:
+        """One view of both, if they are of one kind and title and no node has both; else None."""
+        if (self.kind, self.title) != (other.kind, other.title) or self.there is None or other.there is None:
+            return None
+        if (self.there & other.there).any():
+            return None
+        mine = self.there.reshape(-1, *[1] * (self.values.ndim - 1))
+        return replace(self, values=np.where(mine, self.values, other.values), there=self.there | other.there)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Made:
     reason: str
     methods: str
     references: Sequence[str]
+    warnings: Sequence[str] = ()
 
     @property
     def reference(self) -> str:
@@ -34,7 +35,7 @@ class Made:
 
 def trust_chapter(made: Sequence[Made], script: str) -> Safe:
     """The chapter, artifacts in the order of the chain."""
-    parts = [*_states(made), tag("h3", "Methods"), *_methods(made)]
+    parts = [*_states(made), *_warnings(made), tag("h3", "Methods"), *_methods(made)]
     keys = list(dict.fromkeys(key for one in made for key in one.references))
     parts += [
         tag("h3", "Commands"),
@@ -56,6 +57,11 @@ def _states(made: Sequence[Made]) -> list[Safe]:
         return [tag("p", f"All {len(made)} artifacts behind this page were fresh when it was made.")]
     told = [tag("li", f"{one.reference} is {one.state}: {one.reason}") for one in bad]
     return [tag("p", f"{len(bad)} of {len(made)} artifacts were not fresh when this page was made:"), tag("ul", *told)]
+
+
+def _warnings(made: Sequence[Made]) -> list[Safe]:
+    told = [tag("li", f"{one.reference}: {warning}") for one in made for warning in one.warnings]
+    return [tag("p", "Warnings:"), tag("ul", *told)] if told else [tag("p", "No warnings.")]
 
 
 def _methods(made: Sequence[Made]) -> list[Safe]:

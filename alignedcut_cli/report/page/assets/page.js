@@ -227,28 +227,44 @@ class Page {
   }
 
   async open(number) {
-    this.lens = new Lens(this.model.lenses[number], this.model.images);
-    const middle = Math.ceil((this.lens.depth - 1) * 0.6);
-    Object.assign(this.state, { lens: number, code: 0, space: 0, layer: middle, view: "similarity", brush: null, pinned: false });
-    const slot = this.lens.slotsAt(middle)[0];
-    const { rows, cols } = this.lens.slots[slot];
-    this.pick = { slot, image: 0, row: Math.floor(rows / 2), col: Math.floor(cols / 2) };
+    const lens = new Lens(this.model.lenses[number], this.model.images);
+    const layer = Math.ceil((lens.depth - 1) * 0.6);
+    const read = await this.read(lens, { code: 0, view: "similarity" });
     await Promise.all(this.photos.map((photo) => photo.src && photo.decode().catch(() => null)));
+    Object.assign(this.state, { lens: number, layer, brush: null, pinned: false, code: 0, space: 0, view: "similarity" });
+    Object.assign(this, read, { lens, chart: null, bars: null, legendKey: null, baseKey: null, slots: lens.slotsAt(layer) });
+    const { rows, cols } = lens.slots[this.slots[0]];
+    this.pick = { slot: this.slots[0], image: 0, row: Math.floor(rows / 2), col: Math.floor(cols / 2) };
     this.build();
-    await this.load();
     this.update(true);
   }
 
-  async load() {
-    const { lens, state } = this;
-    this.code = await lens.code(state.code);
-    this.meaning = null;
+  // what a state needs of a lens, unpacked
+  async read(lens, { code, view }) {
     const at = lens.codes.findIndex((one) => one.areas);
-    if (at >= 0) this.meaning = await lens.code(at);
-    this.colours = lens.views.find((one) => one.kind === "colours") || null;
-    this.rgb = this.colours ? await lens.painted(this.colours) : null;
-    this.map = lens.maps.length ? await lens.places(lens.maps[0]) : null;
-    this.labels = typeof state.view === "number" ? await lens.painted(lens.views[state.view]) : null;
+    const colours = lens.views.find((one) => one.kind === "colours");
+    return {
+      code: await lens.code(code),
+      meaning: at >= 0 ? await lens.code(at) : null,
+      rgb: colours ? await lens.painted(colours) : null,
+      map: lens.maps.length ? await lens.places(lens.maps[0]) : null,
+      labels: view === "similarity" ? null : await lens.painted(lens.views[view]),
+    };
+  }
+
+  // go over to another view or space, once what it needs is there
+  change(next) {
+    return (this.changing = this.changed(next));
+  }
+
+  async changed(next) {
+    const { lens } = this;
+    const wanted = (this.wanted = { ...this.state, ...next });
+    const read = await this.read(lens, wanted);
+    if (this.wanted !== wanted || this.lens !== lens) return;
+    Object.assign(this.state, next);
+    Object.assign(this, read);
+    this.update(true);
   }
 
   // -- building
@@ -310,13 +326,13 @@ class Page {
   toolbar() {
     const { lens, model, state } = this;
     const choose = (label, options, value, change) => {
-      const list = h("select", { onchange: (event) => change(Number(event.target.value)) },
+      const list = h("select", { "aria-label": label, onchange: (event) => change(Number(event.target.value)) },
         ...options.map((name, number) => h("option", { value: number, selected: number === value }, name)));
       return h("label", {}, h("span", {}, label), list);
     };
     const slide = (label, key, max, step, change) => {
       const told = h("output", {}, "");
-      const input = h("input", { type: "range", min: 0, max, step, value: state[key], "data-of": key, oninput: (event) => {
+      const input = h("input", { type: "range", min: 0, max, step, value: state[key], "data-of": key, "aria-label": label, oninput: (event) => {
         state[key] = Number(event.target.value);
         change();
       } });
@@ -326,17 +342,9 @@ class Page {
     const spaces = lens.codes.flatMap((code, c) => code.spaces.map((space, k) => ({ name: space.name, c, k })));
     const views = [{ name: "Similarity to the picked patch", view: "similarity" }, ...lens.views.map((view, k) => ({ name: view.title, view: k }))];
     const bar = h("div", { class: "bar", role: "group", "aria-label": "What is shown" });
-    if (model.lenses.length > 1) bar.append(choose("Nodes of", model.lenses.map((one) => one.name), state.lens, (n) => this.open(n)));
-    bar.append(choose("Show", views.map((one) => one.name), 0, async (n) => {
-      state.view = views[n].view;
-      await this.load();
-      this.update(true);
-    }));
-    bar.append(choose("Compared in", spaces.map((one) => one.name), 0, async (n) => {
-      Object.assign(state, { code: spaces[n].c, space: spaces[n].k });
-      await this.load();
-      this.update(true);
-    }));
+    if (model.lenses.length > 1) bar.append(choose("Nodes of", model.lenses.map((one) => one.name), state.lens, (n) => (this.changing = this.open(n))));
+    bar.append(choose("Show", views.map((one) => one.name), 0, (n) => this.change({ view: views[n].view })));
+    bar.append(choose("Compared in", spaces.map((one) => one.name), 0, (n) => this.change({ code: spaces[n].c, space: spaces[n].k })));
     bar.append(slide("Layer", "layer", lens.depth - 1, 1, () => this.walk()));
     bar.append(slide("Threshold", "threshold", 1, 0.01, () => this.update()));
     bar.append(slide("Photograph", "photo", 1, 0.05, () => this.update()));
@@ -350,8 +358,9 @@ class Page {
     this.about = h("p", { class: "about" });
     this.nearest = h("ol", { class: "nearest" });
     this.nearestTable = h("tbody");
-    const twin = (title, head, body) => h("details", { class: "twin" }, h("summary", {}, title), h("div", { class: "scroll" },
-      h("table", {}, h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))), body)));
+    const folded = (title, head, body) => h("details", { class: "twin" }, h("summary", {}, title),
+      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, h("table", {}, h("thead", {}, head), body)));
+    const twin = (title, head, body) => folded(title, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name))), body);
     this.side.append(h("section", {}, h("h3", {}, "Picked patch"), h("div", { class: "picked" }, this.crop, this.about)),
       h("section", {}, h("h3", {}, "Nearest patches"), this.nearest,
         twin("Table: nearest patches", ["similarity", "photograph", "model", "layer", "row", "column"], this.nearestTable)));
@@ -378,8 +387,7 @@ class Page {
       this.state.group = 0;
       const beside = names.length ? h("label", { class: "beside" }, "Beside figure and ground: ", chosen) : null;
       this.side.append(h("section", {}, h("h3", {}, "Predicted brain activation"), ...[beside].filter(Boolean), this.bars,
-        h("details", { class: "twin" }, h("summary", {}, "Table: activation by area"), h("div", { class: "scroll" },
-          h("table", {}, h("thead", {}, this.barHead), this.barTable)))));
+        folded("Table: activation by area", this.barHead, this.barTable)));
     }
     this.valueTable = h("tbody");
     this.values = twin("Table: values of this photograph in this layer", ["row", "values by column"], this.valueTable);
@@ -614,26 +622,18 @@ class Page {
   // the most similar patches: at most three a photograph, none of the picked place itself
   found() {
     const { lens, cosines, pick } = this;
-    const own = lens.slots.map((_, slot) => lens.node(lens.moved(pick, slot)));
-    const near = new Set(own);
-    const best = [];
-    const kept = new Map();
-    let floor = -2;
-    for (let i = 0; i < lens.nodes; i++) {
-      if (cosines[i] <= floor || near.has(i)) continue;
-      best.push(i);
-      if (best.length >= 4096) {
-        best.sort((a, b) => cosines[b] - cosines[a]);
-        best.length = 512;
-        floor = cosines[best[511]];
+    const own = new Set(lens.slots.map((_, slot) => lens.node(lens.moved(pick, slot))));
+    const best = this.model.images.map(() => []);
+    for (const { start, size, cells } of lens.slots) {
+      for (let i = start; i < start + size; i++) {
+        const mine = best[Math.floor((i - start) / cells)];
+        if ((mine.length === 3 && cosines[i] <= cosines[mine[2]]) || own.has(i)) continue;
+        if (mine.length === 3) mine.pop();
+        mine.push(i);
+        mine.sort((one, other) => cosines[other] - cosines[one]);
       }
     }
-    best.sort((a, b) => cosines[b] - cosines[a]);
-    return best.filter((node) => {
-      const { image } = lens.place(node);
-      kept.set(image, (kept.get(image) || 0) + 1);
-      return kept.get(image) <= 3;
-    }).slice(0, SHOWN);
+    return best.flat().sort((one, other) => cosines[other] - cosines[one]).slice(0, SHOWN);
   }
 
   drawPicked() {
@@ -680,7 +680,8 @@ class Page {
 
   drawLegend() {
     const { state, lens } = this;
-    const key = [state.lens, state.view, state.layer, state.view === "similarity" ? `${state.threshold} ${state.space} ${state.code}` : ""].join("|");
+    const own = lens.joint ? "" : this.pick.slot;
+    const key = [state.lens, state.view, state.layer, own, state.view === "similarity" ? `${state.threshold} ${state.space} ${state.code}` : ""].join("|");
     if (key === this.legendKey) return;
     this.legendKey = key;
     if (state.view === "similarity") {
@@ -699,14 +700,19 @@ class Page {
         dot.style.background = css(view.palette[k]);
         return h("li", {}, dot, name);
       })));
-    } else this.legend.replaceChildren(h("p", { class: "note" }, "What a colour stands for: its nearest patches in other photographs."), this.colourKey());
+    } else {
+      const { title, layer } = lens.slots[this.pick.slot];
+      const where = lens.joint ? "" : ` (in ${title}, layer ${layer}: each layer has its own colours)`;
+      const told = `What a colour stands for: its nearest patches in other photographs${where}.`;
+      this.legend.replaceChildren(h("p", { class: "note" }, told), this.colourKey());
+    }
   }
 
   // for some colours far from each other, the patches nearest to each
   colourKey() {
     const { lens, labels: rgb } = this;
     const n = lens.nodes;
-    const pool = this.slots.flatMap((slot) => {
+    const pool = (lens.joint ? this.slots : [this.pick.slot]).flatMap((slot) => {
       const { start, size } = lens.slots[slot];
       const step = Math.max(1, Math.floor(size / 1500));
       return Array.from({ length: Math.floor(size / step) }, (_, k) => start + k * step);

@@ -28,7 +28,8 @@ def _views(given: Given, lens: Lens) -> Sequence[View]:
     parts = {n: given.arrays["rgb"][part.rows] for n, part in enumerate(lens.parts) if given.made_of(part.cut)}
     if not parts:
         return []
-    views = [View("colours", "Colours (t-SNE)", lens.gathered(parts, 128))]
+    coloured = {number: np.ones(len(values), bool) for number, values in parts.items()}
+    views = [View("colours", "Colours (t-SNE)", lens.gathered(parts, 128), there=lens.gathered(coloured, False))]
     if len(lens.parts) == 1 and given.header.axes["G"]["size"] == 1:
         places = given.arrays["coordinates"][lens.parts[0].rows][:, :2]
         views.append(View("map", f"{given.reference}, first two dimensions", np.asarray(places, np.float32)))

@@ -8,6 +8,9 @@ from alignedcut_cli.report.page.kinds.kind import Given, Kind
 
 __all__ = ["KIND"]
 
+ROUGH = 0.1
+"""The residual from which on `cut` itself says so."""
+
 
 def _methods(given: Given) -> str:
     header = given.header
@@ -44,4 +47,11 @@ def _references(given: Given) -> Sequence[str]:
     return [*found, "fowlkes2004nystrom"] if params.get("solver") in ("nystrom", "lowrank") else found
 
 
-KIND = Kind(_methods, _references)
+def _warnings(given: Given) -> Sequence[str]:
+    worst = _worst(given)
+    if worst is None or worst <= ROUGH:
+        return []
+    return [f"the certificate's residual is {worst:.2g} of the smallest eigenvalue: its last eigenvectors are rough"]
+
+
+KIND = Kind(_methods, _references, warnings=_warnings)

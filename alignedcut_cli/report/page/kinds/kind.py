@@ -49,12 +49,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind adds: a sentence or two on how it was made (with references), sections, and views of a lens's nodes."""
+    """What a kind adds: a sentence or two on how it was made (with references), sections, views of a lens's nodes,
+    and warnings of what should not be trusted."""
 
     methods: Callable[[Given], str]
     references: Callable[[Given], Sequence[str]] = lambda given: ()
     sections: Callable[[Given], Sequence[Section]] = lambda given: ()
     views: Callable[[Given, Lens], Sequence[View]] = lambda given, lens: ()
+    warnings: Callable[[Given], Sequence[str]] = lambda given: ()
 
 
 def finite(value: Any) -> float | None:
