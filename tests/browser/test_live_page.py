@@ -210,6 +210,17 @@ def test_with_scripts_off_the_page_can_be_read(opened: Open, whole_study: Path) 
     assert page.locator("svg.chart").first.is_visible()
 
 
+def test_print_shows_sheets_and_no_controls(opened: Open, whole_study: Path) -> None:
+    page = opened(whole_study / "study" / "reports" / "report.html", 800)
+    page.page.emulate_media(media="print")
+    page("() => { window.dispatchEvent(new Event('beforeprint')); }")
+    assert page.page.locator(".sheets img.pixels").first.is_visible()
+    assert not page.page.locator(".bar").is_visible()
+    assert page("() => document.documentElement.scrollWidth") <= 800
+    page("() => { window.dispatchEvent(new Event('afterprint')); }")
+    assert not page.page.locator(".sheets img.pixels").first.is_visible()
+
+
 def test_hostile_names_run_nothing(opened: Open, tmp_path: Path) -> None:
     project = make_study(tmp_path, HOSTILE, {"<b>x</b>": 2}, classes=("a", "<img src=x onerror=alert(3)>"))
     assert main(["report", "-p", str(project.root), "--title", "<script>alert(4)</script>", "-q"]) == 0

@@ -282,6 +282,15 @@ def test_an_empty_project_has_no_page(cli: Cli, tmp_path: Path) -> None:
     assert "there is no artifact to show" in run.err
 
 
+def test_open_hands_the_page_to_the_browser(cli: Cli, study: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: asked.append(address) or True)
+    assert cli("report", "-p", study.root, "--name", "shown", "--images", 1).status == 0
+    assert asked == []
+    assert cli("report", "-p", study.root, "--name", "shown", "--images", 1, "--open").status == 0
+    assert asked == [study.path("reports", "shown").absolute().as_uri()]
+
+
 def test_a_dry_run_writes_nothing(cli: Cli, study: Project) -> None:
     run = cli("report", "-p", study.root, "--name", "dry", "--dry-run", "--json")
     assert run.object["inputs"] == ["cut/joint", "color/joint", "segment/joint"]
