@@ -14,6 +14,7 @@ __all__ = [
     "bca",
     "clustered_error",
     "from_error",
+    "linear_difference",
     "paired_difference",
     "percentile",
     "recentred",
@@ -100,6 +101,24 @@ def from_error(value: np.ndarray, error: np.ndarray, units: int, level: float = 
 
     reach = float(t.ppf((1 + level) / 2, units - 1)) if units > 1 else np.nan
     return value - reach * error, value + reach * error
+
+
+def linear_difference(
+    value: float, other: float, scores: np.ndarray, others: np.ndarray, level: float = LEVEL
+) -> Difference:
+    """`value` - `other` of estimates to which the same n units add `scores` and `others` (n,): a paired t interval and p.
+
+    Without any difference between the scores p is 1.
+    """
+    from scipy.stats import t
+
+    units, apart = len(scores), scores.astype(np.float64) - others
+    error = clustered_error(apart, units)
+    low, high = from_error(np.asarray(value - other), error, units, level)
+    if not error > 0:
+        return Difference(value - other, float(low), float(high), 1.0 if value == other else float("nan"))
+    p = 2 * t.sf(abs(value - other) / error, units - 1)
+    return Difference(value - other, float(low), float(high), float(p))
 
 
 def stated(units: str, draws: int, kind: str = "percentile", level: float = LEVEL) -> str:
