@@ -56,8 +56,10 @@ def test_nothing_is_asked_for_and_nothing_complained_of(page: Opened, whole_stud
     for label in ("Show", "Compared in", "Nodes of"):
         names = page.page.get_by_label(label, exact=True).locator("option").all_inner_texts()
         assert len(names) > 1
+        assert label != "Show" or {"8 clusters (tree/aligned)", "Ground truth: figure", "Colours (t-SNE)"} <= set(names)
         for name in names:
             choose(page, label, name)
+    assert page.page.get_by_role("heading", name="Comparison compare/both").is_visible()
     assert page.errors == []
     assert page.requests == [(whole_study / "study" / "reports" / "report.html").absolute().as_uri()]
 
