@@ -13,6 +13,7 @@ from alignedcut_cli.frame import options
 from alignedcut_cli.frame.export import Offer, export_table, require_free
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.stability import stability_table
 from alignedcut_cli.nodes.slots import layer_name
 from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
@@ -113,11 +114,11 @@ def _summary(header: Header) -> str:
     ]
     axes = [[letter, str(axis["size"]), _axis(axis)] for letter, axis in header.axes.items()]
     parts = [("", about), ("parameters", params), ("axes", axes), ("tensors", tensors)]
-    return "\n".join(_section(title, rows) for title, rows in parts if rows)
+    told = [_section(title, table(rows)) for title, rows in parts if rows]
+    return "\n".join([*told, *([_section("stability", stability_table(header))] if "stability" in raw else [])])
 
 
-def _section(title: str, rows: list[list[str]]) -> str:
-    body = table(rows)
+def _section(title: str, body: str) -> str:
     return "\n".join([f"{title}:", *(f"  {line}" for line in body.splitlines())]) if title else body
 
 

@@ -28,7 +28,7 @@ from tests.helpers.languages import tiny_language
 from tests.helpers.probing import make_probed
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FEW, SHOWN, RATED = 1, 3, 20
+FEW, SHOWN, RATED = 2, 3, 20
 CHAIN = [module for module in COMMANDS if module.NAME != "demo"]
 
 

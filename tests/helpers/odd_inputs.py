@@ -374,6 +374,7 @@ PATH_OPTIONS = {
     "trace": {"masks": "masks folder", "images": "photographs"},
     "concepts": {"masks": "masks folder", "images": "photographs"},
     "cut": {"images": "photographs"},
+    "tree": {"masks": "masks folder"},
     "pathways": {"masks": "masks folder", "instances": "masks folder", "names": "names.txt"},
     "score": {"brain": "algonauts"},
     "probe": {

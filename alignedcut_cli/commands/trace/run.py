@@ -44,6 +44,7 @@ MEANINGS = {
     "steps": ("K H", "mean distance that a node of each group moves, in units of `measure`"),
     "steps.error": ("K H", "standard error of that mean, images being independent"),
     "steps.nodes": ("K H", "nodes behind that mean"),
+    "steps.images": ("K H", "images that hold them"),
     "variation": ("K", "mean total variation of foreground and background rows, weighted by f b / (f + b)"),
     "variation.rows": ("K A", "total variation of foreground and background rows; 0 where one is empty"),
     "matched": (
@@ -233,12 +234,12 @@ def _steps(
 ) -> dict[str, np.ndarray]:
     """The distance that the nodes of each group move between two slots."""
     found = np.zeros((len(plan.pairs), len(plan.groups), 2))
-    nodes = np.zeros(found.shape[:2], np.int64)
+    nodes, images = np.zeros((2, *found.shape[:2]), np.int64)
     for number, (a, b) in enumerate(plan.pairs):
         before, after = (ids[slot].reshape(len(ids[slot]), -1) for slot in (a, b))  # (B, P)
         lengths = step_lengths(places[before], places[after])
         for place, group in enumerate(plan.groups):
             mine = _chosen(group, labels, before)
             found[number, place] = mean_by_image(lengths, mine)
-            nodes[number, place] = mine.sum()
-    return {"steps": found[..., 0], "steps.error": found[..., 1], "steps.nodes": nodes}
+            nodes[number, place], images[number, place] = mine.sum(), mine.any(1).sum()
+    return {"steps": found[..., 0], "steps.error": found[..., 1], "steps.nodes": nodes, "steps.images": images}
