@@ -73,11 +73,7 @@ def command(
 def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
     """Write one table of an artifact, whose content is checked first."""
     reference = f"{header.kind}/{header.name}"
-    offers = {
-        name: offer
-        for name, offer in TABLES.get(header.kind, {}).items()
-        if not offer.needs or offer.needs in header.raw["tensors"]
-    }
+    offers = {name: one for name, one in TABLES.get(header.kind, {}).items() if one.is_there(header)}
     if not offers:
         raise UsageError("no-table", f"{reference} has no table", f"What has tables: {', '.join(sorted(TABLES))}")
     chosen = which or next(iter(offers))

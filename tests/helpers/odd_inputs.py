@@ -384,5 +384,7 @@ PATH_OPTIONS = {
         "weights": "weights .pth",
     },
     "demo": {"folder": ""},
+    "look": {"brain": "algonauts", "brain_images": "photographs"},
+    "show": {"export": ""},
 }
 """The reader of each path that a command takes besides the project; none for folders that are written to."""
