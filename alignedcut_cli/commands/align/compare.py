@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from alignedcut_cli.core.resample.intervals import linear_difference, stated_error
+from alignedcut_cli.core.resample.intervals import linear_difference
 from alignedcut_cli.core.resample.nulls import holm
+from alignedcut_cli.core.resample.words import stated_error
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame

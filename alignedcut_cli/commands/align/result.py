@@ -14,7 +14,8 @@ from alignedcut_cli.core.align.influence import roi_scores
 from alignedcut_cli.core.align.loss import align_pooled
 from alignedcut_cli.core.align.scores import permutation_p, scores
 from alignedcut_cli.core.numerics import stream
-from alignedcut_cli.core.resample.intervals import clustered_error, from_error, stated_error
+from alignedcut_cli.core.resample.intervals import clustered_error, from_error
+from alignedcut_cli.core.resample.words import stated_error
 from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.pathways.asked import Asked
 from alignedcut_cli.commands.pathways.export import EXPORTS
-from alignedcut_cli.core.resample.intervals import stated
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once

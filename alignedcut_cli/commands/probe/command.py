@@ -6,7 +6,7 @@ from typing import Any
 
 from alignedcut_cli.commands.probe.asked import Asked
 from alignedcut_cli.commands.probe.export import EXPORTS
-from alignedcut_cli.core.resample.intervals import stated
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.output import as_csv

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.score.asked import Asked
 from alignedcut_cli.commands.score.export import EXPORTS
-from alignedcut_cli.core.resample.intervals import stated
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from alignedcut_cli.core.resample.intervals import from_error
 from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ALPHA", "TABLES", "bifurcations", "diverging_layers"]
 
 ALPHA = 0.05
-Tensors = Mapping[str, np.ndarray]
+Tensors = Mapping[str, "np.ndarray"]
 Row = dict[str, Any]
 
 
@@ -105,6 +105,10 @@ def _ends(length: float, error: float, images: int) -> Row:
     """The ends of the 95% t interval over images; none for one image."""
     if images < 2:
         return {"low": None, "high": None}
+    import numpy as np
+
+    from alignedcut_cli.core.resample.intervals import from_error
+
     low, high = from_error(np.asarray(length), np.asarray(error), images)
     return {"low": float(low), "high": float(high)}
 

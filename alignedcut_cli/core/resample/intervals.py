@@ -1,4 +1,4 @@
-"""Intervals from draws or from errors, differences of what was drawn together, and the words for what was resampled."""
+"""Intervals from draws or from errors, and differences of what was drawn together."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from alignedcut_cli.core.resample.nulls import difference_p
+from alignedcut_cli.core.resample.words import LEVEL
 
 __all__ = [
-    "LEVEL",
     "Difference",
     "bca",
     "clustered_error",
@@ -18,11 +18,8 @@ __all__ = [
     "paired_difference",
     "percentile",
     "recentred",
-    "stated",
-    "stated_error",
 ]
 
-LEVEL = 0.95
 _NONE = (float("nan"), float("nan"))
 
 
@@ -119,13 +116,3 @@ def linear_difference(
         return Difference(value - other, float(low), float(high), 1.0 if value == other else float("nan"))
     p = 2 * t.sf(abs(value - other) / error, units - 1)
     return Difference(value - other, float(low), float(high), float(p))
-
-
-def stated(units: str, draws: int, kind: str = "percentile", level: float = LEVEL) -> str:
-    """What an interval says of itself, such as "95% percentile interval, 1000 draws of images"."""
-    return f"{level:.0%} {kind} interval, {draws} draws of {units}"
-
-
-def stated_error(units: str, level: float = LEVEL) -> str:
-    """Likewise, of `from_error`."""
-    return f"{level:.0%} t interval, {units} being independent"
