@@ -73,6 +73,7 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
             axis.set_xticks(range(len(mine)), ticks)
             axis.set_xlabel("layers")
             axis.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylim(bottom=0)  # not before all are drawn: they share the axis
     unit = "map units" if header.params["measure"] == "map" else "scaled eigenvectors"
     panels[0, 0].set_ylabel(f"mean length ({unit})")
     panels[0, -1].legend(frameon=False, fontsize=8)
@@ -222,7 +223,6 @@ def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[
             capsize=2,
             label=f"{group} (± 1.96 s.e.)",
         )
-    axis.set_ylim(bottom=0)
 
 
 def _draw_divergence(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
