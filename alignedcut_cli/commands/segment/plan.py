@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alignedcut_cli.commands.segment.asked import Asked
@@ -62,8 +63,8 @@ class Plan:
         return nodes * (4 * width + 16 + 4 * each) + counts + (128 << 20)
 
 
-def make_plan(frame: Frame, asked: Asked) -> Plan:
-    """The plan of a segmentation. Reads every mask once: their class ids decide the classes and the recipe.
+def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
+    """The plan of a segmentation by the masks at `place`. Reads each once: their ids decide the classes and the recipe.
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
@@ -73,7 +74,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
-    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
+    masks = open_masks(asked.dataset, place, asked.split, asked.names, asked.mask_suffix)
     truth = read_truth(frame, masks, images, asked.on_extra_mask)
     plain = find_classes(truth.present, masks.names, background=background, ignore=ignore, chosen=chosen)
     targets = _targets(plain, asked.merge)
