@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["AgnosticPlan", "run_agnostic"]
 
 ALGORITHM = 1
-UNUSED = ("--thresholds", "--clusters", "--discretise", "--classes", "--merge", "--to-grid", "--predicted", "--unpack")
+UNUSED = (
+    "--class-map",
+    "--thresholds",
+    "--clusters",
+    "--discretise",
+    "--classes",
+    "--merge",
+    "--to-grid",
+    "--predicted",
+    "--unpack",
+)
 OF_MASKS = ("--dataset", "--split", "--names", "--mask-suffix", "--instances", "--background", "--ignore")
 LABELS = ("best IoU", "recall at 1", "recall at 10", "recall at 100")
 

@@ -29,6 +29,14 @@ class Asked(options.Asked):
     split: options.Split = None
     names: options.ClassNames = None
     mask_suffix: options.MaskSuffix = None
+    class_map: Annotated[
+        str | None,
+        typer.Option(
+            "--class-map",
+            metavar="FILE",
+            help="Join classes: a csv or JSON of id or name to class, or coco-stuff-27; others are void.",
+        ),
+    ] = None
     instances: options.Instances = None
     unpack: Annotated[
         Path | None,
@@ -57,9 +65,13 @@ class Asked(options.Asked):
         int | None,
         typer.Option("--clusters", min=2, help="kway: clusters of each graph.  [default: as many as classes]"),
     ] = None
-    discretise: Annotated[str, typer.Option("--discretise", help="kway: rotation (Yu and Shi 2003) or kmeans.")] = (
-        "rotation"
-    )
+    discretise: Annotated[
+        str,
+        typer.Option(
+            "--discretise",
+            help="kway: rotation (Yu and Shi 2003), kmeans (of unit rows), or columns (k-means of X diag(lambda)).",
+        ),
+    ] = "rotation"
     background: Annotated[
         str, typer.Option("--background", metavar="IDS", help="Class ids of background, such as 0,92-200, or none.")
     ] = "0"

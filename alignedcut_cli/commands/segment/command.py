@@ -27,6 +27,7 @@ EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --from cut/mae-layers --merge figure-ground -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --clusters 4 --name kway -p study",
+    "alignedcut segment --masks masks --from cut/tiny-clip --method kway --discretise columns --name columns -p study",
     "alignedcut segment --from cut/tiny-clip-vv --method agnostic --name objects -p study",
 )
 
@@ -41,13 +42,17 @@ def command(frame: Frame, asked: Asked) -> None:
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
     counted and left out.
 
+    kway: clusters without labels, then matched to classes one to one (Hungarian), and each to the class that it holds most
+    of (greedy). With --discretise columns they are those of the unsupervised semantic segmentation of Zhang, Yunis and
+    Maire 2023: k-means of the first columns of X diag(lambda), as many as classes.
+
     agnostic: masks of no class, at most 100 an image (k-means at 2 to 9 clusters, connected components and their merge
     tree, ranked by silhouette; Zhang, Yunis and Maire 2023), as COCO's JSON. With --masks they are scored by the best
     IoU with each region of the ground truth, and by average recall (COCO).
     """
     require_choice("--dataset", asked.dataset, DATASETS)
     require_choice("--method", asked.method, ("oracle", "kway", "agnostic"))
-    require_choice("--discretise", asked.discretise, ("rotation", "kmeans"))
+    require_choice("--discretise", asked.discretise, ("rotation", "kmeans", "columns"))
     require_choice("--merge", asked.merge, ("none", "figure-ground", "both"))
     require_choice("--to-grid", asked.to_grid, ("majority", "area"))
     require_choice("--to-pixels", asked.to_pixels, ("bilinear", "nearest"))

@@ -63,7 +63,7 @@ def open_slots(frame: Frame, plan: Plan) -> tuple[list[dict[str, np.ndarray]], l
 
 
 def _clusters(plan: Plan, target: Classes, cuts: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-    return [clusters_of(plan, target, cut["eigenvectors"], cut["graphs"], number) for number, cut in enumerate(cuts)]
+    return [clusters_of(plan, target, cut, number) for number, cut in enumerate(cuts)]
 
 
 def _nodes(cuts: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
@@ -143,6 +143,7 @@ def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "J": {"size": len(thresholds), "labels": thresholds},
         "V": {"size": 3, "labels": ["both", "predicted", "ground truth"]},
         "R": {"size": 2, "labels": ["low", "high"]},
+        **({"Y": {"size": 2, "labels": ["mIoU", "accuracy"]}} if params["method"] == "kway" else {}),
         "targets": {"size": len(plan.targets), "labels": [target.title for target in plan.targets]},
     }
     if "eigenvectors" in params:
