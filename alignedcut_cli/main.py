@@ -23,38 +23,38 @@ from alignedcut_cli.commands.color import command as color
 from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
+from alignedcut_cli.commands.look import command as look
 from alignedcut_cli.commands.pathways import command as pathways
 from alignedcut_cli.commands.probe import command as probe
+from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
+from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
 
 __all__ = ["app", "main"]
 
-COMMANDS = (
-    extract,
-    brain,
-    align,
-    cut,
-    color,
-    segment,
-    pathways,
-    trace,
-    concepts,
-    score,
-    probe,
-    status,
-    show,
-    check,
-    models,
-    demo,
+GROUPS = {
+    "Begin": (demo, look, models),
+    "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
+    "What the eigenvectors and features tell": (segment, pathways, trace, concepts, score, probe, report),
+    "Look after a project": (status, show, check),
+}
+"""The commands as the help lists them."""
+COMMANDS = tuple(module for modules in GROUPS.values() for module in modules)
+EXAMPLES = (
+    "alignedcut demo",
+    "alignedcut look photos/ --model dino --model clip -p study",
+    "alignedcut COMMAND --help",
 )
 
 app = typer.Typer(
     name="alignedcut",
+    cls=GroupedApp,
+    epilog=examples_epilog(EXAMPLES),
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -63,17 +63,16 @@ app = typer.Typer(
 )
 
 
-def _examples(lines: Sequence[str]) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-for module in COMMANDS:
-    app.command(
-        name=module.NAME,
-        cls=ConfiguredCommand,
-        short_help=(module.command.__doc__ or "").splitlines()[0],
-        epilog=_examples(module.EXAMPLES),
-    )(module.command)
+for title, modules in GROUPS.items():
+    for module in modules:
+        app.command(
+            name=module.NAME,
+            cls=ConfiguredCommand,
+            short_help=(module.command.__doc__ or "").splitlines()[0],
+            epilog=examples_epilog(module.EXAMPLES, getattr(module, "BEFORE", ())),
+            rich_help_panel=title,
+        )(module.command)
+show.TABLES |= {module.NAME: module.EXPORTS for module in COMMANDS if hasattr(module, "EXPORTS")}
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,8 +20,6 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
-    "encode.resampling.image_weights": "numbers of images, which kernels move",
-    "encode.resampling.orders_of": "numbers of images, which kernels move",
     "graph.neighbours.largest_within": "graphs are built on the CPU",
     "graph.neighbours.nearest_across": "graphs are built on the CPU",
     "graph.neighbours.nearest_among": "graphs are built on the CPU",
@@ -31,6 +29,7 @@ ON_THE_CPU = {
     "graph.sparse_graph.attention_graph": "graphs are built on the CPU",
     "graph.sparse_graph.cosine_graph": "graphs are built on the CPU",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
+    "maps.workers.most_workers": "a number of threads",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",
 }
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shlex
 import shutil
-import sys
-import textwrap
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
-from alignedcut_cli.errors import AlignedcutError, UsageError
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.chain import Step, run_chain
 from alignedcut_cli.frame.config import require_folder
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
-from alignedcut_cli.store.project import KINDS, MACHINE
+from alignedcut_cli.store.project import KINDS, MACHINE, REPORTS
 
 __all__ = ["EXAMPLES", "NAME", "command"]
 
@@ -32,6 +28,9 @@ NAME = "demo"
 SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
 CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
+PAGE = "demo"
+NARROWEST = 30
+"""Columns that the closing table takes at least."""
 SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
 PICTURES = (
     "color/*/sheet-*.png",
@@ -75,18 +74,19 @@ def command(
     frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
     _prepare(folder, fresh)
     _simulate(frame, folder / BRAIN)
-    steps: list[dict[str, Any]] = []
-    for argv in chain(folder, device):
-        line = shlex.join(["alignedcut", *argv])
-        frame.output.note(f"$ {line}")
-        began = time.monotonic()
-        _run(ctx, argv, quiet)
-        steps.append({"command": line, "seconds": round(time.monotonic() - began, 1)})
+    steps = run_chain(frame, chain(folder, device))
     pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
     first = _worth_opening(folder / "pictures")
+    page = frame.project.path(REPORTS, PAGE)
     frame.output.result(
-        _summary(steps, first, shutil.get_terminal_size().columns),
-        {"schema": "alignedcut.demo/1", "steps": steps, "pictures": pictures, "worth_opening": first},
+        _summary(steps, page, folder / "pictures", shutil.get_terminal_size().columns),
+        {
+            "schema": "alignedcut.demo/2",
+            "steps": [step.as_object() for step in steps],
+            "page": str(page),
+            "pictures": pictures,
+            "worth_opening": first,
+        },
     )
 
 
@@ -97,16 +97,32 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
     return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
 
 
-def _summary(steps: Sequence[dict[str, Any]], pictures: Sequence[dict[str, str]], width: int) -> str:
-    """The commands that ran, in lines of at most `width` characters, and the pictures to open."""
-    room = width - len("  seconds")
-    rows = [
-        [textwrap.shorten(step["command"], room, placeholder=" …", break_on_hyphens=False), f"{step['seconds']:.1f}"]
-        for step in steps
+def _summary(steps: Sequence[Step], page: Path, pictures: Path, width: int) -> str:
+    """The commands that ran, in lines of at most `width` characters, and the one file to open.
+
+    What all lines share, the program and the project, is left out; each was printed whole before it ran.
+    """
+    room = max(NARROWEST, width) - len("  seconds")
+    rows = [[_cut(_short(step.command), room), f"{step.seconds:.1f}"] for step in steps]
+    total = format_seconds(sum(step.seconds for step in steps))
+    told = [
+        f"Done in {total}.",
+        "Open this one file in a browser:",
+        str(page),
+        "Every picture on its own:",
+        str(pictures),
     ]
-    total = format_seconds(sum(step["seconds"] for step in steps))
-    opened = [line for one in pictures for line in (one["path"], f"    {one['shows']}")]
-    return "\n".join([table([["command", "seconds"], *rows]), "", f"Done in {total}. Open first:", *opened])
+    return "\n".join([table([["command", "seconds"], *rows]), "", *told])
+
+
+def _short(command: str) -> str:
+    """A command line without the program's name and its project."""
+    words = shlex.split(command)[1:]
+    return shlex.join(words[: words.index("-p")] + words[words.index("-p") + 2 :] if "-p" in words else words)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 2]} …"
 
 
 def chain(folder: Path, device: str) -> list[list[str]]:
@@ -139,6 +155,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
         *_pathways(folder, models[0], masks, place, chosen),
         ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
         ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
+        ["report", "--name", PAGE, "--budget", "8MB", *place],
         ["check", "--exit-code", *place],
         ["status", *place],
     ]
@@ -165,7 +182,7 @@ def _prepare(folder: Path, fresh: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MACHINE).is_dir():
         raise UsageError("folder-taken", f"{folder} is no alignedcut project and not empty", "Give another DIR")
     if fresh:
-        for name in (*KINDS, "pictures", "reports", MACHINE, SCENES, MASKS, BRAIN):
+        for name in (*KINDS, "pictures", MACHINE, SCENES, MASKS, BRAIN):
             remove(folder / name)
     make_folder(folder / MACHINE)
     there = sample_data() / SCENES
@@ -205,16 +222,3 @@ def _simulate(frame: Frame, brain: Path) -> None:
 
         write_brain(partial, tick=tick)
         partial.rename(brain)
-
-
-def _run(ctx: typer.Context, argv: Sequence[str], quiet: bool) -> None:
-    """Run one command line in this process, its stdout redirected to stderr (discarded if `quiet`); raise its failure."""
-    with contextlib.ExitStack() as streams:
-        there = streams.enter_context(Path(os.devnull).open("w", encoding="utf-8")) if quiet else sys.stderr
-        streams.enter_context(contextlib.redirect_stdout(there))
-        if quiet:
-            streams.enter_context(contextlib.redirect_stderr(there))
-        app: Any = ctx.find_root().command
-        status = app.main(list(argv), prog_name="alignedcut", standalone_mode=False, obj=list(argv))
-    if isinstance(status, int) and status:
-        raise AlignedcutError("demo-failed", f"{shlex.join(argv)} ended with {status}", "Run that command alone")

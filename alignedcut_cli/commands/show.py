@@ -8,32 +8,90 @@ from typing import Annotated, Any
 
 import typer
 
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.export import Offer, export_table, require_free
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.slots import layer_name
+from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "TABLES", "command"]
 
 NAME = "show"
-EXAMPLES = ("alignedcut show cut/tiny-clip -p study", "alignedcut show features/tiny-clip --history -p study")
+EXAMPLES = (
+    "alignedcut show cut/tiny-clip -p study",
+    "alignedcut show features/tiny-clip --history -p study",
+    "alignedcut show cut/tiny-clip --export tiny-clip.npz -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+)
+TABLES: dict[str, Mapping[str, Offer]] = {}
+"""The tables that each kind of artifact has, the main one first: `main` takes them from the commands that make them."""
 
 
 def command(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="KIND/NAME, or a NAME that only one artifact has.", metavar="NAME")],
     history: Annotated[bool, typer.Option("--history", help="The commands that led here, oldest first.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write its table as .npz, .csv or .parquet, for pandas and R."),
+    ] = None,
+    which: Annotated[
+        str | None,
+        typer.Option("--table", metavar="NAME", help="export: which one, of several.  [default: the first]"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="export: replace FILE.")] = False,
     project: options.Project = Path(),
     json: options.Json = False,
+    quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show an artifact's parameters, tensors and provenance, from its header alone."""
-    frame = Frame.open(ctx, project, json=json, verbose=verbose)
+    """Show an artifact's parameters, tensors and provenance, from its header alone; or export its table.
+
+    --export writes a row a node of a cut, color, segment, trace, concepts or pathways: its image, model, layer, tap, row
+    and column, with its eigenvectors, colours, classes or concepts; of a score or probe a row a score, of an align a row a
+    voxel. --table names another, and says which there are. Tensors are read in pieces, and checked first.
+    """
+    frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     header = frame.project.header(*frame.project.parse(name))
+    if export is not None:
+        _export(frame, header, export, which, overwrite)
+        return
+    if which is not None or overwrite:
+        raise UsageError("option-idle", "--table and --overwrite cannot go without --export", "Leave them out")
     value = {**header.raw, "schema": "alignedcut.show/1"}
     frame.output.result(_history(header) if history else _summary(header), value)
+
+
+def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
+    """Write one table of an artifact, whose content is checked first."""
+    reference = f"{header.kind}/{header.name}"
+    offers = {
+        name: offer
+        for name, offer in TABLES.get(header.kind, {}).items()
+        if not offer.needs or offer.needs in header.raw["tensors"]
+    }
+    if not offers:
+        raise UsageError("no-table", f"{reference} has no table", f"What has tables: {', '.join(sorted(TABLES))}")
+    chosen = which or next(iter(offers))
+    if chosen not in offers:
+        raise UsageError("bad-table", f"{reference} has no table {chosen!r}", f"Give one of: {', '.join(offers)}")
+    require_free(path, overwrite)
+    made = offers[chosen].make(header, open_tensors(frame.project.path(header.kind, header.name)))
+    if not made.rows:
+        raise UsageError("no-rows", f"the table {chosen} of {reference} is empty", f"Give one of: {', '.join(offers)}")
+    columns = list(made.columns)
+    with frame.output.progress("writing", made.rows * len(columns), "cells") as advance:
+        export_table(made, path, advance)
+    value = {"schema": "alignedcut.export/1", "path": str(path), "table": chosen, "rows": made.rows, "columns": columns}
+    frame.output.note(f"{reference}: the table {chosen}, {made.rows:,} rows of {len(columns)} columns")
+    frame.output.result(str(path), value)
 
 
 def _summary(header: Header) -> str:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "fix_signs",
     "fixing_signs",
     "halving",
-    "holm",
     "is_out_of_memory",
     "stream",
     "torch_threads",
@@ -71,17 +69,6 @@ def fixing_signs(vectors: Tensor) -> Tensor:
         largest = here.where(here.abs() > largest.abs(), largest)
     sign = cubes.where(cubes.abs() > 1e-3 * scale, largest).sign()
     return sign.where(sign != 0, 1.0).to(vectors.dtype)
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values (n,) adjusted by Holm's step-down rule for n tests: (n,) float64."""
-    import numpy as np
-
-    order = np.argsort(p, kind="stable")
-    steps = np.asarray(p, np.float64)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
-    return adjusted
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
-"""Finding the photographs that arguments name: files, folders, and lists on stdin."""
+"""Finding the photographs that arguments name: files, folders, patterns, and lists on stdin."""
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def find_images(
 ) -> list[Path]:
     """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
 
+    Of a pattern such as `photos/*.jpg` or `photos/**/face-?.png`, which no shell has expanded, all that matches, sorted.
     FILE.hdf5 and FILE.hdf5:RANGE name images inside a file. Broken links are included, as bad images
     for `read_manifest`. A note counts what is left out of folders. Raises InputMissingError for a path that is not
     there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
@@ -31,8 +33,8 @@ def find_images(
         if argument == "-":
             found += [path for line in stdin if line.strip() for path in _listed(line)]
         else:
-            named = _named(argument)
-            found += _images_below(named[0], say) if named[0].is_dir() else named
+            named = _matches(argument) or _named(argument)
+            found += [path for one in named for path in (_images_below(one, say) if one.is_dir() else [one])]
     if not found:
         raise UsageError("no-images", "no image was given", "Give files, folders, or - and a list on stdin")
     seen: set[Path] = set()
@@ -48,6 +50,13 @@ def _listed(line: str) -> list[Path]:
     name = line.rstrip("\r\n")
     there = find_in_any_form(Path(name)) is not None
     return _named(name if there else name.strip())
+
+
+def _matches(text: str) -> list[Path]:
+    """What a pattern with * or ? matches, sorted; nothing for what is no pattern, or names a file as it stands."""
+    if not set("*?") & set(text) or "\0" in text or find_in_any_form(Path(text)):
+        return []
+    return sorted(map(Path, glob.glob(text.replace("[", "[[]"), recursive=True)))  # noqa: PTH207  # absolute ones too
 
 
 def _named(text: str) -> list[Path]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from alignedcut_cli.brain import Rdms, Responses, Subject
-from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import dealt_folds
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.pairs import choose_test_images, pair_images
@@ -195,7 +195,7 @@ def split_folds(asked: str, names: Sequence[str], own: np.ndarray, seed: int) ->
             raise UsageError(
                 "bad-split", f"--split {asked} of {count} images cannot be", "Give kfold:2 or more, below that"
             )
-        dealt = np.random.default_rng(stream(seed, "folds")).permutation(count) % parts
+        dealt = dealt_folds(count, parts, seed)
         tests = [dealt == part for part in range(parts)]
     elif asked.startswith("last:") or asked == "auto" or asked.startswith("kfold"):
         raise UsageError(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
 from alignedcut_cli.frame.config import (
     PROJECT_VARIABLE,
@@ -19,6 +18,7 @@ from alignedcut_cli.frame.config import (
     project_argument,
     require_folder,
 )
+from alignedcut_cli.frame.help import GroupedCommand
 from alignedcut_cli.frame.run import Frame
 
 __all__ = [
@@ -180,7 +180,7 @@ def _explicit(ctx: typer.Context) -> frozenset[str]:
     return frozenset(one.opts[0] for one in given if ctx.get_parameter_source(one.name).name == "COMMANDLINE")  # type: ignore
 
 
-class ConfiguredCommand(TyperCommand):
+class ConfiguredCommand(GroupedCommand):
     """A command whose options take their defaults from the project's alignedcut.toml, where it sets them."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

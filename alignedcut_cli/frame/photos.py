@@ -25,12 +25,20 @@ class Photos:
         self._frame = frame
         self._said = False
 
+    def _path(self, number: int) -> Path | None:
+        entry = self._images[number]
+        found = (_unchanged(root / entry["path"], entry["sha256"]) for root in self._roots)
+        return next((path for path in found if path), None)
+
+    def there(self, number: int) -> bool:
+        """Whether a photograph is where it was, unchanged."""
+        return self._path(number) is not None
+
     def __call__(self, number: int) -> Image.Image | None:
         from alignedcut_cli.datasets.images import decode
 
         entry = self._images[number]
-        path = next((path for root in self._roots if (path := _unchanged(root / entry["path"], entry["sha256"]))), None)
-        if path:
+        if path := self._path(number):
             photo = decode(path, 256)
             photo.thumbnail((256, 256))
             return photo

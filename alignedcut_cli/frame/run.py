@@ -49,12 +49,13 @@ class DryRun:
 
 @dataclass(frozen=True)
 class Frame:
-    """One run of one command: its project, its output, and the command line."""
+    """One run of one command: its project, its output, the command line, and the app for commands that run others."""
 
     project: Project
     output: Output
     argv: tuple[str, ...]
     verify: bool = False
+    app: Any = None
 
     @staticmethod
     def open(
@@ -68,7 +69,8 @@ class Frame:
     ) -> Frame:
         name = ctx.info_name or ""
         argv = tuple(ctx.obj) if ctx.obj else (name,)
-        return Frame(Project(project), Output(name, json, quiet, verbose), argv, verify)
+        app = ctx.find_root().command
+        return Frame(Project(project), Output(name, json, quiet, verbose), argv, verify, app)
 
     def features(self, name: str) -> FeatureSet:
         """A feature set of the project; with --verify every shard is hashed before its tensors are read."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["SPACES", "Alignment", "Space", "aligned_space", "comparable_slots", "open_transforms"]
+__all__ = ["SPACES", "Alignment", "Space", "aligned_space", "brain_axes", "comparable_slots", "open_transforms"]
 
 SPACES = ("raw", "aligned", "brain")
 
@@ -184,6 +184,11 @@ def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
         return node_transform(torch.from_numpy(np.array(tensors[slot.transform])), factor)
 
     return transform
+
+
+def brain_axes(alignment: Alignment) -> Tensor:
+    """L (E, r) of `brain_factor`: rows x L of aligned rows x have the cosines of brain space. Every byte is verified."""
+    return _factor(alignment, _verified(alignment))
 
 
 def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Figures of a trace: paths through the map (Fig. 9, 18-22), transitions (Fig. 10), and step lengths over layers."""
+"""Figures of a trace: paths through the map (Fig. 9, 18-22), and step lengths over layers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from PIL import Image
 
+from alignedcut_cli.report.transitions import dots_of, path_colour
 from alignedcut_cli.store.header import Header
 
-__all__ = ["GROUP_COLOURS", "pace_figure", "paths_figure", "transition_figure"]
+__all__ = ["GROUP_COLOURS", "pace_figure", "paths_figure"]
 
 INK, PALE = "#333333", "#e2e8f0"
 GROUP_COLOURS = {"all": "#4a5568", "foreground": "#dd6b20", "background": "#2b6cb0"}
 _DARK, _BRIGHT = 0.05, 0.85
-_DOTS = 4000
-_NUMBERED = 12
+_CORNER = 0.7
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -50,33 +49,6 @@ def paths_figure(header: Header, tensors: Tensors, photos: Mapping[int, Image.Im
     dims = header.axes["d"]["size"]
     shown = "" if dims == 2 else f" (first two of {dims} axes)"
     figure.suptitle(f"spectral t-SNE of all models and layers{shown}; arrows follow pixels from layer to layer")
-    return figure
-
-
-def transition_figure(header: Header, tensors: Tensors, model: str) -> Figure:
-    """One model: a row for each pair of layers with the two layers' concepts in the map, and a matrix for each group."""
-    pairs = [number for number, pair in enumerate(header.axes["K"]["pairs"]) if pair["model"] == model]
-    groups = header.axes["H"]["labels"]
-    columns = 2 + len(groups)
-    size = min(6.0, max(2.9, 0.46 * (header.axes["A"]["size"] + 2)))
-    width, height = columns * (size + 0.5) + 0.2, len(pairs) * (size + 0.65) + 0.5
-    figure = Figure(figsize=(width, height))
-    edges = {"left": 0.15 / width, "right": 1 - 0.1 / width, "top": 1 - 0.7 / height, "bottom": 0.5 / height}
-    panels = figure.subplots(
-        len(pairs), columns, squeeze=False, gridspec_kw={**edges, "wspace": 0.5 / size, "hspace": 0.65 / size}
-    )
-    for line, number in zip(panels, pairs, strict=True):
-        pair = header.axes["K"]["pairs"][number]
-        for axis, slot, name in zip(line[:2], tensors["pairs"][number], "AB", strict=True):
-            layer = pair["from"] if name == "A" else pair["to"]
-            _draw_concepts(axis, header, tensors, int(slot), name, f"layer {layer}: concepts {name}")
-        for place, (axis, group) in enumerate(zip(line[2:], groups, strict=True)):
-            counts, shares = tensors["counts"][number, place], tensors["transitions"][number, place]
-            _draw_matrix(axis, counts, shares, f"{group}: layer {pair['from']} to {pair['to']}")
-        if "p" in tensors:
-            line[2].set_xlabel(_verdict(tensors, number), fontsize=8)
-    title = f"{model}: transition probabilities between concepts of successive layers, and nodes (blank: none)"
-    figure.suptitle(title, y=1 - 0.12 / height, va="top")
     return figure
 
 
@@ -127,12 +99,6 @@ def _slot_of(tensors: Tensors, number: int) -> int:
     return int(tensors["nodes"][tensors["centres"][number, 0], 1])
 
 
-def _dots(tensors: Tensors, slot: int) -> np.ndarray:
-    """Node ids of the patches of a slot, thinned evenly to 4000."""
-    mine = np.flatnonzero((tensors["nodes"][:, 1] == slot) & (tensors["nodes"][:, 2] >= 0))
-    return mine[:: max(1, -(-len(mine) // _DOTS))]
-
-
 def _frame_map(axis: Axes, tensors: Tensors) -> None:
     places = tensors["coordinates"][:, :2]
     low, high = places.min(0), places.max(0)
@@ -162,31 +128,37 @@ def _scatter_mixed(axis: Axes, places: Sequence[np.ndarray], colours: Sequence[A
 
 def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int], tensors: Tensors) -> None:
     _draw_everything(axis, tensors)
-    places = [tensors["coordinates"][_dots(tensors, _slot_of(tensors, number)), :2] for number in numbers]
+    places = [tensors["coordinates"][dots_of(tensors, _slot_of(tensors, number)), :2] for number in numbers]
     colours = [_shade(order, len(numbers)) for order in range(len(numbers))]
     names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
     _scatter_mixed(axis, places, colours, names)
     axis.set_title(f"{model}: brighter is later", fontsize=10)
-    _legend(axis, title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
+    _legend(axis, np.concatenate(places), title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
 
 
-def _legend(axis: Axes, **options: Any) -> None:
-    """A legend where it hides least, inside the axes, whose size it does not change."""
-    axis.legend(fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
+def _legend(axis: Axes, places: np.ndarray, **options: Any) -> None:
+    """A legend in the corner with the fewest places (n, 2), inside the axes, whose size it does not change."""
+    low, high = np.array([axis.get_xlim(), axis.get_ylim()]).T
+    across, up = ((places - low) / (high - low)).T
+    sides = {"right": across > _CORNER, "left": across < 1 - _CORNER}
+    levels = {"upper": up > _CORNER, "lower": up < 1 - _CORNER}
+    held = {f"{level} {side}": int((levels[level] & sides[side]).sum()) for level in levels for side in sides}
+    emptiest = min(held, key=lambda name: held[name])
+    axis.legend(loc=emptiest, fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
 
 
-def _path_colour(number: int) -> Any:
-    return matplotlib.colormaps["tab10"](number % 10)
+def _shade_of(number: int) -> str:
+    return matplotlib.colors.to_hex([part / 255 for part in path_colour(number)])
 
 
 def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
     for pixel, nodes in enumerate(tensors["paths"][:, numbers]):
         places = tensors["coordinates"][nodes, :2]
-        style = {"arrowstyle": "-|>", "color": _path_colour(pixel), "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+        style = {"arrowstyle": "-|>", "color": _shade_of(pixel), "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
         for start, stop in pairwise(places):
             if not np.array_equal(start, stop):
                 axis.annotate("", xy=tuple(stop), xytext=tuple(start), arrowprops=style)
-        axis.plot(*places[0], marker="o", markersize=4, color=_path_colour(pixel), markeredgecolor="white")
+        axis.plot(*places[0], marker="o", markersize=4, color=_shade_of(pixel), markeredgecolor="white")
         axis.annotate(
             str(pixel),
             tuple(places[-1]),
@@ -194,14 +166,14 @@ def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
             color="white",
             ha="center",
             va="center",
-            bbox={"boxstyle": "circle,pad=0.15", "color": _path_colour(pixel)},
+            bbox={"boxstyle": "circle,pad=0.15", "color": _shade_of(pixel)},
         )
 
 
 def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensors) -> None:
     """Foreground and background nodes of all layers, in equal numbers, so that the larger does not hide the other."""
     _draw_everything(axis, tensors)
-    ids = np.concatenate([_dots(tensors, _slot_of(tensors, number)) for number in numbers])
+    ids = np.concatenate([dots_of(tensors, _slot_of(tensors, number)) for number in numbers])
     by_group = [ids[tensors["labels"][ids] == kind] for kind in (1, 0)]
     fewest = max(1, min(len(group) for group in by_group))
     kept = [group[:: max(1, len(group) // fewest)] for group in by_group]
@@ -209,7 +181,7 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     places = [tensors["coordinates"][group, :2] for group in kept]
     _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
     axis.set_title(f"{model}: foreground, background", fontsize=10)
-    _legend(axis)
+    _legend(axis, np.concatenate(places))
 
 
 def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> None:
@@ -233,63 +205,8 @@ def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[in
                     color="white",
                     ha="center",
                     va="center",
-                    bbox={"boxstyle": "circle,pad=0.15", "color": _path_colour(number)},
+                    bbox={"boxstyle": "circle,pad=0.15", "color": _shade_of(number)},
                 )
-
-
-def _draw_concepts(axis: Axes, header: Header, tensors: Tensors, slot: int, name: str, title: str) -> None:
-    """One layer's nodes, coloured by concept (grey: in none), with the balls if they were made in the map."""
-    ids = _dots(tensors, slot)
-    places, concepts = tensors["coordinates"][ids, :2], tensors["concepts"][ids]
-    axis.scatter(*places[concepts < 0].T, s=4, color="#a0aec0", linewidths=0)
-    number = [about["slot"] for about in header.axes["L"]["slots"]].index(slot)
-    balls = header.params["measure"] == "map" and header.axes["d"]["size"] == 2
-    for concept, centre in enumerate(tensors["centres"][number]):
-        colour = _path_colour(concept)
-        axis.scatter(*places[concepts == concept].T, s=4, color=colour, linewidths=0)
-        x, y = tensors["coordinates"][centre, :2].tolist()
-        if balls:
-            axis.add_patch(Circle((x, y), float(tensors["radii"][number]), fill=False, color=colour))
-        axis.annotate(
-            f"{name}{concept}",
-            (x, y),
-            fontsize=7,
-            color="white",
-            ha="center",
-            va="center",
-            bbox={"boxstyle": "round,pad=0.15", "color": colour},
-        )
-    _frame_map(axis, tensors)
-    axis.set_title(title, fontsize=9)
-
-
-def _draw_matrix(axis: Axes, counts: np.ndarray, shares: np.ndarray, title: str) -> None:
-    """P(B_j | A_i) as darkness and number, the nodes behind it below; the nodes of each row at the left.
-
-    With more than 12 concepts there is no room for numbers: see the table.
-    """
-    size = len(shares)
-    axis.imshow(shares, vmin=0, vmax=1, cmap="Greys")
-    axis.set_title(title, fontsize=9)
-    if size > _NUMBERED:
-        return
-    for i, j in np.argwhere(counts[:-1]).tolist():
-        colour, text = "white" if shares[i, j] > 0.5 else INK, f"{shares[i, j]:.2f}\n{_short(counts[i, j])}"
-        axis.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
-    axis.set_xticks(range(size + 1), [*(f"B{j}" for j in range(size)), "none"], fontsize=7)
-    axis.set_yticks(range(size), [f"A{i}\n{_short(counts[i].sum())}" for i in range(size)], fontsize=7)
-
-
-def _short(count: int) -> str:
-    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
-
-
-def _verdict(tensors: Tensors, number: int) -> str:
-    return (
-        f"foreground from background: {tensors['variation'][number]:.2f}; matched "
-        f"{tensors['matched'][number]:.2f}\n(chance {tensors['matched.expected'][number]:.2f}, "
-        f"p {tensors['p'][number]:.3f}, Holm {tensors['p.holm'][number]:.3f})"
-    )
 
 
 def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[int]) -> None:

@@ -18,8 +18,8 @@ STYLES = ("-", "--", ":", "-.")
 def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Adjusted mutual information over layers: a column a measure, a row a scope, a colour a graph, a dash a model.
 
-    A line a per-slot cut, with its 95% interval; a level line a joint cut; thin lines are 95% of the null. Where all cuts are
-    joint, each is a bar with its interval instead, and a thin line across it is 95% of the null.
+    A line a per-slot cut, with its 95% interval; a level line a joint cut; thin lines are 95% of the null. Where all
+    cuts are joint, each is a bar with its interval instead, and a thin line across it is 95% of the null.
     """
     measures = [name for name in TITLES if name in rows[0]]
     models = list(dict.fromkeys(row["model"] for row in rows))

@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import DataError, InputMissingError
-from alignedcut_cli.store.canonical import canonical_json, tensor_digest
+from alignedcut_cli.store.canonical import canonical_json, stored_digest, tensor_digest
 from alignedcut_cli.store.files import disk_errors, writing
 from alignedcut_cli.store.header import KEY, Header, Recipe, axis_faults, header_from, header_object
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Layout", "load_tensors", "map_tensor", "read_header", "read_layout", "write_artifact", "write_tensors"]
+__all__ = [
+    "Layout",
+    "load_tensors",
+    "map_tensor",
+    "open_tensors",
+    "read_header",
+    "read_layout",
+    "write_artifact",
+    "write_tensors",
+]
 
 _DTYPES = {
     "F64": "<f8",
@@ -142,10 +151,24 @@ def load_tensors(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     header = layout_header(layout)
     tensors = {name: np.array(map_tensor(layout, name)) for name in layout.offsets}
     if tensor_digest(tensors) != header.content:
-        raise DataError(
-            "artifact-corrupt", f"{path}: the tensors do not match the content id in the header", "Make it again"
-        )
+        raise _other_content(path)
     return header, tensors
+
+
+def open_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of an artifact memory-mapped, verified against its content id in pieces (DataError if they differ)."""
+    layout = read_layout(path)
+    header = layout_header(layout)
+    with disk_errors(path):
+        same = stored_digest(path, layout.offsets) == header.content
+    if not same:
+        raise _other_content(path)
+    return {name: map_tensor(layout, name) for name in layout.offsets}
+
+
+def _other_content(path: Path) -> DataError:
+    told = f"{path}: the tensors do not match the content id in the header"
+    return DataError("artifact-corrupt", told, "Make it again")
 
 
 def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:

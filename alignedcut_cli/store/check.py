@@ -14,12 +14,13 @@ from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap, read_pl
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
 from alignedcut_cli.store.header import Header, axis_faults
 from alignedcut_cli.store.journal import Journal
-from alignedcut_cli.store.project import INDEX, KINDS, Project
+from alignedcut_cli.store.page import page_content
+from alignedcut_cli.store.project import INDEX, KINDS, REPORTS, Project
 
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
 _SHARED_AXES = ("B", "M")
-_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
+_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,12 @@ def check_project(project: Project, *, deep: bool) -> Iterator[Finding]:
 def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) -> Iterator[Finding]:
     where = f"{kind}/{name}"
     header = project.header(kind, name)
-    layouts = (
-        FeatureSet(project.path(kind, name)).layouts if kind == "features" else [read_layout(project.path(kind, name))]
-    )
+    path = project.path(kind, name)
+    if kind == REPORTS:
+        if deep and page_content(path) != header.content:
+            yield Finding(where, "artifact-corrupt", f"{path.name}: the page does not match its content id", repair)
+        return
+    layouts = FeatureSet(path).layouts if kind == "features" else [read_layout(path)]
     for message in (*axis_faults(header), *_input_faults(project, header)):
         yield Finding(where, "shape-mismatch", message, repair)
     if not deep:

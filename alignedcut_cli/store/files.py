@@ -15,6 +15,7 @@ __all__ = [
     "TEMPORARY_SUFFIX",
     "disk_error",
     "disk_errors",
+    "free_disk",
     "fsync_folder",
     "make_folder",
     "remove",
@@ -67,6 +68,13 @@ def make_folder(folder: Path) -> None:
     """Create a folder with its parents."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that are free where a folder lies, or will lie."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with disk_errors(there):
+        return shutil.disk_usage(there).free
 
 
 def _umask() -> int:

@@ -50,6 +50,10 @@ class Input:
     content: str
     recipe: str
 
+    @property
+    def reference(self) -> str:
+        return f"{self.kind}/{self.name}"
+
     def as_object(self) -> dict[str, str]:
         return {
             "role": self.role,

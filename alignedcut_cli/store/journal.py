@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from alignedcut_cli.store.files import disk_errors, make_folder
-from alignedcut_cli.store.project import MACHINE, Project
+from alignedcut_cli.store.project import MACHINE, Project, maker
 
 __all__ = ["Journal"]
 
@@ -86,8 +86,7 @@ class Journal:
     def command(self, kind: str, name: str, *, overwrite: bool) -> str:
         """The shell command that makes an artifact (again)."""
         last = self.last(kind, name)
-        maker = "extract" if kind == "features" else kind
-        argv = list(last["argv"]) if last else [maker, "--name", name]
+        argv = list(last["argv"]) if last else [maker(kind), "--name", name]
         if overwrite and "--overwrite" not in argv:
             argv.insert(1, "--overwrite")
         line = shlex.join(["alignedcut", *argv])

@@ -14,19 +14,32 @@ from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.index import INDEX, read_index
 from alignedcut_cli.store.locks import hold, is_held
+from alignedcut_cli.store.page import read_page
 
-__all__ = ["KINDS", "MACHINE", "PICTURES", "Project", "check_name", "is_project_folder"]
+__all__ = ["KINDS", "MACHINE", "PICTURES", "REPORTS", "Project", "check_name", "is_project_folder", "maker"]
 
-KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts", "score", "probe", "pathways")
+REPORTS = "reports"
+KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts", "score", "probe", "pathways", REPORTS)
 MACHINE = ".alignedcut"
 PICTURES = "pictures"
-_REPORTS = "reports"
+_SUFFIXES = {"features": "", REPORTS: ".html"}
+_COMMANDS = {"features": "extract", REPORTS: "report"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+
+
+def _suffix(kind: str) -> str:
+    """How the file names of a kind's artifacts end; features are folders."""
+    return _SUFFIXES.get(kind, ".safetensors")
+
+
+def maker(kind: str) -> str:
+    """The command that makes artifacts of a kind."""
+    return _COMMANDS.get(kind, kind)
 
 
 def check_name(name: str) -> str:
     """The name itself if it can be an artifact's name; UsageError otherwise."""
-    if not _NAME.fullmatch(name) or name.endswith(".safetensors"):
+    if not _NAME.fullmatch(name) or name.endswith((".safetensors", ".html")):
         raise UsageError(
             "bad-name",
             f"{name!r} cannot name an artifact",
@@ -36,12 +49,12 @@ def check_name(name: str) -> str:
 
 
 def is_project_folder(folder: Path) -> bool:
-    """Whether a folder is one that a project makes (KIND/ of artifacts, reports/), or lies in pictures/KIND/.
+    """Whether a folder is one that a project makes (KIND/ of artifacts), or lies in pictures/KIND/.
 
     Other content of pictures/ is the user's.
     """
     real = folder.resolve()
-    made = (real.parent,) if real.name in (*KINDS, _REPORTS) else ()
+    made = (real.parent,) if real.name in KINDS else ()
     drawn = (
         part.parent.parent for part in (real, *real.parents) if part.name in KINDS and _holds_pictures(part.parent)
     )
@@ -72,7 +85,7 @@ class Project:
 
     def path(self, kind: str, name: str) -> Path:
         """The file (or, for features, the folder) of an artifact."""
-        return self.root / kind / (name if kind == "features" else f"{name}.safetensors")
+        return self.root / kind / f"{name}{_suffix(kind)}"
 
     def header_path(self, kind: str, name: str) -> Path:
         """The file that holds an artifact's header."""
@@ -92,13 +105,16 @@ class Project:
             return []
         if kind == "features":
             return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-        return sorted(p.stem for p in folder.glob("*.safetensors") if not p.name.startswith("."))
+        suffix = _suffix(kind)
+        there = (path.name for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
+        return sorted(name.removesuffix(suffix) for name in there)
 
     def header(self, kind: str, name: str) -> Header:
         """The checked header of an artifact, under its current name. Raises InputMissingError or DataError."""
         self.demand(kind, name)
         path = self.path(kind, name)
-        found = read_index(path) if kind == "features" else read_header(path)
+        read = {"features": read_index, REPORTS: read_page}.get(kind, read_header)
+        found = read(path)
         if found.kind != kind:
             raise DataError("wrong-kind", f"{path} holds a {found.kind} artifact", f"Move it to {found.kind}/")
         return Header({**found.raw, "name": name})
@@ -115,7 +131,8 @@ class Project:
 
     def require_project(self) -> None:
         """Raise InputMissingError (exit 66) if the directory holds no project."""
-        if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in KINDS):
+        kinds = (kind for kind in KINDS if kind != REPORTS)  # a folder of that name may be anyone's
+        if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in kinds):
             raise InputMissingError(
                 "no-project",
                 f"{self.root} holds no alignedcut project",
@@ -124,7 +141,7 @@ class Project:
 
     def parse(self, reference: str, kind: str | None = None) -> tuple[str, str]:
         """(kind, name) of `kind/name`, of a bare name where the kind is known or the name is unique, or of a path."""
-        text = reference.removesuffix("/").removesuffix(".safetensors")
+        text = reference.removesuffix("/").removesuffix(".safetensors").removesuffix(".html")
         head, _, name = text.rpartition("/")
         given = Path(head).name if head else None
         if given in KINDS:
@@ -195,11 +212,11 @@ class Project:
         folder = self.root / kind
         if kind == "features":
             return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
-        pattern = re.compile(re.escape(f".{name}.safetensors.") + r"\d+" + re.escape(TEMPORARY_SUFFIX))
+        pattern = re.compile(re.escape(f".{name}{_suffix(kind)}.") + r"\d+" + re.escape(TEMPORARY_SUFFIX))
         return sorted(path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if pattern.fullmatch(path.name))
 
     def is_being_written(self, kind: str, name: str) -> bool:
         return is_held(self.lock_path(kind, name))
 
 
-MAKERS = {kind: f"alignedcut {'extract' if kind == 'features' else kind} --help" for kind in KINDS}
+MAKERS = {kind: f"alignedcut {maker(kind)} --help" for kind in KINDS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from alignedcut_cli.main import main
-from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.artifact import load_tensors, read_header
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.maps import read_maps
 from sample_data.make.brain import write_brain
@@ -64,6 +65,50 @@ def test_early_areas_follow_early_layers_and_category_areas_late_ones_of_the_mod
         else:
             assert best == LAYERS - 1 and score[clip] > score[mae] + 0.2 and share > 0.55
         assert tensors["best.p"][clip, c] < 0.02
+
+
+def test_shares_of_the_ceiling_beside_those_of_align(
+    world: Path, scored: tuple[dict[str, np.ndarray], list[str], list[str]]
+) -> None:
+    """What the best layer explains of each area by `score`, and what all blocks of both models explain by `align`."""
+    tensors, regions, models = scored
+    place = ["-p", str(world / "study"), "-q"]
+    sources = []
+    for model in ("clip", "mae"):
+        reading = ["-m", f"tiny-{model}", "--tap", "block", "--tokens", "sample:16", "--name", f"{model}-block"]
+        assert main(["extract", *images_of(world), *reading, *place]) == 0
+        sources += ["--from", f"features/{model}-block"]
+    options = ["--split", "given", "--agree", "0", "--name", "beside"]
+    assert main(["align", "--brain", str(world / "brain"), *sources, *options, *place]) == 0
+    aligned = {row["roi"]: row["share"] for row in read_header(world / "study/align/beside.safetensors").raw["rois"]}
+    clip = models.index("tiny-clip")
+    for area in (*EARLY, *LATE):
+        c = regions.index(area)
+        share = float(tensors["explained"][tensors["best"][clip, c, 0], c, 0])
+        print(f"{area}: score, block {tensors['best'][clip, c, 0]} of tiny-clip {share:.2f}; align {aligned[area]:.2f}")
+        assert share > 0.3 and abs(share - aligned[area]) < 0.35
+
+
+def test_responses_to_other_images_are_not_predicted(world: Path, scored: object) -> None:
+    """The same responses, dealt out anew among the images: scores about zero, in intervals that hold it."""
+    random = np.random.default_rng(0)
+    permuted = world / "permuted"
+    shutil.copytree(world / "brain", permuted)
+    for split in ("training", "test"):
+        files = sorted((permuted / f"{split}_split/{split}_fmri").glob("*.npy"))
+        order = random.permutation(len(np.load(files[0])))
+        for file in files:
+            np.save(file, np.load(file)[order])
+    given = ["--brain", str(permuted), "--from", "clip", "--split", "given", "--roi", ",".join((*EARLY, *LATE))]
+    options = ["--metric", "crsa,ereg,ersa,cka", "--bootstrap", "200", "--name", "permuted"]
+    assert main(["score", *given, *options, "-p", str(world / "study"), "-q"]) == 0
+    header, tensors = load_tensors(Path(world / "study/score/permuted.safetensors"))
+    for metric in ("crsa", "ereg", "ersa", "cka"):
+        own = [c for c, one in enumerate(header.axes["C"]["targets"]) if one["metric"] == metric]
+        scores, (low, high) = tensors["best.score"][0, own], tensors["best.interval"][0, own].T
+        held = int(((low <= 0) & (high >= 0)).sum())
+        print(f"{metric}: {scores.min():.3f} to {scores.max():.3f}; {held} of {len(own)} intervals hold 0")
+        assert abs(float(scores.mean())) < 0.05 and np.abs(scores).max() < 0.15 and held >= len(own) - 2
 
 
 WORDS = ("face", "body", "animal", "vehicle", "building", "food", "word", "tool", "plant", "ball")

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-import alignedcut_cli.commands.extract.map_plan as map_plan
+import alignedcut_cli.commands.extract.map_layout as map_layout
+import alignedcut_cli.commands.extract.map_passes as map_passes
 import alignedcut_cli.commands.extract.map_run as map_run
+import alignedcut_cli.commands.extract.map_whole as map_whole
 from alignedcut_cli.backbones.modules import read_outputs, survey_outputs
 from alignedcut_cli.backbones.network import build_network
 from alignedcut_cli.backbones.registry import parse_model
+from alignedcut_cli.commands.extract.map_read import Reader
 from alignedcut_cli.datasets.images import decode
 from alignedcut_cli.errors import Stopped
 from alignedcut_cli.store.features import FeatureSet
@@ -46,7 +49,19 @@ def files(project: Path, name: str) -> dict[str, bytes]:
 @pytest.fixture
 def frugal(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process holds already counts for nothing, so that small limits of memory mean something."""
-    monkeypatch.setattr(map_plan, "resident_memory", lambda: 0)
+    monkeypatch.setattr(map_layout, "resident_memory", lambda: 0)
+
+
+@pytest.fixture
+def to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows go to disk even where the memory could hold them."""
+    monkeypatch.setitem(map_layout._BYTE, "cpu", -1)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without space for rows."""
+    monkeypatch.setattr(map_layout, "free_disk", lambda _: 0)
 
 
 def test_what_is_kept_is_true_of_the_maps(cli: Cli, photos: Path, vit: str, tmp_path: Path) -> None:
@@ -89,10 +104,16 @@ def test_maps_larger_than_their_projection_are_projected(cli: Cli, photos: Path,
     assert abs(ratio - 1).max() < 0.1
 
 
-def test_any_memory_gives_the_same_bytes(cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None) -> None:
+def test_any_memory_and_disk_give_the_same_bytes(
+    cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     argv = ("extract", photos, "-m", vit, *MODEL, "--batch-size", 4, "--keep", "raw", "--seed", 1)
-    made = {}
-    for name, memory in (("ample", "1GiB"), ("some", "1500KiB"), ("least", "800KiB")):
+    made, ways = (
+        {},
+        {"ample": ("1GiB", 0), "disk": ("1500KiB", 1 << 40), "some": ("1500KiB", 0), "least": ("800KiB", 0)},
+    )
+    for name, (memory, disk) in ways.items():
+        monkeypatch.setattr(map_layout, "free_disk", lambda _, disk=disk: disk)
         dry = cli(*argv, "--memory", memory, "--name", "m", "-p", tmp_path / name, "--dry-run", "--json")
         counts = {one["what"]: one["count"] for one in dry.object["counts"]}
         assert dry.object["memory"] <= int(float(memory[:-3]) * (1 << (30 if "G" in memory else 10)))
@@ -103,11 +124,19 @@ def test_any_memory_gives_the_same_bytes(cli: Cli, photos: Path, vit: str, tmp_p
             sum(len(one.duplicates) for one in there.maps),
         )
         assert counts["units"] == sum(one.units for one in there.maps)
-        made[name] = counts["passes"], files(tmp_path / name, "m")
+        assert (counts["bytes of scratch on disk at once"] > 0) == (name == "disk")
+        made[name] = counts, files(tmp_path / name, "m")
         size = sum(path.stat().st_size for path in (tmp_path / name / "features" / "m").glob("*.safetensors"))
         assert dry.object["outputs"][0]["bytes"] == pytest.approx(size, rel=0.2)
-    assert made["ample"][0] == 1 < made["some"][0] < made["least"][0]
-    assert made["ample"][1] == made["some"][1] == made["least"][1]
+    ample, least = made["ample"][0], made["least"][0]
+    assert made["disk"][0]["images through the network"] < made["some"][0]["images through the network"]
+    assert ample["passes"] == made["disk"][0]["passes"] == 1 < made["some"][0]["passes"] < least["passes"]
+    between = "floating-point operations between images"
+    assert ample[between] == least[between] >= counts["units"] * 20**2
+    network = "floating-point operations of the network"
+    assert ample[network] == made["disk"][0][network] < made["some"][0][network] < least[network]
+    for name in ways:
+        assert made[name][1] == made["ample"][1]
 
 
 def test_too_little_memory_is_said_with_how_much_it_takes(
@@ -122,7 +151,14 @@ def test_too_little_memory_is_said_with_how_much_it_takes(
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
 def test_a_stopped_run_goes_on_to_the_same_bytes(
-    cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None, monkeypatch: pytest.MonkeyPatch, stop: int
+    cli: Cli,
+    photos: Path,
+    vit: str,
+    tmp_path: Path,
+    frugal: None,
+    full: None,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: int,
 ) -> None:
     argv = (
         "extract",
@@ -140,14 +176,14 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
         "m",
     )
     assert cli(*argv, "-p", tmp_path / "whole").status == 0
-    real, count = map_run._Run._read_block, iter(range(1000))
+    real, count = map_passes._Passes.read_block, iter(range(1000))
 
     def stopping(*given: Any) -> Any:
         if next(count) == stop:
             raise Stopped(signal.SIGTERM)
         return real(*given)
 
-    monkeypatch.setattr(map_run._Run, "_read_block", stopping)
+    monkeypatch.setattr(map_passes._Passes, "read_block", stopping)
     ended = cli(*argv, "-p", tmp_path / "cut")
     assert ended.status == 143, ended.err
     assert "are kept; go on with: alignedcut extract" in ended.err
@@ -155,13 +191,110 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert not (tmp_path / "cut" / "features" / "m").exists()
     before = sum(1 for _ in count) and 0
     calls: list[int] = []
-    monkeypatch.setattr(map_run._Run, "_read_block", lambda *given: calls.append(before) or real(*given))
+    monkeypatch.setattr(map_passes._Passes, "read_block", lambda *given: calls.append(before) or real(*given))
     assert cli(*argv, "-p", tmp_path / "cut").status == 0
     assert files(tmp_path / "cut", "m") == files(tmp_path / "whole", "m")
     dry = cli(*argv, "-p", tmp_path / "other", "--dry-run", "--json").object
     passes = next(one["count"] for one in dry["counts"] if one["what"] == "passes")
     assert len(calls) == passes - stop
     assert cli("check", "--deep", "--exit-code", "-p", tmp_path / "cut").status == 0
+
+
+@pytest.mark.parametrize("stop", [2, "map"])
+def test_a_run_stopped_while_rows_lie_on_disk_goes_on_to_the_same_bytes(
+    cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None, monkeypatch: pytest.MonkeyPatch, stop: int | str
+) -> None:
+    options = ("--batch-size", 4, "--memory", "1500KiB", "--keep", "raw", "--name", "m")
+    argv = ("extract", photos, "-m", vit, *MODEL, *options)
+    assert cli(*argv, "-p", tmp_path / "whole").status == 0
+    monkeypatch.setattr(map_whole, "_SYNCED", 1)
+    reading, writing, batches = Reader.read, map_whole._write_map, iter(range(1000))
+
+    def stopping(self: Reader, *given: Any) -> Any:
+        for found in reading(self, *given):
+            yield found
+            if next(batches) == stop:
+                raise Stopped(signal.SIGTERM)
+
+    def stopping_after_maps(reader: Reader, shards: Any, number: int, *given: Any) -> None:
+        if stop == "map" and number == 2:
+            raise Stopped(signal.SIGTERM)
+        writing(reader, shards, number, *given)
+
+    monkeypatch.setattr(Reader, "read", stopping)
+    monkeypatch.setattr(map_whole, "_write_map", stopping_after_maps)
+    ended = cli(*argv, "-p", tmp_path / "cut")
+    assert ended.status == 143, ended.err
+    partial = tmp_path / "cut" / "features" / ".m.partial"
+    begun = json.loads((partial / "group.json").read_text())
+    assert begun["way"] == "disk" and f"and the rows of {begun['begun']} images" in ended.err
+    assert (begun["begun"] == 20) == (stop == "map")
+    assert stop != "map" or len(list(partial.glob("0*.safetensors"))) == 2
+    read: list[int] = []
+
+    def counting(self: Reader, outputs: Any, first: int, *given: Any) -> Any:
+        read.append(first)
+        return reading(self, outputs, first, *given)
+
+    monkeypatch.setattr(Reader, "read", counting)
+    monkeypatch.setattr(map_whole, "_write_map", writing)
+    assert cli(*argv, "-p", tmp_path / "cut").status == 0
+    assert files(tmp_path / "cut", "m") == files(tmp_path / "whole", "m")
+    assert read == ([begun["begun"]] if stop != "map" else [])
+
+
+@pytest.mark.parametrize("fault", ["short", "batch size"])
+def test_rows_on_disk_that_are_of_no_use_are_read_again(
+    cli: Cli, photos: Path, vit: str, tmp_path: Path, to_disk: None, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    argv = ("extract", photos, "-m", vit, *MODEL, "--modules", "blocks.?", "--name", "m")
+
+    def stopping(*_: Any) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(map_whole, "_write_map", stopping)
+        size = 4 if fault == "short" else 2
+        assert cli(*argv, "--batch-size", size, "-p", tmp_path / "cut").status == 143
+    rows = list((tmp_path / "cut" / "features" / ".m.partial").glob("scratch-*.bin"))
+    assert rows
+    for path in rows:
+        path.write_bytes(bytes(path.stat().st_size - (fault == "short")))
+    for name in ("cut", "whole"):
+        assert cli(*argv, "--batch-size", 4, "-p", tmp_path / name).status == 0
+    assert files(tmp_path / "cut", "m") == files(tmp_path / "whole", "m")
+
+
+def test_standardised_units_are_those_of_the_maps_and_need_all_rows_at_once(
+    cli: Cli, photos: Path, vit: str, tmp_path: Path, frugal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = (
+        "extract",
+        photos,
+        "-m",
+        vit,
+        *MODEL,
+        "--modules",
+        "blocks.?",
+        "--modules",
+        "patch_embed*",
+        "--batch-size",
+        4,
+    )
+    assert cli(*argv, "--keep", "raw", "--name", "raw", "-p", tmp_path).status == 0
+    for name, memory in (("memory", "1GiB"), ("disk", "1500KiB")):
+        ran = cli(*argv, "--standardise", "--memory", memory, "--name", "m", "-p", tmp_path / name)
+        assert ran.status == 0, ran.err
+    assert files(tmp_path / "memory", "m") == files(tmp_path / "disk", "m")
+    there, raw = maps_of(tmp_path / "disk", "m"), maps_of(tmp_path, "raw")
+    for one in there.maps:
+        rows = raw.raw(one.number).astype(np.float64)
+        deviation = rows.std(0)
+        rows = (rows - rows.mean(0)) / np.where(deviation > 1e-5, deviation, np.inf)
+        np.testing.assert_allclose(there.gram(one.number), rows @ rows.T, rtol=1e-3, atol=1e-3 * one.units)
+    monkeypatch.setattr(map_layout, "free_disk", lambda _: 0)
+    refused = cli(*argv, "--standardise", "--memory", "400KiB", "--name", "n", "-p", tmp_path)
+    assert (refused.status, "[memory-budget, exit 71]" in refused.err) == (71, True), refused.err
 
 
 def test_outputs_that_turn_out_to_differ_are_kept_as_well(
@@ -213,6 +346,8 @@ def test_modules_are_chosen_by_pattern_and_duplicates_on_request(
         (("--memory", "1GiB"), "--memory cannot go without --tap maps"),
         (("--captions-per-image", "2"), "--captions-per-image cannot go without --captions"),
         (("--tap", "maps", "--keep", "all"), "--keep 'all' cannot be"),
+        (("--tap", "maps", "--keep", "raw", "--standardise"), "--keep raw cannot go with --standardise"),
+        (("--standardise",), "--standardise cannot go without --tap maps"),
         (("--tap", "maps", "--memory", "much"), "--memory 'much' is no size"),
     ],
 )

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from sklearn.linear_model import RidgeClassifierCV
 
+from alignedcut_cli.backbones.network import build_network
+from alignedcut_cli.datasets.images import decode
 from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.maps import read_maps
 from tests.conftest import Cli, Run
+from tests.helpers.open_clips import open_clip_model, random_weights
 from tests.helpers.probing import QUERIES, WIDTH, embeddings, make_probed, write_queries
 
 FEW = ("--bootstrap", "50", "--random", "9")
@@ -78,6 +85,9 @@ def test_each_region_is_told_by_its_query(cli: Cli, study: Path) -> None:
     assert (folder / "probe.png").stat().st_size > 5000
     with (folder / "queries.csv").open() as file:
         assert [row["query"] for row in csv.DictReader(file)] == list(QUERIES)
+    assert cli("show", "probe/clip-brain", "--export", folder / "a.csv", "--table", "queries", "-p", study).status == 0
+    with (folder / "a.csv").open() as file:
+        assert [row["query"] for row in csv.DictReader(file)] == list(QUERIES)
 
 
 def test_random_sets_come_of_a_pool(cli: Cli, study: Path, tmp_path: Path) -> None:
@@ -93,6 +103,37 @@ def test_a_second_run_is_up_to_date(cli: Cli, study: Path) -> None:
     assert first.object["made"] and not second.object["made"]
     assert done(probe(cli, study, "brain", "--name", "dry", "--dry-run")).object["schema"] == "alignedcut.dry-run/1"
     assert not (study / "probe/dry.safetensors").exists()
+
+
+def test_a_clip_is_probed_by_the_vectors_that_it_gives_itself(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    """The image embedding is what the visual tower gives, after its projection; queries are read by its own text tower."""
+    import open_clip
+
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    model = open_clip_model(tmp_path, text=text)
+    weights = random_weights(model, tmp_path / "weights.safetensors")
+    given = ("-m", model.label, "--weights", weights, "--tap", "maps", "--modules", "visual", "--name", "clip")
+    done(cli("extract", photos, *given, "-p", tmp_path / "study"))
+    queries = ("a photo of a cat", "something round")
+    (tmp_path / "queries.txt").write_text("\n".join(queries))
+    there = read_maps(FeatureSet(tmp_path / "study/features/clip"))
+    paths = [Path(image["path"]) for image in there.images]
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(["image,label", *(f"{one},{n % 4 // 2}" for n, one in enumerate(paths))])
+    )
+    options = ("--queries", tmp_path / "queries.txt", "--labels", tmp_path / "labels.csv", "--bootstrap", "0")
+    reading = ("--from", "clip", "--model", model.label, "--weights", weights)
+    found = done(cli("probe", "classify", *reading, *options, "-p", tmp_path / "study", "--no-pictures", "--json"))
+
+    clip = open_clip.create_model(model.target, load_weights=False).eval()
+    clip.load_state_dict(load_file(weights))
+    network = build_network(model, None)
+    pixels = np.stack([network.preprocess.resize(decode(photos / path, 32)) for path in paths])
+    with torch.no_grad():
+        images = clip.encode_image(network.preprocess.normalise(pixels, torch.device("cpu")), normalize=True)
+        words = clip.encode_text(open_clip.get_tokenizer(model.target)(list(queries)), normalize=True)
+    similarity = load_tensors(Path(found.object["path"]))[1]["similarity"]
+    np.testing.assert_allclose(similarity, (images @ words.T).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(

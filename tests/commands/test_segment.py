@@ -302,6 +302,29 @@ def test_seeds_and_draws_of_the_interval(cli: Cli, world: Path) -> None:
     assert none[0]["interval"] is None
 
 
+def test_layers_and_models_are_compared_on_the_same_images(cli: Cli, world: Path) -> None:
+    found = segment(cli, world, "--from", "cut/first", "--from", "cut/second", "--bootstrap", 200).object
+    lines = {row["line"]: [one for one in found["rows"] if one["line"] == row["line"]] for row in found["rows"]}
+    assert [row["line"] for row in found["best"]] == list(lines)
+    for row in found["best"]:
+        scores = {one["layer"]: one["miou"] for one in lines[row["line"]]}
+        assert row["miou"] == pytest.approx(max(scores.values()), abs=1e-6) == scores[row["layer"]]
+        assert row["low"] <= row["nested"] <= row["high"] and 0 < row["share"] <= 1
+        assert row["resampled"] == "95% percentile interval, 200 draws of images"
+    for row in found["differences"]:
+        assert row["low"] <= row["difference"] <= row["high"] and row["p"] <= row["p.holm"] <= 1
+        if row["line"] in lines:
+            scores = {f"layer {one['layer']}": one["miou"] for one in lines[row["line"]]}
+            assert row["difference"] == pytest.approx(scores[row["first"]] - scores[row["second"]], abs=1e-6)
+    folder = Path(found["pictures"])
+    with (folder / "differences.csv").open(newline="") as stream:
+        written = list(csv.DictReader(stream))
+    assert [row["second"] for row in written] == [row["second"] for row in found["differences"]]
+    assert sum(row["line"] == "curves" for row in written) == len(lines) * (len(lines) - 1) // 2
+    none = segment(cli, world, "--bootstrap", 0, "--name", "none", "--no-pictures").object
+    assert (none["best"], none["differences"]) == ([], [])
+
+
 def test_the_table_for_people(cli: Cli, world: Path) -> None:
     run = cli("segment", "--masks", world / "masks", "--from", "first", "--no-pictures", "-p", world / "study")
     assert run.status == 0, run.err

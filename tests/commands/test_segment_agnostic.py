@@ -125,3 +125,14 @@ def test_instances_part_a_class(cli: Cli, world: Path, tmp_path: Path) -> None:
 def test_what_has_no_use_is_refused(cli: Cli, world: Path, words: tuple[object, ...], code: str) -> None:
     run = cli("segment", "--method", "agnostic", "--from", "cut/first", *words, "-p", world / "study")
     assert run.status == 2 and f"[{code}, exit 2]" in run.err
+
+
+def test_its_scores_are_exported_and_shown_on_a_page(cli: Cli, world: Path) -> None:
+    agnostic(cli, world, "--masks", world / "masks", "--no-pictures")
+    place = ("-p", world / "study")
+    run = cli("show", "segment/first", "--table", "scores", "--export", world / "scores.csv", *place)
+    assert run.status == 0, run.err
+    head, *lines = (world / "scores.csv").read_text().splitlines()
+    assert "best IoU" in head and len(lines) == 2
+    run = cli("report", "--from", "segment/first", *place)
+    assert run.status == 0, run.err

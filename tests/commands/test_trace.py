@@ -23,7 +23,7 @@ from tests.helpers.aligning import refused
 from tests.helpers.stores import IMAGES, snapshot
 from tests.helpers.tracing import BLIND, COARSE, LAYERS, PARTED, PARTING, Model, make_study, objects, write_masks
 
-FAST = ("--nodes", 250, "--perplexity", 20, "--concepts", 3, "--permutations", 499)
+FAST = ("--nodes", 250, "--perplexity", 20, "--concepts", 3, "--permutations", 499, "--measure", "map", "--maps", 2)
 
 
 def trace(cli: Cli, root: Path, *options: object, masks: bool = True) -> Run:
@@ -118,6 +118,7 @@ def test_the_project_is_whole_and_says_what_was_asked(traced: Path) -> None:
     assert header.params["layers"] == {"parted": [0, 1, 2, 3], "blind": [0, 1, 2, 3]}
     assert header.params["measure"] == "map"
     assert header.params["radius"] == "auto"
+    assert header.params["maps"] == 2
     assert (header.params["background"], header.params["ignore"], header.params["permutations"]) == (0, 255, 499)
     assert len(header.params["pixels"]) == 10
     assert [node["kind"] for node in header.history] == ["features", "cut", "trace"]
@@ -267,21 +268,45 @@ def test_without_masks_there_is_one_group_and_no_parting(cli: Cli, world: Path) 
 # options
 
 
-def test_concepts_may_be_measured_in_the_eigenvectors(cli: Cli, world: Path) -> None:
-    """Scaled by sqrt(M), as for t-SNE; the map then serves the pictures alone."""
-    run = trace(cli, world, "--measure", "eigenvectors", "--dims", 3, "--json", "-q")
-    assert run.status == 0, run.err
-    assert run.object["parts"]["parted"]["from"] == PARTING - 1
-    assert run.object["parts"]["blind"] is None
+def parted_in(cli: Cli, root: Path, *options: object) -> dict[str, Any]:
+    """What the default says: concepts in the eigenvectors, five partitions."""
+    words = ("--nodes", 250, "--concepts", 3, "--permutations", 499, "--masks", root / "masks", *options)
+    return cli("trace", "--from", "joint", *words, "--no-pictures", "--json", "-q", "-p", root / "study").object
+
+
+def test_concepts_are_cells_of_the_eigenvectors_unless_the_map_is_asked_for(cli: Cli, world: Path) -> None:
+    """Scaled by sqrt(M), as for t-SNE; the t-SNE then serves the pictures alone."""
+    found = parted_in(cli, world, "--dims", 3)
+    assert found["parts"]["parted"]["from"] == PARTING - 1
+    assert found["parts"]["blind"] is None
     tensors = tensors_of(world)
     assert tensors["coordinates"].shape[1] == 3
+    assert "radii" not in tensors and tensors["maps.concepts"].tolist() == [3, 4, 2, 5, 6]
     rows = load_file(world / "study/cut/joint.safetensors")["eigenvectors"].astype(np.float64)
     rows *= np.sqrt(len(rows))
-    centres = rows[tensors["centres"][0]]
-    mine = (tensors["nodes"][:, 1] == 0) & (tensors["nodes"][:, 2] >= 0)
-    apart = np.linalg.norm(rows[mine][:, None] - centres[None], axis=-1)
-    expected = np.where(apart.min(1) <= tensors["radii"][0], apart.argmin(1), -1)
-    np.testing.assert_array_equal(tensors["concepts"][mine], expected)
+    for slot in range(2 * LAYERS):
+        mine = (tensors["nodes"][:, 1] == slot) & (tensors["nodes"][:, 2] >= 0)
+        concepts = tensors["concepts"][mine]
+        assert set(concepts.tolist()) == {0, 1, 2}
+        means = np.stack([rows[mine][concepts == k].mean(0) for k in range(3)])
+        apart = np.linalg.norm(rows[mine][:, None] - means[None], axis=-1)
+        assert (apart.argmin(1) == concepts).all()  # k-means has come to rest
+        assert np.array_equal(np.flatnonzero(mine)[apart.argmin(0)], tensors["centres"][slot])
+
+
+def test_one_p_value_stands_for_all_maps_and_their_spread_is_told(cli: Cli, world: Path) -> None:
+    """The seed moves p-values by no more than the number of permutations does."""
+    tables = [parted_in(cli, world, "--seed", seed, "--name", f"s{seed}")["bifurcation"] for seed in range(3)]
+    tensors = tensors_of(world, "s0")
+    assert tensors["maps.p"].shape == tensors["maps.matched"].shape == (6, 5)
+    for number, rows in enumerate(zip(*tables, strict=True)):
+        p = np.array([row["p"] for row in rows])
+        assert np.ptp(p) <= 5 * np.sqrt(p.mean() * (1 - p.mean()) / 499) + 2e-3
+        row = rows[0]
+        assert row["maps"] == 5
+        assert row["matched.least"] <= row["matched"] <= row["matched.most"]
+        assert (row["p.least"], row["p.most"]) == (tensors["maps.p"][number].min(), tensors["maps.p"][number].max())
+        assert row["matched"] == pytest.approx(tensors["maps.matched"][number].mean())
 
 
 def test_a_radius_and_layers_are_taken_as_given(cli: Cli, world: Path) -> None:
@@ -344,6 +369,7 @@ WRONG: list[tuple[tuple[Any, ...], int, str, str]] = [
     (("--radius", "0"), 2, "bad-radius", "--radius '0'"),
     (("--radius", "nan"), 2, "bad-radius", "--radius 'nan'"),
     (("--radius", "wide"), 2, "bad-radius", "--radius 'wide'"),
+    (("--measure", "eigenvectors", "--radius", "3"), 2, "option-unused", "--measure map alone"),
     (("--background", 255), 2, "bad-masks", "both 255"),
     (("--background", 9), 65, "one-group", "no cell is background"),
     (("--layers", "3"), 2, "one-layer", "two of the layers"),

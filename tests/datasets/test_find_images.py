@@ -51,6 +51,17 @@ def test_folders_are_read_in_a_sorted_order(tmp_path: Path) -> None:
     assert found == ["10.png", "9.png", "A.PNG", "a/b/c.webp", "a/z.JPG", "a-b.png", "a.png", "b.png"]
 
 
+def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
+    folder = empty(tmp_path / "set[1]", ["b.png", "a.png", "a.jpg", "below/c.png", "*.png", ".hidden.png"])
+    assert find_images([str(folder / "?.png")], []) == [folder / "*.png", folder / "a.png", folder / "b.png"]
+    assert find_images([str(folder / "*.png")], []) == [folder / "*.png"]  # a file so called comes first
+    assert find_images([str(folder / "**" / "c.*")], []) == [folder / "below" / "c.png"]
+    assert find_images([str(folder / "bel*")], []) == [folder / "below" / "c.png"]
+    for nothing in ("*.gif", "a.pn[g]", "b*\0"):
+        with pytest.raises(InputMissingError, match="does not exist"):
+            find_images([str(folder / nothing)], [])
+
+
 def test_links_to_folders_make_no_loop(tmp_path: Path) -> None:
     saved(tmp_path / "in" / "a.png", photograph(0, 8, 8))
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in", target_is_directory=True)

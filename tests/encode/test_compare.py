@@ -16,8 +16,9 @@ from torch import Tensor
 from alignedcut_cli.core.encode.ceilings import across_subjects
 from alignedcut_cli.core.encode.compare import COMPARISONS, compare, compare_draws, concordance, pooled
 from alignedcut_cli.core.encode.rdm import DISTANCES, Gram, average_rdm, pairs_of, rdm, square
-from alignedcut_cli.core.encode.resampling import image_weights, orders_of, permuted_comparison
+from alignedcut_cli.core.encode.resampling import permuted_comparison
 from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
 SCIPY = {"pearson": "correlation", "cosine": "cosine", "euclidean": "euclidean"}
 
@@ -104,7 +105,7 @@ def test_concordance_counts_pairs_with_any_ties(pairs: list[tuple[int, int]]) ->
 @pytest.mark.parametrize("by", ["pearson", "spearman"])
 def test_a_draw_compares_the_images_drawn_without_pairs_of_one_image(by: str) -> None:
     one, others = rdms_of(1)[0], rdms_of(2).round(decimals=2)
-    weights = torch.cat([torch.ones(1, 12, dtype=torch.float64), image_weights(12, 3, seed=0)])
+    weights = torch.cat([torch.ones(1, 12, dtype=torch.float64), torch.from_numpy(bootstrap_weights(12, 3, seed=0))])
     found = compare_draws(one, others, weights, by)
     assert torch.allclose(found[:, 0], compare(one, others, by), atol=1e-12)
     for draw, row in enumerate(weights.long()):
@@ -120,7 +121,7 @@ def test_a_draw_compares_the_images_drawn_without_pairs_of_one_image(by: str) ->
 def test_draws_linear_in_the_weights_spread_as_resampled_scores_do(by: str) -> None:
     """Against the delete-one jackknife: both are the variance of the first-order term."""
     one, others = rdms_of(1, 30)[0], rdms_of(2, 30)[1:]
-    found = compare_draws(one, others, image_weights(30, 4000, seed=0), by)[0]
+    found = compare_draws(one, others, torch.from_numpy(bootstrap_weights(30, 4000, seed=0)), by)[0]
     without = []
     for image in range(30):
         rest = torch.arange(30)[torch.arange(30) != image]
@@ -132,7 +133,7 @@ def test_draws_linear_in_the_weights_spread_as_resampled_scores_do(by: str) -> N
 
 @pytest.mark.parametrize("by", COMPARISONS)
 def test_permuted_comparisons_are_those_of_permuted_images(by: str) -> None:
-    one, others, orders = rdms_of(1)[0], rdms_of(3), orders_of(12, 400, seed=0)
+    one, others, orders = rdms_of(1)[0], rdms_of(3), torch.from_numpy(random_orders(12, 400, seed=0))
     found = permuted_comparison(one, others, orders, by)
     wanted = torch.stack([compare(one[order][:, order], others, by) for order in orders], 1)
     if by == "tau-a":

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from alignedcut_cli.core.encode.compare import compare, compare_draws
 from alignedcut_cli.core.encode.rdm import Gram, rdm
-from alignedcut_cli.core.encode.resampling import correlation_draws, image_weights, interval
+from alignedcut_cli.core.encode.resampling import correlation_draws
 from alignedcut_cli.core.encode.similarity import cka, cka_draws
+from alignedcut_cli.core.resample.draws import bootstrap_weights
+from alignedcut_cli.core.resample.intervals import percentile
 
 STUDIES, IMAGES, POPULATION, DRAWS = 100, 60, 1500, 200
 MIXING = torch.from_numpy(np.random.default_rng(0).standard_normal((6, 15)))
@@ -49,7 +51,9 @@ def test_intervals_cover_the_populations_score(measure: Callable[[Tensor, Tensor
     covered = 0
     for study in range(STUDIES):
         rows, responses = draw(IMAGES, study)
-        low, high = interval(measure(rows, responses, image_weights(IMAGES, DRAWS, study)).numpy())
+        low, high = percentile(
+            measure(rows, responses, torch.from_numpy(bootstrap_weights(IMAGES, DRAWS, study))).numpy()
+        )
         covered += low <= truth <= high
     print(measure.__name__, truth, covered)
     assert 90 <= covered <= 99

@@ -7,18 +7,9 @@ import pytest
 import torch
 
 from alignedcut_cli.core.encode.reliability import halves, share_of_snr, spearman_brown, split_half
-from alignedcut_cli.core.encode.resampling import (
-    correlation_draws,
-    difference_p,
-    image_weights,
-    interval,
-    orders_of,
-    permuted_correlation,
-    rank_correlation,
-    subject_mean_draws,
-    tail_p,
-)
+from alignedcut_cli.core.encode.resampling import correlation_draws, permuted_correlation, rank_correlation
 from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -28,8 +19,8 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 def test_a_draw_of_a_correlation_is_that_of_the_rows_drawn() -> None:
     predicted, responses = normal(15, 4), normal(15, 4) + normal(15, 4, seed=1) + 9
     responses[:, 3] = 2.0
-    weights = image_weights(15, 5, seed=3)
-    assert (weights.sum(1) == 15).all() and torch.equal(weights, image_weights(15, 5, seed=3))
+    weights = torch.from_numpy(bootstrap_weights(15, 5, seed=3))
+    assert (weights.sum(1) == 15).all() and torch.equal(weights, torch.from_numpy(bootstrap_weights(15, 5, seed=3)))
     found = correlation_draws(torch.from_numpy(predicted), torch.from_numpy(responses), weights)
     for draw, row in enumerate(weights.long()):
         rows = np.repeat(np.arange(15), row)
@@ -40,30 +31,12 @@ def test_a_draw_of_a_correlation_is_that_of_the_rows_drawn() -> None:
 
 
 def test_permuted_correlations_are_those_of_permuted_predictions() -> None:
-    predicted, responses, orders = normal(10, 3), normal(10, 3, seed=1), orders_of(10, 6, seed=0)
+    predicted, responses, orders = normal(10, 3), normal(10, 3, seed=1), torch.from_numpy(random_orders(10, 6, seed=0))
     predicted[:, 2] = 1.0
     found = permuted_correlation(torch.from_numpy(predicted), torch.from_numpy(responses), orders)
     for number, order in enumerate(orders.numpy()):
         wanted = sum(np.corrcoef(predicted[order, v], responses[:, v])[0, 1] for v in range(2)) / 3
         assert found[number].item() == pytest.approx(wanted, abs=1e-12)
-
-
-def test_tails_and_differences_are_never_zero() -> None:
-    assert tail_p(0.5, np.array([0.1, 0.5, 0.7])) == 3 / 4
-    assert tail_p(9.0, np.zeros(99)) == 1 / 100
-    assert difference_p(np.full(99, 0.3)) == 2 / 100 and difference_p(np.array([-1.0, 1.0])) == 1
-
-
-def test_intervals_leave_out_what_is_undefined() -> None:
-    assert interval(np.array([np.nan, *np.linspace(0, 1, 101)])) == pytest.approx((0.025, 0.975))
-    assert np.isnan(interval(np.array([np.nan]))).all()
-
-
-def test_the_mean_over_subjects_varies_with_who_is_drawn() -> None:
-    same = np.repeat(np.array([[0.1], [0.5], [0.9]]), 4000, 1)
-    draws = subject_mean_draws(same, seed=0)
-    assert draws.mean() == pytest.approx(0.5, abs=0.02)
-    assert draws.std() == pytest.approx(same[:, 0].std() / np.sqrt(3), rel=0.05)
 
 
 def test_a_rank_correlation_has_an_interval_and_needs_three_entries() -> None:

@@ -10,9 +10,10 @@ import torch
 
 from alignedcut_cli.core.encode.dimension import effective_dimension, radius
 from alignedcut_cli.core.encode.rdm import Gram, centre_both
-from alignedcut_cli.core.encode.resampling import image_weights, orders_of, permuted_cka
+from alignedcut_cli.core.encode.resampling import permuted_cka
 from alignedcut_cli.core.encode.similarity import biased_cka, cka, cka_draws
 from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
 
 def gram(images: int, units: int, seed: int) -> torch.Tensor:
@@ -59,7 +60,11 @@ def test_cka_is_one_of_rotated_and_scaled_features() -> None:
 
 
 def test_permuted_cka_is_that_of_permuted_images() -> None:
-    one, other, orders = gram(10, 5, 0), gram(10, 5, 0) + gram(10, 3, 1), orders_of(10, 20, seed=0)
+    one, other, orders = (
+        gram(10, 5, 0),
+        gram(10, 5, 0) + gram(10, 3, 1),
+        torch.from_numpy(random_orders(10, 20, seed=0)),
+    )
     found = permuted_cka(one, other, orders)
     assert torch.allclose(
         found, torch.tensor([cka(one[o][:, o], other) for o in orders], dtype=torch.float64), atol=1e-6
@@ -70,7 +75,7 @@ def test_draws_of_cka_spread_around_it() -> None:
     rows = torch.from_numpy(np.random.default_rng(0).standard_normal((60, 8)))
     other = Gram.of([rows + torch.from_numpy(np.random.default_rng(1).standard_normal((60, 8)))]).products
     one = Gram.of([rows]).products
-    draws = cka_draws(one, other, image_weights(60, 500, seed=0))
+    draws = cka_draws(one, other, torch.from_numpy(bootstrap_weights(60, 500, seed=0)))
     assert abs(float(draws.mean()) - cka(one, other)) < float(draws.std()) / 2
 
 

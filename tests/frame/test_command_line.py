@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import json
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from alignedcut_cli.commands.cut import solver as cut_solver
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.errors import EXIT_STATUSES, AlignedcutError, DataError, UsageError
 from alignedcut_cli.frame.config import memory_bytes, parse_layers, project_argument
+from alignedcut_cli.frame.help import GROUPS
 from alignedcut_cli.main import COMMANDS
+from alignedcut_cli.main import GROUPS as MAIN_GROUPS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
 from tests.helpers.forks import ROOT
@@ -51,11 +55,13 @@ def toy(tmp_path: Path) -> Path:
     return project.root
 
 
-def shell(*argv: object, encoding: str = "utf-8", **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command line in a process of its own."""
+def shell(
+    *argv: object, encoding: str = "utf-8", more: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own, with `more` in its environment."""
     words = [sys.executable, "-m", "alignedcut_cli", *(str(word) for word in argv)]
     given = {"capture_output": True, **options}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, **(more or {})}
     return subprocess.run(words, text=True, env=environment, check=False, **given)
 
 
@@ -77,8 +83,11 @@ def test_every_command_has_help_with_examples(cli: Cli, module: Any) -> None:
     assert (asked.status, asked.err) == (0, "")
     assert cli(module.NAME, "-h").out == asked.out
     assert len(module.EXAMPLES) >= 2
-    told = asked.out.partition("Examples:\n")[2]
-    assert [line.strip() for line in told.splitlines() if line.strip()] == list(module.EXAMPLES)
+    before, _, told = asked.out.partition("\nExamples:\n")
+    assert told.partition("\n\n")[0].splitlines() == [f"  {line}" for line in module.EXAMPLES]
+    needed = told.partition("\n\nBefore these, once:\n")[2].partition("\n\n")[0].splitlines()
+    assert needed == [f"  {line}" for line in getattr(module, "BEFORE", ())]
+    assert before.startswith("Usage: ") and not any(f"\n{title}:\n" in before for title in GROUPS)
     assert all(example.split("|")[-1].split()[:2] == ["alignedcut", module.NAME] for example in module.EXAMPLES)
 
 
@@ -92,6 +101,56 @@ def test_the_command_itself(cli: Cli) -> None:
     version = cli("--version")
     assert version.status == 0
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", version.out)
+
+
+def test_help_has_every_option_once_in_its_group(cli: Cli) -> None:
+    """Groups come in one order; every option that a group names is some command's, and stands there and nowhere else."""
+    found: dict[str, set[str]] = {title: set() for title in GROUPS}
+    for module in COMMANDS:
+        told = cli(module.NAME, "--help").out
+        parts = re.split(r"^(\S.*):\n", told, flags=re.M)
+        assert [title for title in parts[1::2] if title in GROUPS] == [one for one in GROUPS if f"\n{one}:\n" in told]
+        groups = dict(zip(parts[1::2], parts[2::2], strict=True))
+        for title in groups.keys() & GROUPS.keys():
+            found[title] |= set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", groups[title], re.M))
+    assert all(set(names) <= found[title] for title, names in GROUPS.items())
+    assert len(set().union(*found.values())) == sum(map(len, found.values())) > 120
+    assert {"--solver", "--seed", "--tokens"} <= found["How to compute"]
+
+
+def test_the_commands_stand_in_groups(cli: Cli) -> None:
+    told = cli("--help").out
+    places = [told.index(f"\n{title}:\n") for title in MAIN_GROUPS]
+    assert places == sorted(places)
+    for title, modules in MAIN_GROUPS.items():
+        listed = told.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^  (\w+)", listed, re.M) == [module.NAME for module in modules]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_help_has_colours_on_a_terminal_alone(cli: Cli) -> None:
+    """The same words in the same places; NO_COLOR leaves colours out."""
+    plain = cli("cut", "--help").out
+    shown = {}
+    for colours in ("", "1"):
+        reading, writing = os.openpty()
+        done = shell("cut", "--help", capture_output=False, stdout=writing, stderr=writing, more={"NO_COLOR": colours})
+        os.close(writing)
+        shown[colours] = _all(reading).replace("\r\n", "\n")
+        assert done.returncode == 0
+    assert "\x1b" not in plain and shown["1"] == plain
+    assert "\x1b[1mWhat to read:\x1b[0m\n" in shown[""]
+    assert re.sub(r"\x1b\[\d*m", "", shown[""]) == plain
+
+
+def _all(reading: int) -> str:
+    """What was written to a pseudo-terminal until its writers were gone."""
+    parts = []
+    with contextlib.suppress(OSError):
+        while part := os.read(reading, 65536):
+            parts.append(part)
+    os.close(reading)
+    return b"".join(parts).decode()
 
 
 def test_help_is_answered_whatever_alignedcut_toml_holds(cli: Cli, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import io
 import json
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import typer
 
-from alignedcut_cli.commands import demo
+from alignedcut_cli.commands import demo, show
 from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
 from alignedcut_cli.main import COMMANDS, app, main
+from alignedcut_cli.store.project import Project
 from sample_data.make.brain import write_brain
 from tests.conftest import Cli
 from tests.helpers.aligning import responses_to, write_csv
@@ -118,7 +120,7 @@ def test_the_examples_of_the_help_run(
     monkeypatch.chdir(request.getfixturevalue(PLACES.get(module.NAME, "workplace")))  # type: ignore[attr-defined]
     examples = module.EXAMPLES  # type: ignore[attr-defined]
     assert len(examples) >= 2
-    for line in examples:
+    for line in [*getattr(module, "BEFORE", ()), *examples]:
         run_line(cli, line, monkeypatch)
 
 
@@ -147,7 +149,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
         (tmp_path / "alignedcut-demo" / name).mkdir(parents=True)
     earlier = tmp_path / "alignedcut-demo" / "cut" / "earlier.safetensors"
     earlier.write_bytes(b"of an earlier demo")
-    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("COLUMNS", "60")
     first = cli("demo", "--fresh")
     assert first.status == 0, first.err
     assert not earlier.exists()
@@ -156,23 +158,43 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     assert open_folder(copied).names == dict(enumerate(names))
     for argv in demo.chain(Path("alignedcut-demo"), "auto"):
         assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
-    listing, pictures = (part.splitlines() for part in first.out.split("Open first:\n"))
+    listing, ending = (part.splitlines() for part in first.out.split("Open this one file in a browser:\n"))
     assert len(listing) == len(demo.chain(Path(), "auto")) + 3
-    assert max(map(len, listing)) <= 90
-    assert len(pictures) == 2 * len(demo.WORTH_OPENING) <= 18
-    assert all(
-        Path(path).is_file() and shows.startswith("    ")
-        for path, shows in zip(pictures[::2], pictures[1::2], strict=True)
-    )
+    assert max(map(len, listing)) <= 60
+    assert listing[1].startswith("extract alignedcut-demo/scenes --model tiny-clip ") and " -p " not in listing[1]
+    page = Path(ending[0])
+    assert page == Path("alignedcut-demo/reports/demo.html")
+    assert page.stat().st_size <= 8_000_000
     second = cli("demo", "--json")
     assert second.status == 0
-    assert second.err.count("is up to date") == 4 * len(sample_models()) + 15
+    require_tables(cli, Path("alignedcut-demo"))
+    assert second.err.count("is up to date") == 4 * len(sample_models()) + 16
     assert all(Path(path).is_file() for path in second.object["pictures"])
     assert sum("sheet-" in path for path in second.object["pictures"]) == 2 * len(sample_models()) + 2
-    assert [one["path"] for one in second.object["worth_opening"]] == pictures[::2]
+    assert second.object["page"] == str(page)
+    assert [Path(one["path"]).is_file() for one in second.object["worth_opening"]] == [True] * len(demo.WORTH_OPENING)
     assert {one["command"] for one in second.object["steps"]} == {
         shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")
     }
+
+
+def require_tables(cli: Cli, folder: Path) -> None:
+    """Every table of every artifact can be exported, those drawn as csv with as many rows as there."""
+    project = Project(folder)
+    for kind, offers in show.TABLES.items():
+        for name in project.names(kind)[:1]:
+            for table in offers:
+                path = folder / f"{kind}-{table}.csv"
+                run = cli("show", f"{kind}/{name}", "--export", path, "--table", table, "-p", folder, "--json")
+                assert run.status == 0, run.err
+                with path.open(newline="") as stream:
+                    rows = list(csv.DictReader(stream))
+                assert len(rows) == run.object["rows"] > 0
+                assert list(rows[0]) == run.object["columns"]
+                drawn = project.pictures(kind, name) / f"{table}.csv"
+                if drawn.is_file():
+                    with drawn.open(newline="") as stream:
+                        assert [row.keys() for row in csv.DictReader(stream)] == [row.keys() for row in rows]
 
 
 def test_the_demo_touches_no_folder_that_is_not_its_own(cli: Cli, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode import bands, ceilings, compare, dimension, rdm, resampling, ridge, similarity
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
 __all__ = ["ENCODE_KERNELS"]
 
@@ -57,11 +58,11 @@ def banded(on: On, _: Any) -> Any:
 
 
 def weights() -> Tensor:
-    return resampling.image_weights(IMAGES, 5, 0)
+    return torch.from_numpy(bootstrap_weights(IMAGES, 5, 0))
 
 
 def orders() -> Tensor:
-    return resampling.orders_of(IMAGES, 5, 0)
+    return torch.from_numpy(random_orders(IMAGES, 5, 0))
 
 
 ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
@@ -92,6 +93,9 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     ),
     "encode.resampling.permuted_correlation": lambda on, _: resampling.permuted_correlation(
         on(drawn(IMAGES, 3)), on(drawn(IMAGES, 3, seed=1)), orders()
+    ),
+    "encode.ridge.kernels_of_products": lambda on, _: ridge.kernels_of_products(
+        on(gram().products), on(torch.arange(0, IMAGES, 2)), on(torch.arange(1, IMAGES, 2)), 9
     ),
     "encode.ridge.coefficients": lambda on, _: ridge.coefficients(
         on(drawn(IMAGES, 5)), on(drawn(IMAGES, 3, seed=1)), on(torch.tensor([1.0, 10.0, 1.0], dtype=torch.float64))

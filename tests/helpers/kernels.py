@@ -35,8 +35,8 @@ from alignedcut_cli.core.graph import (
     sparse_graph,
 )
 from alignedcut_cli.core.groups import activations, iou, oracle, resize, similarity, slot_scores
-from alignedcut_cli.core.maps import block
 from tests.helpers.encode_kernels import ENCODE_KERNELS
+from tests.helpers.map_kernels import MAP_KERNELS
 from tests.helpers.reference import clusters
 
 __all__ = ["KERNELS"]
@@ -401,6 +401,6 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "groups.slot_scores.kway_counts": read_slot,
     "groups.slot_scores.oracle_counts": read_slot,
     "groups.slot_scores.slot_centres": read_slot,
-    "maps.block.mirror": lambda on, _: block.mirror(on(drawn(5, 5))),
     **ENCODE_KERNELS,
+    **MAP_KERNELS,
 }

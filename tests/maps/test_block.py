@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alignedcut_cli.core.maps.block import Block, Workers, mirror
-from alignedcut_cli.core.maps.projection import SLICE, Projection, projected_dimensions
+from alignedcut_cli.core.maps.block import Block, aligned, mirror
+from alignedcut_cli.core.maps.projection import SLICE, Projection, projected_dimensions, slices
+from alignedcut_cli.core.maps.strips import kept_of_strips
+from alignedcut_cli.core.maps.workers import Workers
 
 CPU = torch.device("cpu")
 
@@ -21,24 +23,45 @@ def drawn(images: int, units: int, seed: int = 0) -> Tensor:
     return torch.randn(images, units, generator=torch.Generator().manual_seed(seed))
 
 
-def found_in_blocks(rows: Tensor, block: int, batch: int, projection: Projection | None) -> tuple[Tensor, ...]:
+def found_in_blocks(
+    rows: Tensor, block: int, batch: int, projection: Projection | None, workers: int = 1
+) -> tuple[Tensor, ...]:
     """Products, sums and projections of all rows, with `block` of them held at a time."""
     n, units = rows.shape
     parts = []
-    with Workers(CPU) as workers:
+    with Workers(workers) as shared:
         for first in range(0, n, block):
-            one = Block(units, first, min(first + block, n), images=n, batch=batch, projection=projection, device=CPU)
+            one = Block(units, first, min(first + block, n), images=n, batch=batch, device=CPU)
             for start in range(first, n, batch):
-                one.add(start, rows[start : start + batch], workers)
-            parts.append((one.gram, one.sums, one.rows if one.projected is None else one.projected))
+                one.add(start, rows[start : start + batch], shared)
+            parts.append((one.gram, one.sums, one.project(projection, shared) if projection else one.rows))
     gram, sums, matrix = (torch.cat(found) for found in zip(*parts, strict=True))
     return mirror(gram), sums, matrix
+
+
+def found_in_strips(
+    rows: Tensor, batch: int, projection: Projection | None, workers: int = 1, *, standardise: bool = False
+) -> tuple[Tensor, ...]:
+    """The same from slices of units of all rows."""
+    n, units = rows.shape
+    places = slices(units)
+    with Workers(workers) as shared:
+        kept = kept_of_strips(
+            lambda number: aligned(rows[:, places[number]]),
+            units,
+            n,
+            batch=batch,
+            projection=projection,
+            standardise=standardise,
+            workers=shared,
+        )
+    return mirror(kept.gram), kept.sums, kept.matrix
 
 
 def dense(projection: Projection, units: int) -> np.ndarray:
     """P, found from what it makes of unit vectors."""
     pieces = torch.eye(units).split(SLICE, 1)
-    columns = sum(projection.multiply(number, piece) for number, piece in enumerate(pieces))
+    columns = sum(projection.slice(number) @ piece.T for number, piece in enumerate(pieces))
     return columns.numpy() * projection.scale  # type: ignore[union-attr]
 
 
@@ -58,7 +81,24 @@ def test_what_is_held_together_changes_no_bit(units: int) -> None:
     rows, projection = drawn(53, units), Projection(units, 31, 0, CPU)
     whole = found_in_blocks(rows, 64, 16, projection)
     for block in (16, 32, 48):
-        assert all(map(torch.equal, found_in_blocks(rows, block, 16, projection), whole))
+        assert all(map(torch.equal, found_in_blocks(rows, block, 16, projection, workers=block // 16), whole))
+    for workers in (1, 3):
+        assert all(map(torch.equal, found_in_strips(rows, 16, projection, workers), whole))
+    assert all(map(torch.equal, found_in_strips(rows, 16, None), found_in_blocks(rows, 32, 16, None)))
+
+
+def test_standardised_units_have_mean_zero_and_deviation_one_over_the_images() -> None:
+    rows = 3 * drawn(21, SLICE + 300) + 100 * drawn(1, SLICE + 300, 1)
+    rows[:, 5], rows[:, SLICE + 1] = 0.1, 0.0
+    wide = rows.double()
+    wanted = (wide - wide.mean(0)) / wide.std(0, correction=0).where(wide.std(0) > 1e-3, torch.inf)
+    projection = Projection(rows.shape[1], 40, 0, CPU)
+    gram, sums, matrix = found_in_strips(rows, 8, projection, standardise=True)
+    torch.testing.assert_close(gram, wanted @ wanted.T, rtol=1e-4, atol=0.05)
+    torch.testing.assert_close(sums, wanted.sum(1), rtol=1e-4, atol=0.02)
+    plain = found_in_strips(wanted.float(), 8, projection)[2]
+    torch.testing.assert_close(matrix, plain, rtol=1e-3, atol=2e-3)
+    assert not torch.allclose(found_in_strips(rows, 8, projection)[2], matrix, rtol=0.1)
 
 
 def test_images_that_change_places_change_places_in_all_that_is_found() -> None:

@@ -157,7 +157,10 @@ def test_sigkill_while_maps_are_read_and_written(bench: Bench, tmp_path: Path) -
         _require_nothing_broken(tmp_path / "cut")
     for name in ("cut", "whole"):
         assert bench.forks.run(*argv, "-p", tmp_path / name).status == 0
-    assert _files(tmp_path / "cut") == _files(tmp_path / "whole")
+        assert list(check_project(Project(tmp_path / name), deep=True)) == []
+    found, wanted = _files(tmp_path / "cut"), _files(tmp_path / "whole")
+    assert sorted(found) == sorted(wanted)
+    assert [path for path in found if found[path] != wanted[path]] == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

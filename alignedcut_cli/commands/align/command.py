@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.align.asked import Asked
+from alignedcut_cli.commands.align.export import EXPORTS
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
@@ -16,7 +17,7 @@ from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 if TYPE_CHECKING:
     from alignedcut_cli.commands.align.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "align"
 INITS = ("ridge", "random")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.color.asked import Asked
+from alignedcut_cli.commands.color.export import EXPORTS
 from alignedcut_cli.commands.color.onto import Base, colours_of, open_base
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
@@ -20,7 +21,7 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "color"
 ALGORITHM = 3
@@ -31,6 +32,10 @@ EXAMPLES = (
     "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
     "alignedcut color --from cut/tiny-clip --upscale bilinear --overlay 0.3 -p study",
     "alignedcut color --from cut/tiny-clip --onto color/tiny-clip --name again -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
 )
 PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.concepts.asked import Asked
+from alignedcut_cli.commands.concepts.export import EXPORTS
 from alignedcut_cli.commands.concepts.plan import Plan, make_plan
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.concepts.data import Readout
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "concepts"
 EXAMPLES = (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.concepts.plan import Plan
     from alignedcut_cli.commands.concepts.spheres import Spheres
 
-__all__ = ["MEANINGS", "axes", "read", "rows_of", "tables", "tensors"]
+__all__ = ["MEANINGS", "axes", "defined", "read", "rows_of", "tables", "tensors"]
 
 UNDEFINED = -2.0
 """Stored for an undefined error, deviation, correlation or score, so that all stored values are finite."""
@@ -96,6 +96,11 @@ _MEANS = ("group.mean", "contrast", "contrast.voxel", "concept.mean", "voxel.mea
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     """The header and tensors of an artifact, with NaN for all that is undefined: means of no node, and UNDEFINED."""
     header, arrays = load_tensors(path)
+    return header, defined(arrays)
+
+
+def defined(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays themselves, with NaN written into them for all that is undefined."""
     for name in ("group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "separation"):
         if name in arrays:
             arrays[name][arrays[name] == UNDEFINED] = np.nan
@@ -105,7 +110,7 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
         arrays["group.mean"][arrays["group.nodes"] == 0] = np.nan
         for name in {"contrast", "contrast.voxel"} & set(arrays):
             arrays[name][(arrays["group.nodes"][:, :2] == 0).any(1)] = np.nan
-    return header, arrays
+    return arrays
 
 
 def _sphere_tensors(spheres: Sequence[Spheres], starts: np.ndarray, count: int) -> dict[str, np.ndarray]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.export import EXPORTS
 from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
 from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
 from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
 from alignedcut_cli.commands.cut.graph_run import run_graphs
-from alignedcut_cli.commands.cut.onto import run_onto
+from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped, run_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
 from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
@@ -25,7 +26,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
 OF_GRAPHS = (
@@ -47,6 +48,10 @@ EXAMPLES = (
     "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
     "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
     "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
 )
 
 
@@ -76,6 +81,7 @@ def command(frame: Frame, asked: Asked) -> None:
         raise UsageError("bad-gamma", f"--gamma {asked.gamma} is not positive", "Give a number above 0, such as 0.3")
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     if asked.onto is not None:
+        require_unshaped(asked, OF_THE_BASE)
         if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):
             run_graphs_onto(frame, asked, asked.onto, budget)
         else:

@@ -19,7 +19,9 @@ class Asked(options.Asked):
 
     images: Annotated[
         tuple[str, ...],
-        typer.Argument(help="Image files, folders, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"),
+        typer.Argument(
+            help="Image files, folders, patterns, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"
+        ),
     ] = ()
     model: Annotated[
         tuple[str, ...],
@@ -62,6 +64,13 @@ class Asked(options.Asked):
     ] = "products"
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="maps: keep those with the values of an earlier one as well.")
+    ] = False
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            "--standardise",
+            help="maps: each unit less its mean over the images, over its standard deviation, before all.",
+        ),
     ] = False
     captions: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.extract.asked import Asked
 from alignedcut_cli.commands.extract.images import checked_images
+from alignedcut_cli.commands.extract.map_rows import HeldRows
 from alignedcut_cli.commands.extract.plan import (
     listed_images,
     one_per_model,
@@ -208,8 +209,10 @@ def _write(
     """The shard of each layer, then the index."""
     import torch
 
-    from alignedcut_cli.core.maps.block import Block, Workers, mirror
+    from alignedcut_cli.core.maps.block import mirror
     from alignedcut_cli.core.maps.projection import Projection
+    from alignedcut_cli.core.maps.strips import kept_of_strips
+    from alignedcut_cli.core.maps.workers import Workers
 
     n, d = len(plan.captions.images), plan.recipe.params["dimensions"]
     folder = frame.project.path("features", plan.recipe.name)
@@ -219,15 +222,19 @@ def _write(
     entries: list[dict[str, Any]] = [{"path": image} for image in plan.captions.images]
     if plan.manifest:
         entries = [entry.as_object() for entry in plan.manifest.images]
-    with Workers(cpu) as workers:
+    with Workers(1) as workers:
         for number, (called, kind, found) in enumerate(zip(language.names, language.kinds, rows, strict=True)):
             units = found.shape[1]
             projected = d if units > d else 0
             projection = Projection(units, d, plan.recipe.params["seed"], cpu) if projected else None
-            block = Block(units, 0, n, images=n, batch=n, projection=projection, device=cpu)
-            block.add(0, torch.from_numpy(found), workers)
-            matrix = found if block.projected is None else block.projected.numpy()
-            tensors = map_tensors(number, mirror(block.gram).numpy(), block.sums.numpy(), matrix)
+            whole = HeldRows(n, units, cpu)
+            whole.write(0, torch.from_numpy(found))
+            kept = kept_of_strips(
+                whole.read, units, n, batch=n, projection=projection, standardise=False, workers=workers
+            )
+            tensors = map_tensors(
+                number, mirror(kept.gram).numpy(), kept.sums.numpy(), kept.matrix.contiguous().numpy()
+            )
             axes = {"B": {"size": n}}
             writer.write(number, tensors, map_meanings(number, called), numerics=numerics, axes=axes)
             slot = {"model": plan.found.model.label, "layer": number, "tap": "captions", "name": called, "kind": kind}

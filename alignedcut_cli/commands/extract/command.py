@@ -34,7 +34,7 @@ EXAMPLES = (
 
 TAPS = ("attn", "block", "mlp", "q", "k", "v", "maps")
 _OF_TOKENS = ("--layers", "--tokens", "--dtype")
-_OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--memory")
+_OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--standardise", "--memory")
 
 
 @options.taken_as(Asked)
@@ -54,6 +54,9 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
     require_choice("--keep", asked.keep, ("products", "raw"))
     device = resolve_device(asked.device)
+    if asked.standardise and asked.keep == "raw":
+        told = "--keep raw cannot go with --standardise, which keeps no map as it is"
+        raise UsageError("option-contradicts", told, "Leave one of them out")
     if asked.captions is not None:
         _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
         _run_captions(frame, asked, asked.captions, device)
@@ -98,6 +101,7 @@ def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
     for plan in plans:
         _, layout = survey(plan, device)
         groups = layout.groups(range(len(layout.outputs)))
+        network, between = layout.products(groups)
         name = plan.recipe.name
         outputs.append((str(frame.project.path("features", name)), layout.bytes))
         counts += [
@@ -106,6 +110,9 @@ def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
             (name, "units", sum(output.units for output in layout.outputs)),
             (name, "passes", sum(len(group.blocks) for group in groups)),
             (name, "images through the network", sum(group.reads for group in groups)),
+            (name, "bytes of scratch on disk at once", max(group.disk for group in groups)),
+            (name, "floating-point operations of the network", 2 * network),
+            (name, "floating-point operations between images", 2 * between),
         ]
         memory = max(memory, layout.fixed + max(group.bytes for group in groups))
     inputs = [f"{len(plans[0].manifest.images)} images", *(_told(plan.weights) for plan in plans)]

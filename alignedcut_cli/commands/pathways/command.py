@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.pathways.asked import Asked
+from alignedcut_cli.commands.pathways.export import EXPORTS
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once
@@ -17,12 +18,17 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.pathways.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "pathways"
 EXAMPLES = (
     "alignedcut pathways --from cut/tiny-clip-vv --from cut/tiny-clip-qk-per-slot --masks masks -p study",
     "alignedcut pathways --from cut/tiny-clip-vv --masks masks --grid 3 --clusters 8 --name coarse -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --tap q --tap k --tap v -p study",
+    "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
+    "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
 )
 
 

@@ -18,7 +18,7 @@ from alignedcut_cli.store.project import check_name
 
 __all__ = ["Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 
 
 @dataclass(frozen=True)

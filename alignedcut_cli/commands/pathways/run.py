@@ -18,6 +18,7 @@ from alignedcut_cli.core.groups.information import (
 from alignedcut_cli.core.groups.kway import kmeans_clusters
 from alignedcut_cli.core.groups.slot_scores import slot_grids
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.nulls import tail_p
 from alignedcut_cli.store.artifact import load_tensors
 
 if TYPE_CHECKING:
@@ -131,9 +132,10 @@ def _measures(
             image_tables(flat, *_labels(truth[name], count)), params["bootstrap"], stream(seed, "bootstrap", name)
         )
         for y, scope in enumerate(SCOPES):
-            if told[scope] is None or (scope == "dataset" and (by_image or name == "instance")):
+            value = told[scope]
+            if not isinstance(value, float) or (scope == "dataset" and (by_image or name == "instance")):
                 continue
-            found[x, y, 0] = told[scope]
+            found[x, y, 0] = value
             if told[f"{scope}.interval"]:
                 found[x, y, 1:3] = told[f"{scope}.interval"]
             null = np.array(nulls[name][y])
@@ -141,7 +143,7 @@ def _measures(
                 found[x, y, 3:] = (
                     null.mean(),
                     np.quantile(null, 0.95),
-                    (1 + (null >= told[scope]).sum()) / (1 + len(null)),
+                    tail_p(value, null),
                 )
     return found
 

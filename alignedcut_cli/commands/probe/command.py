@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alignedcut_cli.commands.probe.asked import Asked
+from alignedcut_cli.commands.probe.export import EXPORTS
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.output import as_csv
@@ -12,7 +13,7 @@ from alignedcut_cli.frame.run import DryRun, Frame
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.files import writing_text
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "probe"
 EXAMPLES = (

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from alignedcut_cli.core.encode.compare import compare
 from alignedcut_cli.core.encode.rdm import Gram, rdm
-from alignedcut_cli.core.encode.resampling import correlation_draws, image_weights, interval
+from alignedcut_cli.core.encode.resampling import correlation_draws
 from alignedcut_cli.core.encode.ridge import Predicted, Standard, coefficients, encode, ridge_basis
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import bootstrap_weights
+from alignedcut_cli.core.resample.intervals import percentile
 from alignedcut_cli.frame.cases import FEWEST_VOXELS, Case, Fold
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import write_artifact
@@ -85,14 +87,15 @@ def _classify(plan: Plan, device: torch.device) -> dict[str, np.ndarray]:
     truth = torch.from_numpy(labels.numbers[fold.test])
     similarity = _similarities(plan, labels.places, plan.queries.vectors)
     embedding = torch.from_numpy(plan.embedding[labels.places])
-    weights = image_weights(len(truth), plan.recipe.params["bootstrap"], stream(plan.recipe.params["seed"], "images"))
+    params = plan.recipe.params
+    weights = torch.from_numpy(bootstrap_weights(len(truth), params["bootstrap"], stream(params["seed"], "images")))
     found: dict[str, Any] = {"accuracy": [], "accuracy.interval": []}
     for features in (embedding, similarity):
         predicted, known = _fit(features, signs, fold, plan, device)
         right = (predicted.heldout.cpu().argmax(1) == truth).double()
         found["accuracy"].append(float(right.mean()))
         draws = (weights @ right / len(right)).numpy()
-        found["accuracy.interval"].append(interval(draws))
+        found["accuracy.interval"].append(percentile(draws))
         if features is similarity:
             own = signs[torch.from_numpy(fold.train)].to(device)
             found["coefficients"] = coefficients(known, own, predicted.alpha).cpu().numpy()
@@ -161,7 +164,7 @@ def _scoresheet(
     predicted, known = _fit(features, torch.from_numpy(case.responses), fold, plan, device)
     own, truth = (torch.from_numpy(case.responses[part]).to(device) for part in (fold.train, fold.test))
     seed = stream(plan.recipe.params["seed"], case.key)
-    weights = image_weights(len(truth), plan.recipe.params["bootstrap"], seed).float()
+    weights = torch.from_numpy(bootstrap_weights(len(truth), plan.recipe.params["bootstrap"], seed)).float()
     means = _region_means(case, correlation_draws(predicted.heldout, truth, torch.ones(1, len(truth))))[:, 0]
     draws = _region_means(case, correlation_draws(predicted.heldout, truth, weights))  # (R, T)
     importance = _region_means(case, coefficients(known, own, predicted.alpha).abs()).T  # (d, R)
@@ -173,7 +176,7 @@ def _scoresheet(
             chosen = torch.from_numpy(mask)
             here, made = (rdm(Gram.of([rows[:, chosen]])) for rows in (truth, predicted.heldout))
             scores[region, 0], scores[region, 2] = (float(compare(here, two[None], "pearson")) for two in (one, made))
-    return scores, np.array([interval(row) for row in draws]), importance
+    return scores, np.array([percentile(row) for row in draws]), importance
 
 
 def _axes(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

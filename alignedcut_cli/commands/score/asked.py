@@ -56,8 +56,13 @@ class Asked(options.Asked):
         str, typer.Option("--split", help="even-odd, kfold:K, given (the data's own test images), or a file of names.")
     ] = "even-odd"
     units: Annotated[
-        str, typer.Option("--units", help="ereg, ersa: projected, or raw (the maps themselves, of extract --keep raw).")
-    ] = "projected"
+        str,
+        typer.Option(
+            "--units",
+            help="ereg, ersa, of maps larger than their projection: products (all units), projected, or raw (all units, "
+            "each standardised; of extract --keep raw).",
+        ),
+    ] = "products"
     alphas: Annotated[
         str,
         typer.Option("--alphas", metavar="LOW:HIGH:COUNT", help="ereg, ersa: penalties to try, evenly in logarithm."),

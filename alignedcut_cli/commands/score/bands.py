@@ -45,12 +45,11 @@ def score_bands(plan: Plan, brain: BrainSide, best: Sequence[int]) -> Rows:
         for fold, part in enumerate(case.folds):
             kernels, heldout = [], []
             for side in sides:
-                known, new = side.standardised(case, fold)
-                kernel = known.double() @ known.double().T
-                size = float(kernel.trace()) / len(known) or 1.0
+                kernel, new = side.kernels(case, fold)
+                size = float(kernel.trace()) / len(kernel) or 1.0
                 kernels.append(kernel / size)
-                heldout.append(new @ known.T / size)
-            scale = float(np.mean([side.matrix.shape[1] for side in sides]))
+                heldout.append(new / size)
+            scale = float(np.mean([side.width for side in sides]))
             bases = band_bases([scale * one for one in kernels], [scale * one for one in heldout], weights)
             responses = torch.from_numpy(case.responses[part.train]).to(brain.device)
             predictions = Predictions(

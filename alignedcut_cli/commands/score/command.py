@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.score.asked import Asked
+from alignedcut_cli.commands.score.export import EXPORTS
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
@@ -16,7 +17,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from alignedcut_cli.commands.score.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "score"
 EXAMPLES = (
@@ -37,7 +38,7 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--penalty", asked.penalty, ("target", "shared"))
     require_choice("--rdm", asked.rdm, ("pearson", "cosine", "euclidean"))
     require_choice("--compare", asked.compare, ("pearson", "spearman", "tau-a", "whitened"))
-    require_choice("--units", asked.units, ("projected", "raw"))
+    require_choice("--units", asked.units, ("products", "projected", "raw"))
     require_choice("--best-layer", asked.best_layer, ("train", "none"))
 
     from alignedcut_cli.commands.score.plan import make_plan

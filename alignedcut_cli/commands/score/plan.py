@@ -14,7 +14,7 @@ from alignedcut_cli.frame.cases import FEWEST_VOXELS, Case, cases_of_rdms, cases
 from alignedcut_cli.frame.config import parse_alphas, parse_layers
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import digest
-from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.header import Header, Input, Recipe
 from alignedcut_cli.store.maps import Map, MapSet, read_maps
 from alignedcut_cli.store.project import check_name
 
@@ -71,71 +71,50 @@ class Plan:
 
     def need(self) -> int:
         """Bytes that a layer takes at its largest: Gram matrices and their factors, X twice, responses and predictions."""
-        params = self.recipe.params
-        found = 0
-        for case in self.cases:
-            images = len(case.images)
-            voxels = 0 if case.responses is None else case.responses.shape[1]
-            train = max(len(fold.train) for fold in case.folds)
-            raw = params["units"] == "raw"
-            width = (
-                max(one.map.units if raw else one.map.projected or one.map.units for one in self.layers)
-                if voxels
-                else 0
-            )
-            fit = 8 * 4 * min(train, width) ** 2 + 8 * images * width if voxels else 0
-            test = max(len(fold.test) for fold in case.folds)
-            draws = 8 * (params["bootstrap"] + params["permutations"]) * test
-            predictions = 2 * 4 * images * voxels + 4 * 8 * params["bootstrap"] * BATCH_VOXELS
-            found = max(found, 8 * 10 * images**2 + fit + draws + predictions)
-        kept = len(self.layers) * len(self.lines) * 4 * params["bootstrap"] * (self.folds + 1)
-        return found + kept + sum(case.responses.nbytes for case in self.cases if case.responses is not None)
+        draws = self.recipe.params["bootstrap"]
+        kept = len(self.layers) * len(self.lines) * 4 * draws * (self.folds + 1)
+        responses = sum(case.responses.nbytes for case in self.cases if case.responses is not None)
+        return max(map(self._need_of, self.cases)) + kept + responses
+
+    def _need_of(self, case: Case) -> int:
+        """Bytes that a layer takes of one case."""
+        params, images = self.recipe.params, len(case.images)
+        voxels = 0 if case.responses is None else case.responses.shape[1]
+        train, test = (max(len(getattr(fold, part)) for fold in case.folds) for part in ("train", "test"))
+        widths = [self._width(layer.map) for layer in self.layers] if voxels else [0]
+        solved = max(train if not width else min(train, width) for width in widths) if voxels else 0
+        fit = 8 * 4 * solved**2 + 8 * images * max(widths)
+        draws = 8 * (params["bootstrap"] + params["permutations"]) * test
+        predictions = 2 * 4 * images * voxels + 4 * 8 * params["bootstrap"] * BATCH_VOXELS
+        return 8 * 10 * images**2 + fit + draws + predictions
+
+    def _width(self, one: Map) -> int:
+        """The columns of X that regressions on a map take, 0 where they take its products."""
+        units = self.recipe.params["units"]
+        if not one.projected or units == "raw":
+            return one.units
+        return one.projected if units == "projected" else 0
 
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a scoring; brain data are read. Raises UsageError, DataError or InputMissingError."""
-    project = frame.project
-    names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
-    if len(set(names)) < len(names):
-        twice = next(one for one in names if names.count(one) > 1)
-        raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
-    given = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
-    alphas = parse_alphas(asked.alphas)
-    sets = tuple(read_maps(frame.features(name)) for name in names)
+    names, given, sets = _sources(frame, asked)
     layers = [Layer(number, one) for number, there in enumerate(sets) for one in _chosen(there, asked.layers)]
     _require_raw(sets, layers, asked.units)
+    alphas = parse_alphas(asked.alphas)
     rois = [part.strip() for part in (asked.roi or "").split(",") if part.strip()]
-    brain = open_brain(asked.brain, asked.subject, asked.min_snr)
-    features = [there.features for there in sets]
-    if isinstance(brain, Rdms):
-        cases = cases_of_rdms(brain, features, asked.split, rois, asked.seed, frame.output)
-        identity = brain.identity
-    else:
-        cases = cases_of_responses(brain, features, asked.split, rois, asked.seed, frame.output)
-        identity = digest([[one.name, one.responses.identity] for one in brain])
-    metrics = _metrics(asked, isinstance(brain, Rdms))
+    cases, identity = _cases(frame, asked, sets, rois)
+    metrics = _metrics(asked, are_rdms=any(case.rdms is not None for case in cases))
     lines = _lines(frame, metrics, cases)
     if asked.bands and (len(sets) < 2 or "ereg" not in metrics):
         raise UsageError("bands-alone", "--bands needs two feature sets or more, and the metric ereg", "Leave it out")
-    params: dict[str, Any] = {
+    params = {
+        **_params(asked),
         "metrics": list(metrics),
-        "split": asked.split if asked.split in ("even-odd", "given") or asked.split.startswith("kfold") else "file",
         "roi": rois or None,
         "subject": [case.subject for case in cases],
-        "min_snr": asked.min_snr,
         "layers": [[layer.map.number for layer in layers if layer.source == number] for number in range(len(sets))],
-        "units": asked.units,
         "alphas": alphas,
-        "penalty": asked.penalty,
-        "ddof": asked.ddof,
-        "rdm": asked.rdm,
-        "compare": asked.compare,
-        "best_layer": asked.best_layer,
-        "bands": asked.bands,
-        "bootstrap": asked.bootstrap,
-        "permutations": asked.permutations,
-        "per_voxel": asked.per_voxel,
-        "seed": asked.seed,
     }
     recipe = Recipe(
         "score",
@@ -155,6 +134,37 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         _model_names(names, sets),
         asked.bands,
     )
+
+
+def _sources(frame: Frame, asked: Asked) -> tuple[list[str], list[tuple[Input, Header]], tuple[MapSet, ...]]:
+    """The feature sets that are asked for: their names, what the recipe says of them, and their maps."""
+    project = frame.project
+    names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
+    if len(set(names)) < len(names):
+        twice = next(one for one in names if names.count(one) > 1)
+        raise UsageError("input-twice", f"--from names {twice} twice", "Give each feature set once")
+    given = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
+    return names, given, tuple(read_maps(frame.features(name)) for name in names)
+
+
+def _cases(frame: Frame, asked: Asked, sets: Sequence[MapSet], rois: Sequence[str]) -> tuple[list[Case], str]:
+    """The subjects to be predicted, and what identifies their data."""
+    brain = open_brain(asked.brain, asked.subject, asked.min_snr)
+    features = [there.features for there in sets]
+    if isinstance(brain, Rdms):
+        return cases_of_rdms(brain, features, asked.split, rois, asked.seed, frame.output), brain.identity
+    cases = cases_of_responses(brain, features, asked.split, rois, asked.seed, frame.output)
+    return cases, digest([[one.name, one.responses.identity] for one in brain])
+
+
+def _params(asked: Asked) -> dict[str, Any]:
+    """What the recipe takes of the options as they are."""
+    is_named = asked.split in ("even-odd", "given") or asked.split.startswith("kfold")
+    taken = ("min_snr", "units", "penalty", "ddof", "rdm", "compare", "best_layer", "bands", "bootstrap")
+    return {
+        "split": asked.split if is_named else "file",
+        **{name: getattr(asked, name) for name in (*taken, "permutations", "per_voxel", "seed")},
+    }
 
 
 def _require_raw(sets: Sequence[MapSet], layers: Sequence[Layer], units: str) -> None:

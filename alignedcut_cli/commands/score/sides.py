@@ -12,9 +12,16 @@ from torch import Tensor
 
 from alignedcut_cli.commands.score.plan import Layer, Plan
 from alignedcut_cli.core.encode.rdm import Gram, rdm
-from alignedcut_cli.core.encode.resampling import image_weights, orders_of
-from alignedcut_cli.core.encode.ridge import Basis, Standard, encode, ridge_basis
+from alignedcut_cli.core.encode.ridge import (
+    Basis,
+    Standard,
+    encode,
+    kernels_of_products,
+    ridge_basis,
+    ridge_basis_of_kernel,
+)
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.cases import Case
 from alignedcut_cli.store.canonical import digest
@@ -58,8 +65,8 @@ class BrainSide:
             places = range(len(case.images)) if fold is None else case.folds[fold].test
             seed = stream(params["seed"], digest([case.images[place] for place in places]))
             self._resampling[key] = Resampling(
-                image_weights(len(places), params["bootstrap"], seed).float(),
-                orders_of(len(places), params["permutations"], seed),
+                torch.from_numpy(bootstrap_weights(len(places), params["bootstrap"], seed)).float(),
+                torch.from_numpy(random_orders(len(places), params["permutations"], seed)),
             )
         return self._resampling[key]
 
@@ -129,10 +136,34 @@ class LayerSide:
         standard = Standard.of(known, self._plan.recipe.params["ddof"])
         return standard(known), standard(new)
 
+    @property
+    def width(self) -> int:
+        """The dimensions that regressions see, each of variance one: d where the map is larger."""
+        return self._layer.map.projected if self._by_products else self.matrix.shape[1]
+
+    @property
+    def _by_products(self) -> bool:
+        """Whether regressions take the whole map by its products, which is larger than its projection."""
+        return self._plan.recipe.params["units"] == "products" and self._layer.map.projected > 0
+
+    def kernels(self, case: Case, fold: int) -> tuple[Tensor, Tensor]:
+        """Centred products among the images to fit (n, n) float64, and of those to test on with them (m, n) float32."""
+        if not self._by_products:
+            known, new = self.standardised(case, fold)
+            return known.double() @ known.double().T, new @ known.T
+        rows, part = case.places[self._layer.source], case.folds[fold]
+        known, new = (torch.from_numpy(rows[one]).to(self._device) for one in (part.train, part.test))
+        kernel, heldout = kernels_of_products(self.gram.products, known, new, self.width)
+        return kernel, heldout.float()
+
     def basis(self, case: Case, fold: int) -> Basis:
         key = (case.key, fold)
         if key not in self._bases:
-            self._bases[key] = ridge_basis(*self.standardised(case, fold))
+            self._bases[key] = (
+                ridge_basis_of_kernel(*self.kernels(case, fold))
+                if self._by_products
+                else ridge_basis(*self.standardised(case, fold))
+            )
         return self._bases[key]
 
 

@@ -12,8 +12,11 @@ import torch
 from alignedcut_cli.commands.score.plan import Plan
 from alignedcut_cli.commands.score.sides import BrainSide
 from alignedcut_cli.core.encode.ceilings import across_subjects, rdm_reliability
-from alignedcut_cli.core.encode.resampling import difference_p, interval, rank_correlation, subject_mean_draws, tail_p
-from alignedcut_cli.core.numerics import holm, stream
+from alignedcut_cli.core.encode.resampling import rank_correlation
+from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import mean_over_drawn
+from alignedcut_cli.core.resample.intervals import percentile
+from alignedcut_cli.core.resample.nulls import difference_p, holm, tail_p
 
 __all__ = ["MEAN", "Target", "bounds", "model_pairs", "summary_tensors", "targets_of"]
 
@@ -67,7 +70,7 @@ class Stacked:
         return self._over_subjects(self._rows[layer]["draws.every"][list(target.lines)].astype("f8"))
 
     def _over_subjects(self, draws: np.ndarray) -> np.ndarray:
-        return draws[0] if len(draws) == 1 else subject_mean_draws(draws, self._seed)
+        return draws[0] if len(draws) == 1 else mean_over_drawn(draws, self._seed)
 
     def null(self, target: Target, layers: Sequence[int]) -> np.ndarray:
         """Chance's scores (P,), likewise."""
@@ -104,8 +107,8 @@ def summary_tensors(
         test, every = found["test"][:, c].mean(1), found["every"][:, c]
         for s in range(layers):
             if params["bootstrap"]:
-                found["interval"][s, c, 0] = interval(stacked.draws(target, [s] * folds))
-                found["interval"][s, c, 1] = interval(stacked.draws_every(target, s))
+                found["interval"][s, c, 0] = percentile(stacked.draws(target, [s] * folds))
+                found["interval"][s, c, 1] = percentile(stacked.draws_every(target, s))
             if params["permutations"]:
                 found["p"][s, c, 0] = _p(test[s], stacked.null(target, [s] * folds))
                 found["p"][s, c, 1] = _p(every[s], stacked.null_every(target, s))
@@ -151,7 +154,7 @@ def _best(
             found["best.score"][model, c] = score = known["test"][best, c, np.arange(folds)].mean()
             draws[model] = stacked.draws(target, best)
             if params["bootstrap"]:
-                found["best.interval"][model, c] = interval(draws[model])
+                found["best.interval"][model, c] = percentile(draws[model])
             if params["permutations"]:
                 found["best.p"][model, c] = _p(score, stacked.null(target, best))
             others = [s for s in numbers.tolist() if set(best) != {s} and np.isfinite(known["test"][s, c]).all()]
@@ -172,7 +175,7 @@ def _compared(rows: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
     for number, (difference, draws) in enumerate(rows):
         found[number, 0] = difference
         if len(draws):
-            found[number, 1:4] = *interval(draws), difference_p(draws)
+            found[number, 1:4] = *percentile(draws), difference_p(draws)
     if len(rows) and np.isfinite(found[:, 3]).all():
         found[:, 4] = holm(found[:, 3])
     return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.commands.segment.proposed import masks_of
 from alignedcut_cli.datasets.classes import Classes, find_classes, parse_ids
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.open_masks import open_masks
@@ -148,10 +149,14 @@ def _make(frame: Frame, plan: AgnosticPlan) -> Header:
         "t": {"size": len(tensors["cells"])},
         "B": {"size": len(plan.images), "images": list(plan.images)},
         "S": {"size": len(slots), "slots": slots},
+        "b": {
+            "size": len(plan.truth.scored) if plan.truth else 0,
+            "scored": list(plan.truth.scored) if plan.truth else [],
+        },
+        "targets": {"size": 0, "labels": []},
     }
     if plan.truth:
         axes |= {
-            "b": {"size": len(plan.truth.scored), "scored": list(plan.truth.scored)},
             "g": {"size": len(tensors["regions"])},
             "U": {"size": 4, "labels": ["image", "class", "instance", "pixels"]},
             "R": {"size": 2, "labels": ["low", "high"]},
@@ -206,23 +211,6 @@ def _tensors(frame: Frame, plan: AgnosticPlan) -> tuple[dict[str, np.ndarray], d
         more, told = _scores(frame, plan, plan.truth, tensors)
         tensors, meanings = tensors | more, meanings | told
     return tensors, meanings
-
-
-def masks_of(
-    tensors: Mapping[str, np.ndarray], slots: Sequence[Any], image: int, slot: int, size: tuple[int, int], how: str
-) -> Iterator[tuple[float, np.ndarray]]:
-    """(score, mask (H, W) bool) of each mask of one image and slot at the image's size, the best first."""
-    import numpy as np
-    import torch
-
-    from alignedcut_cli.core.groups.resize import stretch_bands
-
-    grid = slots[slot]["grid"]
-    for number in np.flatnonzero((tensors["proposals"] == (image, slot)).all(1)):
-        flat = torch.zeros(grid[0] * grid[1])
-        flat[tensors["cells"][tensors["starts"][number] : tensors["starts"][number + 1]].astype(np.int64)] = 1
-        bands = [maps[0] >= 0.5 for _, maps in stretch_bands(flat.reshape(1, *grid), size, how)]
-        yield float(tensors["scores"][number]), torch.cat(bands).numpy()
 
 
 def _scores(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alignedcut_cli.commands.segment.agnostic import masks_of
+from alignedcut_cli.commands.segment.proposed import masks_of
 from alignedcut_cli.frame.output import as_csv, table
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.segment.asked import Asked
     from alignedcut_cli.frame.run import Frame
 
-__all__ = ["draw_agnostic", "result_rows", "result_table"]
+__all__ = ["draw_agnostic", "flat_rows", "result_rows", "result_table"]
 
 
 def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -40,6 +40,17 @@ def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[
             row["interval"] = [float(one) for one in tensors["interval"][number]] if "interval" in tensors else None
         rows.append(row)
     return rows
+
+
+def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the interval's ends as columns of their own."""
+    found = []
+    for row in rows:
+        flat = {key: value for key, value in row.items() if key != "interval"}
+        if "interval" in row:
+            flat |= dict(zip(("low", "high"), row["interval"] or (None, None), strict=True))
+        found.append(flat)
+    return found
 
 
 def result_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -68,8 +79,7 @@ def draw_agnostic(
     wanted = {"content": header.content, "images": str(asked.images), "examples": asked.examples}
 
     def draw() -> None:
-        flat = [{**row, "interval": None} for row in rows]
-        writing_text(folder / "table.csv", as_csv([{k: v for k, v in row.items() if k != "interval"} for row in flat]))
+        writing_text(folder / "table.csv", as_csv(flat_rows(rows)))
         _write(frame, header, tensors, asked, folder)
 
     draw_once(frame.project, header, wanted, draw)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignedcut_cli.commands.segment.agnostic import run_agnostic
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.commands.segment.export import EXPORTS
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.segment.plan import Plan
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "segment"
 DATASETS = ("folder", "voc", "imagenet-seg", "coco-panoptic", "coco-instances")
@@ -28,7 +28,12 @@ EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip --from cut/mae-layers --merge figure-ground -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --clusters 4 --name kway -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --discretise columns --name columns -p study",
-    "alignedcut segment --from cut/tiny-clip-vv --method agnostic --name objects -p study",
+    "alignedcut segment --from cut/tiny-clip --method agnostic --name objects -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+    "alignedcut cut --from features/tiny-mae --per-slot --eigenvectors 12 --name mae-layers -p study",
 )
 
 
@@ -40,7 +45,8 @@ def command(frame: Frame, asked: Asked) -> None:
     centre (cosine), or background below a threshold; the best of the thresholds counts, the whole curve is kept (paper,
     C.4). Every slot is scored by its own rows, whether its cut is joint or --per-slot. Scores are taken at the masks'
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
-    counted and left out.
+    counted and left out. Layers and models are compared on the same draws of images, and the best layer is scored again on
+    images that did not choose it.
 
     kway: clusters without labels, then matched to classes one to one (Hungarian), and each to the class that it holds most
     of (greedy). With --discretise columns they are those of the unsupervised semantic segmentation of Zhang, Yunis and
@@ -59,6 +65,8 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
     require_choice("--predicted", asked.predicted, ("best", "all", "none"))
     if asked.method == "agnostic":
+        from alignedcut_cli.commands.segment.agnostic import run_agnostic
+
         run_agnostic(frame, asked)
         return
     masks = _require_masks(asked)
@@ -136,8 +144,15 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, drawing: dict[str, Any] | None) -> None:
     """Draw the pictures, if asked to, and print the table."""
+    from alignedcut_cli.commands.segment.differences import best_rows, difference_rows, difference_table
     from alignedcut_cli.commands.segment.pictures import draw_if_needed
-    from alignedcut_cli.commands.segment.result import result_rows, result_table, told_without_patch, without_patch
+    from alignedcut_cli.commands.segment.result import (
+        curve_lines,
+        result_rows,
+        result_table,
+        told_without_patch,
+        without_patch,
+    )
 
     tensors: dict[str, np.ndarray] = load_tensors(frame.project.path("segment", header.name))[1]
     rows, lacking = result_rows(header, tensors), without_patch(header, tensors)
@@ -146,10 +161,13 @@ def _tell(frame: Frame, plan: Plan, header: Header, made: bool, folder: Path, dr
             frame.output.note(told_without_patch(header, classes))
     if header.params["bootstrap"] and len(plan.scored) == 1:
         frame.output.note("one image is scored, so there is no interval over images")
-    lines = [str(frame.project.path("segment", header.name))]
+    best, apart = (make(header, tensors, curve_lines(header)) for make in (best_rows, difference_rows))
+    lines = [difference_table(best, apart, target) for target in header.axes["targets"]["labels"]] if best else []
+    lines.append(str(frame.project.path("segment", header.name)))
     result = {"schema": "alignedcut.segment/1", **frame.artifact_object(header, made=made), "rows": rows}
     result["classes"] = {target: header.axes[f"K.{target}"]["labels"] for target in header.axes["targets"]["labels"]}
     result["without_patch"] = lacking
+    result |= {"best": best, "differences": apart}
     result["images"] = {"scored": len(plan.scored), "without_mask": len(plan.images) - len(plan.scored)}
     if drawing:
         draw_if_needed(frame, plan, header, tensors, rows, drawing, folder)

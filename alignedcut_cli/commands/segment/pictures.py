@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alignedcut_cli.commands.segment.differences import difference_rows
 from alignedcut_cli.commands.segment.result import as_csv, best_slots, curve_lines
 from alignedcut_cli.commands.segment.run import cut_starts, open_slots, readings
 from alignedcut_cli.core.groups.slot_scores import Reading, predict
+from alignedcut_cli.frame.output import as_csv as plain_csv
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once
 from alignedcut_cli.report.figures import save_figure
@@ -41,6 +43,8 @@ def draw_if_needed(
 
     def draw() -> None:
         writing_text(folder / "table.csv", as_csv(rows))
+        if apart := difference_rows(header, tensors, curve_lines(header)):
+            writing_text(folder / "differences.csv", plain_csv(apart))
         save_figure(curve_figure(rows, plan.recipe.params["method"]), folder / "curves.png")
         if drawing["examples"] or drawing["predicted"] != "none":
             _draw_segments(frame, plan, header, tensors, drawing, folder)

@@ -20,7 +20,7 @@ from alignedcut_cli.store.project import check_name
 
 __all__ = ["Line", "Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kway": ("--clusters", "--discretise")}
 
 

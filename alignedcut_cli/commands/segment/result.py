@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alignedcut_cli.commands.segment.differences import difference_tensors, lines_of
+from alignedcut_cli.commands.segment.differences import meanings as differences
 from alignedcut_cli.commands.segment.plan import Line
 from alignedcut_cli.core.groups.iou import (
     adjusted_rand,
@@ -32,6 +34,7 @@ __all__ = [
     "as_csv",
     "best_slots",
     "curve_lines",
+    "flat_rows",
     "result_rows",
     "result_table",
     "slots_without_patch",
@@ -58,9 +61,9 @@ def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> di
         "counts": kept,
     }
     if params["bootstrap"] and counts.shape[1] > 1:
-        seeds = [stream(params["seed"], "bootstrap", target.title, int(slot)) for slot in slots]
-        intervals = [bootstrap_interval(one, params["bootstrap"], seed) for one, seed in zip(kept, seeds, strict=True)]
-        found["interval"] = np.array(intervals, np.float32)
+        seed = stream(params["seed"], "bootstrap")  # one for all slots, which are thus paired on the same images
+        found["interval"] = np.array([bootstrap_interval(one, params["bootstrap"], seed) for one in kept], np.float32)
+        found |= difference_tensors(kept, lines_of(plan.slots, plan.cut_of), params["bootstrap"], seed)
     if "contingency" in scores:
         found["rand"] = np.array([adjusted_rand(one) for one in scores["contingency"]], np.float32)
         found |= {name: scores[name] for name in ("contingency", "matched")}
@@ -81,6 +84,7 @@ def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
         "accuracy": ("S", "share of pixels that have their own class, at that threshold"),
         "counts": (f"S b V {k}", "pixels in both, in the prediction, and in the ground truth, at that threshold"),
         "interval": ("S R", "95% bootstrap interval of the mean IoU over images, at that threshold"),
+        **differences(),
         "rand": ("S", "adjusted Rand index of clusters and classes"),
         "greedy": ("S Y", "mean IoU and accuracy where each cluster has the class that it holds most pixels of"),
         "contingency": (f"S {q} {k}", "pixels of each cluster in each class"),
@@ -96,15 +100,14 @@ def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
 def curve_lines(header: Header) -> list[Line]:
     """The curves over layers: the slots of each model of each cut, in order of layer."""
     slots = header.axes["S"]["slots"]
-    groups: dict[tuple[int, str, str], list[int]] = {}
-    for number, slot in enumerate(slots):
-        groups.setdefault((slot["cut"], slot["model"], slot["tap"]), []).append(number)
     names = [given["name"] for given in header.raw["inputs"]]
-    several_taps = len({tap for _, _, tap in groups}) > 1
+    several_taps = len({slot["tap"] for slot in slots}) > 1
     lines = []
-    for (cut, model, tap), numbers in groups.items():
-        name = model + (f" · {tap}" if several_taps else "") + (f" ({names[cut]})" if len(names) > 1 else "")
-        lines.append(Line(name, cut, tuple(sorted(numbers, key=lambda number: slots[number]["layer"]))))
+    for numbers in lines_of(slots, [slot["cut"] for slot in slots]):
+        first = slots[numbers[0]]
+        name = first["model"] + (f" · {first['tap']}" if several_taps else "")
+        name += f" ({names[first['cut']]})" if len(names) > 1 else ""
+        lines.append(Line(name, first["cut"], tuple(numbers)))
     return lines
 
 
@@ -230,14 +233,21 @@ def result_table(
     return "\n".join(parts)
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as csv, one column per class IoU: `iou NAME` (empty where a row's target lacks the class)."""
+def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as cells: the interval's ends, and one column per class IoU, `iou NAME` (None where a target lacks it)."""
     classes = dict.fromkeys(name for row in rows for name in row["iou"])
-    plain = [key for key in rows[0] if key not in ("iou", "interval", "curve")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*plain, "low", "high", *(f"iou {name}" for name in classes)])
+    found = []
     for row in rows:
-        ends = row["interval"] or ["", ""]
-        writer.writerow([*(row[key] for key in plain), *ends, *(row["iou"].get(name, "") for name in classes)])
+        plain = {key: value for key, value in row.items() if key not in ("iou", "interval", "curve")}
+        low, high = row["interval"] or (None, None)
+        found.append({**plain, "low": low, "high": high, **{f"iou {name}": row["iou"].get(name) for name in classes}})
+    return found
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The flat rows as csv, numbers with all their digits."""
+    flat, text = flat_rows(rows), io.StringIO()
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
     return text.getvalue()

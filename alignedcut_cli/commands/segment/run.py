@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from alignedcut_cli.commands.segment.differences import lines_of
 from alignedcut_cli.commands.segment.result import slots_without_patch, target_meanings, target_tensors
 from alignedcut_cli.commands.segment.score import clusters_of, score_kway, score_oracle
 from alignedcut_cli.core.groups.oracle import oracle_thresholds
@@ -144,6 +145,9 @@ def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "V": {"size": 3, "labels": ["both", "predicted", "ground truth"]},
         "R": {"size": 2, "labels": ["low", "high"]},
         **({"Y": {"size": 2, "labels": ["mIoU", "accuracy"]}} if params["method"] == "kway" else {}),
+        "D": {"size": 4, "labels": ["difference", "low", "high", "p"]},
+        "X": {"size": 3, "labels": ["mean IoU", "low", "high"]},
+        "N": {"size": len(lines_of(plan.slots, plan.cut_of))},
         "targets": {"size": len(plan.targets), "labels": [target.title for target in plan.targets]},
     }
     if "eigenvectors" in params:

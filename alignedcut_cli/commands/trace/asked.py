@@ -32,9 +32,18 @@ class Asked(options.Asked):
     measure: Annotated[
         str,
         typer.Option(
-            "--measure", help="Where concepts and lengths are measured: the map (the t-SNE), or eigenvectors."
+            "--measure",
+            help="Where concepts and lengths are measured: eigenvectors (cells of a partition) or map (balls in the t-SNE).",
         ),
-    ] = "map"
+    ] = "eigenvectors"
+    maps: Annotated[
+        int,
+        typer.Option(
+            "--maps",
+            min=1,
+            help="masks: maps behind each p-value: partitions into about --concepts cells, or t-SNEs of other seeds.",
+        ),
+    ] = 5
     pixels: Annotated[
         tuple[str, ...],
         typer.Option(
@@ -48,7 +57,7 @@ class Asked(options.Asked):
         str,
         typer.Option(
             "--radius",
-            help="Radius of a concept's ball; auto: the largest in each layer at which no two balls overlap.",
+            help="map: radius of a concept's ball; auto: the largest in each layer at which no two balls overlap.",
         ),
     ] = "auto"
     masks: Annotated[

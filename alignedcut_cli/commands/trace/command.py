@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.trace.asked import Asked
+from alignedcut_cli.commands.trace.export import EXPORTS
 from alignedcut_cli.commands.trace.plan import Plan, make_plan
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.run import DryRun, Frame
@@ -15,7 +16,7 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "trace"
 EXAMPLES = (
@@ -23,17 +24,22 @@ EXAMPLES = (
     "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --layers 2-5 --nodes 400 --name two -p study",
     "alignedcut trace --from cut/tiny-clip --nodes 400 --measure eigenvectors --name fine --json -p study",
 )
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+)
 
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
     """Follow patches from layer to layer through one map of all models and layers (paper, Sec. 3.4).
 
-    The map is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are farthest-point centres and the
-    patches in the ball around each, in that map: in several balls, of the nearest centre; in no ball, of "none", which
-    counts as a place to go to. Transition probabilities say where the patches of a concept are in the next layer. With
+    The map that is drawn is the 2-D spectral t-SNE of a joint cut. In each layer, concepts are the cells of a partition of
+    its patches' eigenvectors; with --measure map, as in the paper, balls around farthest-point centres of the t-SNE, where
+    a patch in no ball is in "none". Transition probabilities say where the patches of a concept are in the next layer. With
     --masks, foreground and background are counted apart: they diverge where their transitions differ (total variation, at
-    the same place of the same image; p-value by permuting masks between images).
+    the same place of the same image). One p-value for --maps partitions or t-SNEs together, by permuting masks between
+    images; the first map is the one that is drawn.
     """
     plan = make_plan(frame, asked)
     folder = frame.project.pictures("trace", plan.recipe.name)
@@ -60,7 +66,8 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
         from alignedcut_cli.core.embed.colours import ITERATIONS
 
         _, cut = load_tensors(frame.project.path("cut", plan.parent.name))
-        with frame.output.progress("placing nodes", sum(ITERATIONS), "iterations") as advance:
+        maps = plan.recipe.params["maps"] if plan.recipe.params["measure"] == "map" else 1
+        with frame.output.progress("placing nodes", maps * sum(ITERATIONS), "iterations") as advance:
             tensors = trace_tensors(plan, cut, advance)
         return write_artifact(
             frame.project.path("trace", recipe.name),
@@ -109,5 +116,6 @@ def _sentence(row: dict[str, Any] | None) -> str:
         return "foreground and background part between no two layers (p >= 0.05 after Holm)"
     return (
         f"foreground and background part most from layer {row['from']} to {row['to']}: total variation "
-        f"{row['matched']:.2f} (chance {row['matched.expected']:.2f}, p = {row['p.holm']:.3g} after Holm)"
+        f"{row['matched']:.2f} (chance {row['matched.expected']:.2f}, p = {row['p.holm']:.3g} after Holm; by map "
+        f"{row['matched.least']:.2f} to {row['matched.most']:.2f})"
     )

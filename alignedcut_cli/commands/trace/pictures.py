@@ -40,7 +40,9 @@ def _tables(header: Header) -> dict[str, str]:
 
 def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> None:
     from alignedcut_cli.report.figures import save_figure
-    from alignedcut_cli.report.paths import pace_figure, paths_figure, transition_figure
+    from alignedcut_cli.report.paths import pace_figure, paths_figure
+    from alignedcut_cli.report.sheets import save_picture
+    from alignedcut_cli.report.transitions import transition_picture
 
     _, tensors = load_tensors(frame.project.path("trace", header.name))
     photos = Photos(frame, header, images)
@@ -49,6 +51,6 @@ def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> No
     save_figure(pace_figure(header, tensors), folder / "pace.png")
     for name, model in _pictures(header).items():
         if model:
-            save_figure(transition_figure(header, tensors, model), folder / name)
+            save_picture(transition_picture(header, tensors, model), folder / name)
     for name, table in _tables(header).items():
         writing_text(folder / name, as_csv(TABLES[table](header, tensors)))

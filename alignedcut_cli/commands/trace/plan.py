@@ -20,10 +20,10 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["GROUPS", "MEASURES", "Plan", "Track", "make_plan"]
+__all__ = ["GROUPS", "MEASURES", "Plan", "Track", "around", "make_plan"]
 
-ALGORITHM = 2
-MEASURES = ("map", "eigenvectors")
+ALGORITHM = 3
+MEASURES = ("eigenvectors", "map")
 GROUPS = ("all", "foreground", "background")
 
 
@@ -68,7 +68,15 @@ class Plan:
         need = total * 4 * (2 * width + 2 * params["dims"] + 12) + 4096 * params["nodes"] * 4
         if self.labels is None:
             return need
-        return need + 8 * images * (images + 2 * params["permutations"]) * (params["concepts"] + 1)
+        return need + 8 * images * (images * (max(self.cells) + 1) + params["permutations"])
+
+    @property
+    def cells(self) -> list[int]:
+        """The number of concepts on each map: the first has --concepts; partitions differ, around it, from 2 on."""
+        params = self.recipe.params
+        if params["measure"] == "map":
+            return [params["concepts"]] * params["maps"]
+        return around(params["concepts"], params["maps"])
 
     def pixels_in(self, grid: tuple[int, int]) -> list[Pixel]:
         """The pixels in the cells of a grid, converted from those of the first model's grid."""
@@ -79,6 +87,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     """The plan of a trace, from headers and masks alone. Raises UsageError, DataError or InputMissingError."""
     require_choice("--measure", asked.measure, MEASURES)
     radius = _radius(asked.radius)
+    if asked.measure != "map" and "--radius" in asked.explicit:
+        raise UsageError("option-unused", "--radius serves --measure map alone", "Leave it out, or give --measure map")
     if asked.mask_suffix and not asked.masks:
         raise UsageError("option-unused", "--mask-suffix serves --masks alone", "Give --masks, or leave it out")
     if asked.masks and asked.background == asked.ignore:
@@ -109,7 +119,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         "measure": asked.measure,
         "pixels": [list(pixel) for pixel in pixels],
         "concepts": asked.concepts,
-        "radius": radius,
+        "maps": asked.maps if labels else 1,
+        "radius": radius if asked.measure == "map" else None,
         "seed": asked.seed,
     }
     external: dict[str, Any] = {}
@@ -118,6 +129,11 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         external["labels"] = tensor_digest({f"{rows}x{columns}": labels[rows, columns] for rows, columns in grids})
     recipe = Recipe("trace", check_name(asked.name or cut), ALGORITHM, params, (given,), external)
     return Plan(recipe, parent, tracks, pixels, labels)
+
+
+def around(count: int, many: int) -> list[int]:
+    """`many` different numbers, none below 2, nearest to `count` first, the larger of equally near."""
+    return sorted(range(2, count + many + 1), key=lambda one: (abs(one - count), -one))[:many]
 
 
 def _radius(text: str) -> float | str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alignedcut_cli.core.embed.colours import spectral_tsne
-from alignedcut_cli.core.groups.bifurcation import bifurcation, total_variation
-from alignedcut_cli.core.groups.centres import ball_members, clear_radius, farthest_centres
+from alignedcut_cli.commands.trace.maps import Map, balls, partitions
+from alignedcut_cli.core.embed.colours import Embedding, spectral_tsne
+from alignedcut_cli.core.groups.bifurcation import Bifurcation, bifurcation, joint_p, total_variation
 from alignedcut_cli.core.groups.transitions import (
     mean_by_image,
     probabilities,
     step_lengths,
     transition_counts,
 )
-from alignedcut_cli.core.numerics import NumericsError, holm, stream
+from alignedcut_cli.core.numerics import NumericsError, stream
+from alignedcut_cli.core.resample.draws import random_orders
+from alignedcut_cli.core.resample.nulls import holm
 from alignedcut_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ MEANINGS = {
     "labels": ("M", "1 foreground, 0 background, -1 void, class token or not traced"),
     "pixels": ("Q V", "image, row, col of each example pixel, in cells of the first model's grid"),
     "paths": ("Q L", "the node that is each pixel in each traced slot"),
-    "centres": ("L A", "the node at the centre of each concept of each traced slot"),
-    "radii": ("L", "radius of the balls of each traced slot, in units of the space that `measure` names"),
-    "concepts": ("M", "the concept of each node in its slot; -1 in none, class token or not traced"),
+    "centres": ("L A", "the node at the centre of each concept of each traced slot, on the first map"),
+    "radii": ("L", "measure map: radius of the balls of each traced slot, in units of the map"),
+    "concepts": ("M", "the concept of each node in its slot, on the first map; -1 in none, class token or not traced"),
     "pairs": ("K U", "slots between which nodes pass: successive traced layers of one model"),
     "counts": ("K H J J", "nodes of each group in concept i of the first slot and j of the second; the last is none"),
     "transitions": ("K H A J", "counts as shares of their row: P(j | i); zeros where no node is in i"),
@@ -44,11 +46,17 @@ MEANINGS = {
     "steps.nodes": ("K H", "nodes behind that mean"),
     "variation": ("K", "mean total variation of foreground and background rows, weighted by f b / (f + b)"),
     "variation.rows": ("K A", "total variation of foreground and background rows; 0 where one is empty"),
-    "matched": ("K", "mean total variation of foreground and background of one image, concept and place"),
-    "matched.rows": ("K A", "that of each concept"),
+    "matched": (
+        "K",
+        "mean total variation of foreground and background of one image, concept and place; mean over maps",
+    ),
+    "matched.rows": ("K A", "that of each concept of the first map"),
     "matched.expected": ("K", "what chance gives of `matched`"),
-    "matched.images": ("K", "images that have foreground and background in one concept"),
-    "p": ("K", "share of permutations of label maps between images that part as far"),
+    "matched.images": ("K", "images that have foreground and background in one concept of the first map"),
+    "maps.concepts": ("Z", "number of concepts of each map that the test is over"),
+    "maps.matched": ("K Z", "`matched` on each map"),
+    "maps.p": ("K Z", "p-value on each map alone"),
+    "p": ("K", "share of permutations of label maps between images that part as far, over all maps together"),
     "p.holm": ("K", "p adjusted by Holm's rule for all pairs"),
 }
 
@@ -57,35 +65,55 @@ def trace_tensors(plan: Plan, cut: Mapping[str, np.ndarray], tick: Callable[[int
     """Every tensor of MEANINGS (those of foreground and background only with masks); `tick` counts t-SNE's iterations."""
     params = plan.recipe.params
     rows = cut["eigenvectors"][:, : params["eigenvectors"]]
-    try:
-        embedding = spectral_tsne(
-            rows,
-            params["dims"],
-            nodes=params["nodes"],
-            perplexity=params["perplexity"],
-            seed=stream(params["seed"], "color", 0) % (1 << 32),
-            tick=tick,
-        )
-    except NumericsError as error:
-        raise DataError("too-few-nodes", str(error), "Cut more images") from None
-    places = embedding.coordinates if params["measure"] == "map" else rows * np.float32(np.sqrt(len(rows)))
     ids = {slot: _patches(cut["nodes"], slot, track) for track in plan.tracks for slot in track.slots}
+    embeddings = _embeddings(plan, rows, tick)
+    first = embeddings[0]
+    if params["measure"] == "map":
+        places = first.coordinates
+        maps = [balls(plan, one.coordinates, ids) for one in embeddings]
+    else:
+        places = rows * np.float32(np.sqrt(len(rows)))
+        maps = partitions(plan, places, ids)
     found = {
-        "coordinates": embedding.coordinates,
-        "sampled": embedding.sampled,
-        "divergence": np.array([embedding.divergence], np.float32),
-        "perplexity": np.array([embedding.perplexity], np.float32),
+        "coordinates": first.coordinates,
+        "sampled": first.sampled,
+        "divergence": np.array([first.divergence], np.float32),
+        "perplexity": np.array([first.perplexity], np.float32),
         "nodes": cut["nodes"],
         "pixels": np.array(plan.pixels, np.int32).reshape(-1, 3),
         "paths": _paths(plan, ids),
         "pairs": np.array(plan.pairs, np.int32),
+        "concepts": maps[0].concepts,
+        "centres": maps[0].centres,
     }
-    found |= _concepts(plan, places, ids)
+    if maps[0].radii is not None:
+        found["radii"] = maps[0].radii
     labels = _labels(plan, ids, len(rows)) if plan.labels is not None else None
     if labels is not None:
         found["labels"] = labels
-    found |= _transitions(plan, found["concepts"], labels, ids)
+    found |= _transitions(plan, maps, labels, ids)
     return found | _steps(plan, places, labels, ids)
+
+
+def _embeddings(plan: Plan, rows: np.ndarray, tick: Callable[[int], None]) -> list[Embedding]:
+    """The t-SNE that is drawn, and, where concepts are measured in it, those of other seeds."""
+    params = plan.recipe.params
+    count = params["maps"] if params["measure"] == "map" else 1
+    seeds = [stream(params["seed"], "color", 0), *(stream(params["seed"], "trace", "map", n) for n in range(1, count))]
+    try:
+        return [
+            spectral_tsne(
+                rows,
+                params["dims"],
+                nodes=params["nodes"],
+                perplexity=params["perplexity"],
+                seed=seed % (1 << 32),
+                tick=tick,
+            )
+            for seed in seeds
+        ]
+    except NumericsError as error:
+        raise DataError("too-few-nodes", str(error), "Cut more images") from None
 
 
 def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -105,6 +133,7 @@ def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "A": {"size": concepts},
         "J": {"size": concepts + 1, "labels": [*map(str, range(concepts)), "none"]},
         "K": {"size": len(pairs), "pairs": pairs},
+        "Z": {"size": plan.recipe.params["maps"]},
         "H": {"size": len(plan.groups), "labels": list(plan.groups)},
         "Q": {"size": len(plan.pixels)},
         "U": {"size": 2, "labels": ["from", "to"]},
@@ -137,69 +166,57 @@ def _labels(plan: Plan, ids: Mapping[int, np.ndarray], total: int) -> np.ndarray
     return labels
 
 
-def _concepts(plan: Plan, places: np.ndarray, ids: Mapping[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Centres, radii and members, each slot separately."""
-    params = plan.recipe.params
-    concepts = np.full(len(places), -1, np.int32)
-    centres, radii = [], []
-    for slot in plan.slots:
-        mine = ids[slot].reshape(-1)
-        about = plan.parent.axes["S"]["slots"][slot]
-        seed = stream(params["seed"], "trace", "centres", about["model"], about["tap"], about["layer"])
-        chosen = mine[farthest_centres(places[mine], params["concepts"], seed)]
-        if len(chosen) < params["concepts"]:
-            raise DataError(
-                "too-few-places",
-                f"layer {about['layer']} of {about['model']} has {len(chosen)} different places in the map, --concepts is "
-                f"{params['concepts']}",
-                "Ask for fewer --concepts, or more --nodes",
-            )
-        radius = clear_radius(places[chosen]) if params["radius"] == "auto" else params["radius"]
-        concepts[mine] = ball_members(places[mine], places[chosen], radius)
-        centres.append(chosen)
-        radii.append(radius)
-    return {"concepts": concepts, "centres": np.stack(centres), "radii": np.array(radii, np.float64)}
-
-
 def _chosen(group: str, labels: np.ndarray | None, nodes: np.ndarray) -> np.ndarray:
     """Which of `nodes` belong to a group: bool, of the shape of `nodes`."""
     return np.ones(nodes.shape, bool) if labels is None or group == "all" else labels[nodes] == (group == "foreground")
 
 
 def _transitions(
-    plan: Plan, concepts: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
+    plan: Plan, maps: Sequence[Map], labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Counts and probabilities of every pair of slots and group; with labels, how far foreground and background diverge."""
-    size = plan.recipe.params["concepts"]
-    counts, parted = [], []
+    """Counts and probabilities of every pair of slots and group on the first map, and the test over all maps."""
+    concepts, size = maps[0].concepts, maps[0].count
+    counts = []
     for a, b in plan.pairs:
         before, after = (ids[slot].reshape(len(ids[slot]), -1) for slot in (a, b))  # (B, P)
         chosen = [_chosen(group, labels, before) for group in plan.groups]
         counts.append([transition_counts(concepts[before[one]], concepts[after[one]], size) for one in chosen])
-        if labels is not None:
-            about = plan.parent.axes["S"]["slots"][a]
-            seed = stream(
-                plan.recipe.params["seed"], "trace", "permutations", about["model"], about["tap"], about["layer"]
-            )
-            permutations = plan.recipe.params["permutations"]
-            found = bifurcation(
-                concepts[before], concepts[after], labels[before], size, permutations=permutations, seed=seed
-            )
-            parted.append(found)
     total = np.stack(counts)  # (K, H, k + 1, k + 1)
     shares = probabilities(total)
     found = {"counts": total, "transitions": shares.astype(np.float32)}
     if labels is None:
         return found
     rows = total_variation(shares[:, 1], shares[:, 2])  # (K, k)
-    p = np.array([one.p for one in parted])
     return found | {
         "variation": _weighted(rows, total[:, 1, :-1].sum(-1), total[:, 2, :-1].sum(-1)),
         "variation.rows": rows,
-        "matched": np.array([one.distance for one in parted]),
-        "matched.rows": np.stack([one.rows for one in parted]),
-        "matched.expected": np.array([one.expected for one in parted]),
-        "matched.images": np.array([one.images for one in parted], np.int64),
+        **_tested(plan, maps, labels, ids),
+    }
+
+
+def _tested(
+    plan: Plan, maps: Sequence[Map], labels: np.ndarray, ids: Mapping[int, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """How far foreground and background diverge between two slots, on each map, and one p-value for all maps."""
+    params = plan.recipe.params
+    images = plan.parent.axes["B"]["size"]
+    orders = random_orders(images, params["permutations"], stream(params["seed"], "trace"))  # the same for all pairs
+    parted: list[list[Bifurcation]] = []
+    for a, b in plan.pairs:
+        before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
+        parted.append(
+            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders) for m in maps]
+        )
+    each = np.array([[(one.distance, one.expected, one.p) for one in pair] for pair in parted])  # (K, Z, 3)
+    p = np.array([joint_p(pair) for pair in parted])
+    return {
+        "matched": each[..., 0].mean(1),
+        "matched.expected": each[..., 1].mean(1),
+        "matched.rows": np.stack([pair[0].rows for pair in parted]),
+        "matched.images": np.array([pair[0].images for pair in parted], np.int64),
+        "maps.concepts": np.array([one.count for one in maps], np.int64),
+        "maps.matched": each[..., 0],
+        "maps.p": each[..., 2],
         "p": p,
         "p.holm": holm(p),
     }

@@ -23,12 +23,20 @@ def _pairs(header: Header) -> list[Row]:
 
 
 def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
-    """One row per pair of layers: the divergence of foreground and background, and that of chance; none without masks."""
+    """One row per pair of layers: how far foreground and background diverge, that of chance, the spread over maps (least and
+    most of single maps); none without masks."""
     if "p" not in tensors:
         return []
     columns = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
+    spreads = {"matched": tensors["maps.matched"], "p": tensors["maps.p"]}  # (K, Z)
     return [
-        {**pair, **{column: tensors[column][number].item() for column in columns}}
+        {
+            **pair,
+            **{column: tensors[column][number].item() for column in columns},
+            "maps": len(tensors["maps.concepts"]),
+            **{f"{kind}.least": float(each[number].min()) for kind, each in spreads.items()},
+            **{f"{kind}.most": float(each[number].max()) for kind, each in spreads.items()},
+        }
         for number, pair in enumerate(_pairs(header))
     ]
 
@@ -106,7 +114,7 @@ def concepts(header: Header, tensors: Tensors) -> list[Row]:
                 image, _, line, column = nodes[centre].tolist()
                 x, y = tensors["coordinates"][centre, :2].tolist()
                 row |= {"image": images[image]["path"], "row": line, "col": column, "x": x, "y": y}
-                row["radius"] = float(tensors["radii"][number])
+                row["radius"] = float(tensors["radii"][number]) if "radii" in tensors else None
             members = mine & (tensors["concepts"] == (-1 if name == "none" else concept))
             row["nodes"] = int(members.sum())
             if "labels" in tensors:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from alignedcut_cli.core.resample.draws import random_orders
+from alignedcut_cli.core.resample.nulls import tail_p
 
 __all__ = ["Scores", "pearson", "permutation_p", "r_squared", "scores"]
 
@@ -59,11 +63,7 @@ def permutation_p(predicted: Tensor, responses: Tensor, rounds: int = 1000, seed
     spread = centred.square().sum(0)
     made = (predicted - responses.mean(0)).double()
     gram = made @ (centred / spread.clamp_min(torch.finfo(torch.float64).tiny)).T  # (B, B): what a pair adds
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.arange(len(gram))
-    reached = float(gram.diagonal().sum())
-    better = 0
-    for _ in range(rounds):
-        order = torch.randperm(len(gram), generator=generator)
-        better += float(gram[order.to(gram.device), images.to(gram.device)].sum()) >= reached
-    return (1 + better) / (1 + rounds)
+    pairs = gram.cpu().numpy()
+    images = np.arange(len(pairs))
+    found = pairs[np.vstack([images, random_orders(len(pairs), rounds, seed)]), images].sum(1)
+    return tail_p(found[0], found[1:])

@@ -1,4 +1,4 @@
-"""Intervals and tests: images drawn again, subjects drawn again, images permuted."""
+"""Scores of many draws and of many orders of images at once: correlations, comparisons of RDMs, CKA, ranks."""
 
 from __future__ import annotations
 
@@ -9,66 +9,18 @@ from torch import Tensor
 from alignedcut_cli.core.encode.compare import midranks, second_moments
 from alignedcut_cli.core.encode.pair_loops import permuted_sums
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
-from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import drawn_places
+from alignedcut_cli.core.resample.intervals import percentile
 
 __all__ = [
     "correlation_draws",
-    "difference_p",
-    "image_weights",
-    "interval",
-    "orders_of",
     "permuted_cka",
     "permuted_comparison",
     "permuted_correlation",
     "rank_correlation",
-    "subject_mean_draws",
-    "tail_p",
 ]
 
 _CHUNK = 1 << 23
-
-
-def image_weights(images: int, draws: int, seed: int) -> Tensor:
-    """How often each image comes when as many are drawn with replacement: (T, n) float64. Same seed, same draws.
-
-    What is compared under the same weights is paired on the same images.
-    """
-    random = np.random.default_rng(stream(seed, "bootstrap", images))
-    return torch.from_numpy(random.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64))
-
-
-def orders_of(images: int, count: int, seed: int) -> Tensor:
-    """Random orders of images: (P, n) int64."""
-    random = np.random.default_rng(stream(seed, "permutation", images))
-    return torch.from_numpy(random.permuted(np.tile(np.arange(images), (count, 1)), axis=1))
-
-
-def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of draws (T,), those that are NaN left out; NaN if all are."""
-    known = draws[np.isfinite(draws)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def tail_p(score: float, null: np.ndarray) -> float:
-    """How often chance does as well: (1 + number of null scores >= score) / (1 + P), in (0, 1]."""
-    return float((1 + (null >= score).sum()) / (1 + len(null)))
-
-
-def difference_p(draws: np.ndarray) -> float:
-    """Two-sided p-value of a difference being 0, from its bootstrap draws (T,): twice the smaller tail, in (0, 1]."""
-    tail = min((draws <= 0).sum(), (draws >= 0).sum())
-    return float(min(1.0, 2 * (1 + tail) / (1 + len(draws))))
-
-
-def subject_mean_draws(draws: np.ndarray, seed: int) -> np.ndarray:
-    """Draws (T,) of the mean over subjects drawn with replacement, from each subject's own (s, T)."""
-    subjects, count = draws.shape
-    random = np.random.default_rng(stream(seed, "subjects", subjects))
-    chosen = random.integers(subjects, size=(subjects, count))
-    return np.take_along_axis(draws, chosen, 0).mean(0)
 
 
 def correlation_draws(predicted: Tensor, responses: Tensor, weights: Tensor) -> Tensor:
@@ -168,7 +120,5 @@ def rank_correlation(one: np.ndarray, other: np.ndarray, draws: int, seed: int) 
 
     if len(one) < 3:
         return float("nan"), float("nan"), float("nan")
-    random = np.random.default_rng(stream(seed, "entries", len(one)))
-    drawn = correlate(random.integers(len(one), size=(max(draws, 1), len(one))))
-    low, high = interval(drawn)
+    low, high = percentile(correlate(drawn_places(len(one), draws, seed)))
     return float(correlate(np.arange(len(one))[None])[0]), low, high

@@ -29,6 +29,7 @@ __all__ = [
     "Standard",
     "coefficients",
     "encode",
+    "kernels_of_products",
     "ridge_basis",
     "ridge_basis_of_kernel",
 ]
@@ -134,6 +135,22 @@ def ridge_basis_of_kernel(kernel: Tensor, heldout: Tensor) -> Basis:
     left, values = vectors[:, :-1].flip(1), values[:-1].clamp_min(0).flip(0)
     left = left.to(heldout)
     return Basis(left, values, heldout @ left, whole=True)
+
+
+def kernels_of_products(products: Tensor, fitted: Tensor, heldout: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+    """X X^T (n, n) and X_new X^T (m, n), float64, of the images `fitted` (n,) and `heldout` (m,), from F F^T of all.
+
+    X is F less its mean over the fitted images, times the one number that gives it `variance` in all over these. Features
+    without any variance give 0.
+    """
+    own = products[fitted][:, fitted]
+    mean, grand = own.mean(0), own.mean()
+    kernel = own - mean - mean[:, None] + grand
+    new = products[heldout][:, fitted]
+    new = new - new.mean(1, keepdim=True) - mean + grand
+    found = float(kernel.trace()) / len(kernel)
+    scale = variance / found if found > _LOST * float(own.diagonal().mean()) else 0.0
+    return scale * kernel, scale * new
 
 
 def _gram(rows: Tensor, width: int = 4096) -> Tensor:

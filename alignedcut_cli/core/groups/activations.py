@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.resample.intervals import clustered_error
+
 __all__ = [
     "Clusters",
     "cell_sums",
@@ -96,9 +98,7 @@ def clustered_difference(one: Clusters, other: Clusters) -> tuple[Tensor, Tensor
 
 
 def _error(scores: Tensor, images: int) -> Tensor:
-    if images < 2:
-        return torch.full_like(scores[0], torch.nan)
-    return ((scores**2).sum(0) * (images / (images - 1))).sqrt()
+    return torch.from_numpy(clustered_error(scores.cpu().numpy(), images)).to(scores.device)
 
 
 def moments(tiles: Tiles, members: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:

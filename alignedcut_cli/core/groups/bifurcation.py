@@ -1,32 +1,47 @@
-"""Whether foreground and background diverge between two layers: total variation, and its permutation test."""
+"""Whether foreground and background diverge between two layers: total variation, and its joint permutation test."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Bifurcation", "bifurcation", "total_variation", "without_effects"]
+from alignedcut_cli.core.groups.two_way import without_effects
+from alignedcut_cli.core.numerics import compiled
+from alignedcut_cli.core.resample.nulls import tail_p
 
+__all__ = ["Bifurcation", "bifurcation", "joint_p", "total_variation"]
 
-_ROUNDS, _TOLERANCE, _NOTHING = 1000, 1e-8, 1e-6
+_NOTHING, _TIE = 1e-6, 1e-9
 
 
 @dataclass(frozen=True)
 class Bifurcation:
-    """The divergence of two groups, with effects of image and position removed.
+    """The divergence of two groups on one map, with effects of image and position removed.
 
     rows (k,) is the matched total variation of each concept, weights (k,) its share in `distance`, which is their mean;
-    `expected` is the distance that chance gives, `p` the share of permutations that reach what was found, `images` those
-    that have both groups in one concept.
+    `expected` is the distance that chance gives, `ratios` (1 + P,) the test statistic with the label maps as they are and
+    in each order, `images` those that have both groups in one concept.
     """
 
     rows: np.ndarray
     weights: np.ndarray
     distance: float
     expected: float
-    p: float
+    ratios: np.ndarray
     images: int
+
+    @property
+    def p(self) -> float:
+        """The share of orders, the true one among them, that reach what was found on this map alone."""
+        return joint_p([self])
+
+
+def joint_p(maps: Sequence[Bifurcation]) -> float:
+    """The one p-value of several maps: of the mean of their statistics, each order of label maps being one for all."""
+    mean = np.mean([one.ratios for one in maps], 0)
+    return tail_p(mean[0], mean[1:], _TIE)
 
 
 def total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -35,33 +50,10 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where((one.sum(-1) > 0) & (other.sum(-1) > 0), apart, 0.0)
 
 
-def without_effects(values: np.ndarray, image: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The residuals of `values` (n, c) after additive effects of `image` and `place` (n,), least squares: (n, c) float64.
-
-    Alternate subtraction of the means of images and of places, to 1e-8 or at most 1000 rounds.
-    """
-    from scipy.sparse import csr_array
-
-    kinds = [np.unique(ids, return_inverse=True)[1] for ids in (image, place)]
-    ones, index = np.ones(len(values)), np.arange(len(values))
-    sums = [csr_array((ones, (kind, index)), (kind.max() + 1, len(values))) for kind in kinds]
-    sizes = [np.bincount(kind)[:, None] for kind in kinds]
-    left = values.astype(np.float64)
-    for _ in range(_ROUNDS):
-        moved = 0.0
-        for kind, total, size in zip(kinds, sums, sizes, strict=True):
-            means = (total @ left) / size
-            left = left - means[kind]
-            moved = float(np.abs(means).max())
-        if moved < _TOLERANCE:
-            break
-    return left
-
-
 def bifurcation(
-    before: np.ndarray, after: np.ndarray, labels: np.ndarray, concepts: int, *, permutations: int, seed: int
+    before: np.ndarray, after: np.ndarray, labels: np.ndarray, concepts: int, orders: np.ndarray
 ) -> Bifurcation:
-    """The distance between two groups' transitions, matched by concept, image and place, and its p-value.
+    """The distance between two groups' transitions, matched by concept, image and place, and its null.
 
     `before`, `after` (B, P) are the concepts (0 to k - 1, or -1) of the P places of an image in two layers, `labels`
     (B, P) its map of groups: 1, 0, or -1 for neither, which counts as the map's mean. Over the nodes that leave concept i,
@@ -73,40 +65,55 @@ def bifurcation(
     Null: the label maps belong to no image more than to any other. Test: whole maps are permuted between images, which
     keeps the dependence of the nodes of an image, and where in an image foreground tends to be; T = sum_ij |sum_b S_bij| /
     sum_ij sqrt(sum_b S_bij^2) is compared with its value after each. T is relative to its own spread, so that groups which
-    already lie in different concepts, and thus have less to compare, are not taken for divergence here.
-    p = (1 + permutations that reach T) / (1 + permutations). With nothing to compare: distance 0 and p = 1.
-    Holds B x B x (k + 1) and permutations x B x (k + 1) numbers.
+    already lie in different concepts, and thus have less to compare, are not taken for divergence here, and so that the T
+    of different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With nothing to compare all T are 0
+    and p is 1. Holds B x B x (k + 1) numbers.
     """
     codes = _codes(labels)
-    draws = np.random.default_rng(seed)
-    orders = np.stack([np.arange(len(codes)), *(draws.permutation(len(codes)) for _ in range(permutations))])
-    weights = np.zeros((len(codes), concepts))
+    orders = np.vstack([np.arange(len(codes)), orders])
+    weights = np.zeros(concepts)
     parted = np.zeros(concepts)
     reached, spread = np.zeros(len(orders)), np.zeros(len(orders))
-    for concept in range(concepts):
-        image, place = np.nonzero(before == concept)
-        if not len(image):
-            continue
-        onehot = np.eye(concepts + 1)[np.where(after[image, place] < 0, concepts, after[image, place])]
-        free = without_effects(np.column_stack([codes[image, place], onehot]), image, place)
-        np.add.at(weights[:, concept], image, free[:, 0] ** 2)
-        rests = np.zeros((*codes.shape, concepts + 1))
-        rests[image, place] = free[:, 1:]
-        scores = np.einsum("bpj,cp->bcj", rests, codes, optimize=True)  # of image b with the map of image c
-        found = scores[np.arange(len(codes)), orders]  # (1 + permutations, B, k + 1)
-        sums = np.abs(found.sum(1)).sum(-1) / 2
-        parted[concept] = sums[0]
-        reached += sums
-        spread += np.sqrt((found**2).sum(1)).sum(-1) / 2
+    onehot = np.eye(concepts + 1)[np.where(after < 0, concepts, after)]  # (B, P, k + 1)
+    for concept in np.unique(before[before >= 0]).tolist():
+        free = without_effects(np.concatenate([codes[..., None], onehot], -1), before == concept)
+        weights[concept] = (free[..., 0] ** 2).sum()
+        rests = free[..., 1:].transpose(1, 0, 2).reshape(codes.shape[1], -1)
+        scores = (codes @ rests).reshape(len(codes), len(codes), -1)  # of the map of image c on image b: (c, b, k + 1)
+        first = reached[0]
+        _add_permuted(scores, orders, np.empty((2, concepts + 1)), reached, spread)
+        parted[concept] = reached[0] - first
     total = weights.sum()
     if total < _NOTHING:
-        return Bifurcation(np.zeros(concepts), np.zeros(concepts), 0.0, 0.0, 1.0, 0)
-    shares = weights.sum(0)  # (k,)
-    rows = np.divide(parted, shares, out=np.zeros(concepts), where=shares > _NOTHING)
+        nothing = np.zeros(concepts)
+        return Bifurcation(nothing, nothing, 0.0, 0.0, np.zeros(len(orders)), 0)
+    rows = np.divide(parted, weights, out=np.zeros(concepts), where=weights > _NOTHING)
     ratios = np.divide(reached, spread, out=np.zeros_like(reached), where=spread > _NOTHING)  # T
-    p = float((ratios >= ratios[0] - 1e-9).mean())
     images = _images_with_both(before, labels, concepts)
-    return Bifurcation(rows, shares / total, reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total, p, images)
+    distance, expected = reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total
+    return Bifurcation(rows, weights / total, distance, expected, ratios, images)
+
+
+@compiled
+def _add_permuted(
+    scores: np.ndarray, orders: np.ndarray, sums: np.ndarray, reached: np.ndarray, spread: np.ndarray
+) -> None:
+    """reached[p] += 1/2 sum_j |sum_b S_bj|, spread[p] += 1/2 sum_j sqrt(sum_b S_bj^2) with S_b = scores[orders[p, b], b].
+
+    scores (B, B, k + 1) float64, orders (P, B) int64 of numbers below B, sums (2, k + 1) float64 to write on, reached and
+    spread (P,) float64.
+    """
+    images, kinds = scores.shape[1], scores.shape[2]
+    for p in range(len(orders)):
+        sums[:] = 0.0
+        for b in range(images):
+            row = scores[orders[p, b], b]
+            for j in range(kinds):
+                sums[0, j] += row[j]
+                sums[1, j] += row[j] * row[j]
+        for j in range(kinds):
+            reached[p] += abs(sums[0, j]) / 2
+            spread[p] += np.sqrt(sums[1, j]) / 2
 
 
 def _images_with_both(before: np.ndarray, labels: np.ndarray, concepts: int) -> int:

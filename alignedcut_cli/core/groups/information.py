@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from alignedcut_cli.core.numerics import compiled
+from alignedcut_cli.core.resample.draws import bootstrap_weights, sums_of_drawn
+from alignedcut_cli.core.resample.intervals import recentred
 
 __all__ = ["adjusted_information", "grid_positions", "image_tables", "information_of_images", "shuffled_maps"]
 
@@ -99,7 +101,8 @@ def image_tables(clusters: np.ndarray, labels: np.ndarray, count: int, classes: 
 def information_of_images(tables: np.ndarray, draws: int, seed: int) -> dict[str, float | tuple[float, float] | None]:
     """Over the data set (the tables' sum) and within images (the mean over images), with 95% bootstrap intervals.
 
-    {"dataset", "dataset.interval", "within", "within.interval"}; images are drawn with replacement. Within images those
+    {"dataset", "dataset.interval", "within", "within.interval"}; images are drawn with replacement, and intervals moved to
+    lie around the value, as images that are drawn twice raise what tables tell. Within images those
     count that hold more than one class; a value is None where there is none to take it from.
     """
     whole = float(adjusted_information(tables.sum(0, keepdims=True))[0])
@@ -113,25 +116,19 @@ def information_of_images(tables: np.ndarray, draws: int, seed: int) -> dict[str
     }
     images = len(tables)
     if draws and images > 1:
-        random = np.random.default_rng(seed)
-        times = random.multinomial(images, np.full(images, 1 / images), size=draws)  # (draws, B)
-        totals = (times @ tables.reshape(images, -1)).reshape(draws, *tables.shape[1:])
-        found["dataset.interval"] = _interval(adjusted_information(totals), whole)
-        weights = times[:, told].astype(np.float64)
+        times = bootstrap_weights(images, draws, seed)  # (draws, B)
+        totals = np.concatenate([adjusted_information(some) for some in sums_of_drawn(times, tables)])
+        found["dataset.interval"] = _or_none(recentred(totals, whole))
+        weights = times[:, told]
         kept = weights.sum(1) > 0
         if kept.any():
             means = weights[kept] @ each[told] / weights[kept].sum(1)
-            found["within.interval"] = _interval(means, float(each[told].mean()))
+            found["within.interval"] = _or_none(recentred(means, float(each[told].mean())))
     return found
 
 
-def _interval(draws: np.ndarray, value: float) -> tuple[float, float] | None:
-    """95% of the draws, moved so that their mean is the value: images that are drawn twice raise what tables tell."""
-    told = draws[~np.isnan(draws)]
-    if not len(told) or np.isnan(value):
-        return None
-    low, high = np.quantile(told, [0.025, 0.975]) + value - told.mean()
-    return float(low), float(high)
+def _or_none(interval: tuple[float, float]) -> tuple[float, float] | None:
+    return None if np.isnan(interval[0]) else interval
 
 
 def shuffled_maps(maps: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -6,12 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.resample.draws import bootstrap_weights, sums_of_drawn
+from alignedcut_cli.core.resample.intervals import percentile
+
 __all__ = [
     "adjusted_rand",
     "bootstrap_interval",
     "class_ious",
     "contingency",
     "counts_of_matched",
+    "iou_draws",
     "mean_iou",
     "pixel_accuracy",
     "threshold_counts",
@@ -97,13 +101,12 @@ def bootstrap_interval(counts: np.ndarray, draws: int, seed: int, level: float =
 
     Counts of the drawn images are summed before IoU is taken. Class centres and threshold stay those of all images.
     """
-    images = len(counts)
-    random = np.random.default_rng(seed)
-    times = random.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)  # (draws, b)
-    totals = (times @ counts.reshape(images, -1).astype(np.float64)).reshape(draws, *counts.shape[1:])
-    scores = mean_iou(totals)
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentile(iou_draws(counts, bootstrap_weights(len(counts), draws, seed)), level)
+
+
+def iou_draws(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean IoU under each weighting (T, b) of images, from counts (b, 3, k) of each: (T,) float64."""
+    return np.concatenate([mean_iou(totals) for totals in sums_of_drawn(weights, counts)])
 
 
 def adjusted_rand(table: np.ndarray) -> float:

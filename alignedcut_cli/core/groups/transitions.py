@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignedcut_cli.core.resample.intervals import clustered_error
+
 __all__ = ["mean_by_image", "probabilities", "step_lengths", "transition_counts"]
 
 
@@ -45,5 +47,4 @@ def mean_by_image(values: np.ndarray, chosen: np.ndarray) -> tuple[float, float]
     mean = sums.sum() / counts.sum()
     if len(counts) < 2:
         return float(mean), 0.0
-    spread = ((sums - mean * counts) ** 2).sum() * len(counts) / (len(counts) - 1)
-    return float(mean), float(np.sqrt(spread) / counts.sum())
+    return float(mean), float(clustered_error((sums - mean * counts) / counts.sum(), len(counts)))

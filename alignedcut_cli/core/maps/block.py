@@ -1,85 +1,36 @@
-"""A block of images held while all later ones pass by: the rows of one map, their products and their projections."""
+"""A block of images held while all later ones pass by: the rows of one map, and their products."""
 
 from __future__ import annotations
-
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.maps.projection import SLICE, Projection
+from alignedcut_cli.core.maps.projection import Projection, project, slices
+from alignedcut_cli.core.maps.workers import Workers
 from alignedcut_cli.core.numerics import torch_threads
 
-__all__ = ["Block", "Workers", "mirror", "padded"]
+__all__ = ["Block", "aligned", "mirror", "padded", "tile_products"]
 
 _LINE = 16
 """Floats of a cache line: rows begin on one, as products of rows that do not are rounded by where they lie."""
-_MOST = 4
-Found = TypeVar("Found")
-
-
-class Workers:
-    """Threads that share the slices of a map, each of which computes on one core: use it in a `with` block.
-
-    Small products gain more from slices side by side than from cores within each.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._count = min(_MOST, torch.get_num_threads()) if device.type == "cpu" else 1
-
-    def __enter__(self) -> Workers:
-        self._pool = ThreadPoolExecutor(self._count, initializer=torch.set_num_threads, initargs=(1,))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def ordered(self, count: int, work: Callable[[int], Found]) -> Iterator[Found]:
-        """`work(number)` for each number below `count`, in order; few of them wait to be taken."""
-        if min(self._count, count) == 1:
-            yield from map(work, range(count))
-            return
-        waiting: deque[Future[Found]] = deque()
-        for number in range(count):
-            waiting.append(self._pool.submit(work, number))
-            if len(waiting) > 2 * self._count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 class Block:
     """Rows of one map for the images `first` to `stop`, and what is found of them.
 
-    rows       (stop - first, D and padding) float32, F
-    gram       (stop - first, n) float64: products with all images that are not before those of the block's batch
-    sums       (stop - first,) float64
-    projected  (stop - first, d) float32, F P^T; None without a projection
+    rows  (stop - first, D and padding) float32, F
+    gram  (stop - first, n) float64: products with all images that are not before those of the block's batch
+    sums  (stop - first,) float64
 
     A product is of a batch with a batch and of one slice of units, in float32, added up in float64. So it does not matter
-    which batches are held together. Work: 2 D for each pair of images and 2 d sqrt(D) for each of the block.
+    which batches are held together. Work: 2 D for each pair of images.
     """
 
-    def __init__(
-        self,
-        units: int,
-        first: int,
-        stop: int,
-        *,
-        images: int,
-        batch: int,
-        projection: Projection | None,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, units: int, first: int, stop: int, *, images: int, batch: int, device: torch.device) -> None:
         self.units, self.first, self.stop, self._batch = units, first, stop, batch
         self._held = torch.zeros(stop - first, padded(units), device=device)
-        self._projection = projection
         self.gram = torch.zeros(stop - first, images, dtype=torch.float64)
         self.sums = torch.zeros(stop - first, dtype=torch.float64)
-        self.projected = None if projection is None else torch.zeros(stop - first, projection.dimensions)
 
     @property
     def rows(self) -> Tensor:
@@ -92,32 +43,47 @@ class Block:
 
     def _add(self, start: int, rows: Tensor, workers: Workers) -> None:
         stop = start + len(rows)
-        own = slice(start - self.first, stop - self.first)
         is_held = stop <= self.stop
-        projection = self._projection if is_held else None
+        own = slice(start - self.first, stop - self.first)
         if is_held:
             self.rows[own] = rows
         upto = min(start + self._batch, self.stop) - self.first
-        whole = upto // self._batch * self._batch
+        places = slices(self.units)
 
         def of_slice(number: int) -> tuple[Tensor, Tensor | None]:
-            place = slice(number * SLICE, min((number + 1) * SLICE, self.units))
-            piece = _aligned(rows[:, place])  # (b, slice)
-            held = self._held[:whole, place].unflatten(0, (-1, self._batch)) if whole else None
-            products = [] if held is None else [torch.matmul(held, piece.T).flatten(0, 1)]  # (whole, b)
-            if whole < upto:  # the last batch of all, which is smaller, with itself
-                products.append(self._held[whole:upto, place] @ piece.T)
-            return torch.cat(products).cpu(), None if projection is None else projection.multiply(number, piece).cpu()
+            place = places[number]
+            piece = aligned(rows[:, place])  # (b, slice)
+            sums = piece.double().sum(1).cpu() if is_held else None
+            return tile_products(self._held[:upto, place], piece, self._batch).cpu(), sums
 
-        found = torch.zeros(0 if projection is None else projection.dimensions, len(rows))  # (d, b)
-        for product, share in workers.ordered(-(-self.units // SLICE), of_slice):
+        for product, sums in workers.ordered(len(places), of_slice):
             self.gram[:upto, start:stop] += product
-            if share is not None:
-                found += share
-        if is_held:
-            self.sums[own] = _sum_rows(rows)
-        if self.projected is not None and projection is not None:
-            self.projected[own] = found.T * projection.scale
+            if sums is not None:
+                self.sums[own] += sums
+
+    def project(self, projection: Projection, workers: Workers) -> Tensor:
+        """X of the rows that are held: (stop - first, d) float32."""
+        places = slices(self.units)
+        with torch_threads(1):
+            return project(
+                lambda number: self._held[:, places[number]],
+                self.stop - self.first,
+                projection,
+                batch=self._batch,
+                workers=workers,
+            )
+
+
+def tile_products(held: Tensor, piece: Tensor, batch: int) -> Tensor:
+    """A B^T of one slice of units: `held` A (m, s), batch after batch, with the batch `piece` B (b, s): (m, b) float32.
+
+    A batch that is smaller than others, the last of all, is multiplied alone, so that every product has its own shape.
+    """
+    whole = len(held) // batch * batch
+    products = [torch.matmul(held[:whole].unflatten(0, (-1, batch)), piece.T).flatten(0, 1)] if whole else []
+    if whole < len(held):
+        products.append(held[whole:] @ piece.T)
+    return torch.cat(products)
 
 
 def padded(units: int) -> int:
@@ -125,14 +91,7 @@ def padded(units: int) -> int:
     return -(-units // _LINE) * _LINE
 
 
-def _sum_rows(rows: Tensor) -> Tensor:
-    found = torch.zeros(len(rows), dtype=torch.float64)
-    for piece in rows.split(SLICE, 1):
-        found += piece.cpu().double().sum(1)
-    return found
-
-
-def _aligned(piece: Tensor) -> Tensor:
+def aligned(piece: Tensor) -> Tensor:
     """A copy of a slice of rows, each of which begins on a cache line."""
     made = torch.zeros(len(piece), padded(piece.shape[1]), device=piece.device)[:, : piece.shape[1]]
     return made.copy_(piece)

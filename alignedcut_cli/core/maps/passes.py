@@ -1,15 +1,26 @@
-"""Which maps are read in which pass over the images, so that a memory limit is kept and the network runs least."""
+"""Which maps are read in which pass over the images, so that limits of memory and disk are kept and least is computed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 from alignedcut_cli.core.maps.block import padded
 from alignedcut_cli.core.maps.projection import Projection
+from alignedcut_cli.core.maps.strips import strip_bytes
 
-__all__ = ["Group", "Need", "Sizes", "begun_group", "plan_groups", "smallest_budget"]
+__all__ = [
+    "Group",
+    "Limits",
+    "Need",
+    "Sizes",
+    "begun_group",
+    "fitting",
+    "plan_groups",
+    "products_between",
+    "smallest_budget",
+]
 
 _EACH_IMAGE = 50_000_000
 """Products that stand for what an image takes before it is in the network."""
@@ -27,10 +38,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Sizes:
-    """n images in batches of at most `batch`."""
+    """n images in batches of at most `batch`, and the threads that share a map."""
 
     images: int
     batch: int
+    workers: int = 1
 
     @property
     def batches(self) -> int:
@@ -38,10 +50,27 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Maps `first` to `stop` of a list, read together, with the rows of `block` images held at a time.
+class Limits:
+    """Bytes of memory and of disk that a pass may take, and the products that stand for a byte written and read back.
 
-    A pass holds a block of images and reads these and all later ones, so that each pair of images meets once.
+    With `whole`, a map needs all of its rows at once: no pass may hold some of them alone.
+    """
+
+    memory: int
+    disk: int = 0
+    byte: int = 50
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Maps `first` to `stop` of a list, read together in one of three ways.
+
+    memory  one pass holds the rows of all images
+    disk    one pass writes the rows of all images to `disk` bytes of scratch
+    passes  each holds a block of images and reads these and all later ones, so that each pair of images meets once
+
+    `bytes` are of main memory, `workers` the threads that share a map.
     """
 
     first: int
@@ -49,6 +78,9 @@ class Group:
     block: int
     bytes: int
     sizes: Sizes
+    way: str = "passes"
+    workers: int = 1
+    disk: int = 0
 
     @cached_property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -62,58 +94,129 @@ class Group:
         return sum(self.sizes.images - first for first, _ in self.blocks)
 
 
-def _held(need: Need, sizes: Sizes) -> int:
-    """Bytes of one batch of one map: its rows, its products with all images, its sums and its projection."""
-    return sizes.batch * (4 * padded(need.units) + 8 * sizes.images + 8 + 4 * need.projected)
+def products_between(needs: Sequence[Need], images: int) -> int:
+    """Products that compare the images: D for each pair, d sqrt(D) for each image that is projected."""
+    pairs = images * (images + 1) // 2
+    return sum(one.units * pairs + int(images * one.projected * one.units**0.5) for one in needs)
 
 
-def smallest_budget(needs: Sequence[Need], sizes: Sizes) -> int:
-    """The bytes that any plan takes: one batch of the map that takes most."""
-    return max(_held(need, sizes) + _projection(need, set()) for need in needs)
+@dataclass(frozen=True)
+class _Total:
+    """What some maps take together.
+
+    rows, each    bytes of a batch's rows, alone and with what is found of them while they are held
+    making        bytes of a batch of the largest projection while it is made
+    drawn         bytes of the slices of P that are drawn at once
+    strips        bytes of what is found of a map whose rows are all there, with one worker, two, ...
+    disk, cost    bytes of all rows; products of the network up to the last output that is read
+    """
+
+    rows: int
+    each: int
+    making: int
+    drawn: int
+    strips: tuple[int, ...]
+    disk: int
+    cost: int
+
+    @classmethod
+    def of(cls, need: Need, sizes: Sizes) -> _Total:
+        """What one map takes."""
+        n, batch, d = sizes.images, sizes.batch, need.projected
+        rows = batch * 4 * padded(need.units)
+        return _Total(
+            rows,
+            rows + batch * (8 * n + 8 + 4 * d),
+            batch * 4 * d * (sizes.workers + 3),
+            sizes.workers * Projection.slice_bytes(need.units, d) if d else 0,
+            tuple(strip_bytes(need.units, d, n, batch, count + 1) for count in range(sizes.workers)),
+            4 * n * need.units,
+            need.cost,
+        )
+
+    def plus(self, other: _Total) -> _Total:
+        return _Total(
+            self.rows + other.rows,
+            self.each + other.each,
+            max(self.making, other.making),
+            max(self.drawn, other.drawn),
+            tuple(map(max, self.strips, other.strips)),
+            self.disk + other.disk,
+            max(self.cost, other.cost),
+        )
+
+    def held(self, batches: int) -> int:
+        """Bytes of passes that hold so many batches."""
+        return self.drawn + batches * (self.each + self.making)
 
 
-def _projection(need: Need, there: set[int]) -> int:
-    """Bytes of a map's projection, unless one of so many units is there, to which it is added."""
-    if not need.projected or need.units in there:
-        return 0
-    there.add(need.units)
-    return Projection.bytes(need.units, need.projected)
+def fitting(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> bool:
+    """Whether there is a plan within the limits."""
+    return all(_ways(0, 1, _Total.of(need, sizes), sizes, limits) for need in needs)
 
 
-def plan_groups(needs: Sequence[Need], sizes: Sizes, budget: int) -> list[Group]:
-    """The consecutive groups of maps that take the fewest products of the network, none over `budget` bytes.
+def smallest_budget(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> int:
+    """The bytes of memory that any plan takes: those of the map that takes most, with the disk that there is."""
+    return max(_smallest(_Total.of(need, sizes), sizes, limits) for need in needs)
+
+
+def _smallest(total: _Total, sizes: Sizes, limits: Limits) -> int:
+    ways = [sizes.batches * total.rows + total.strips[0]]
+    if total.disk <= limits.disk:
+        ways.append(total.strips[0])
+    if not limits.whole:
+        ways.append(total.held(1))
+    return min(ways)
+
+
+def plan_groups(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> list[Group]:
+    """The consecutive groups of maps that take the fewest products of the network, none over the limits.
 
     A pass ends with its group's last map, so early maps, which are large, are read without the late layers. Dynamic
-    programming over where groups end: quadratic in the number of maps. Raises ValueError if one map is over the budget.
+    programming over where groups end: quadratic in the number of maps. Raises ValueError if one map is over the limits.
     """
+    alone = [_Total.of(need, sizes) for need in needs]
     best: list[tuple[float, list[Group]]] = [(0.0, [])]
     for stop in range(1, len(needs) + 1):
         options: list[tuple[float, int, Group]] = []
-        held, fixed, cost, there = 0, 0, 0, set()
+        total = alone[stop - 1]
         for first in range(stop - 1, -1, -1):
-            need = needs[first]
-            held += _held(need, sizes)
-            fixed += _projection(need, there)
-            cost = max(cost, need.cost)
-            fitting = (budget - fixed) // held
-            if fitting < 1:
+            total = total if first == stop - 1 else alone[first].plus(total)
+            ways = _ways(first, stop, total, sizes, limits)
+            for group in ways:
+                network = group.reads * (total.cost + _EACH_IMAGE)
+                options.append((best[first][0] + network + group.disk * limits.byte, first, group))
+            if not ways:
                 break
-            passes = -(-sizes.batches // fitting)
-            step = -(-sizes.batches // passes)
-            group = Group(first, stop, step * sizes.batch, fixed + step * held, sizes)
-            options.append((best[first][0] + group.reads * (cost + _EACH_IMAGE), first, group))
         if not options:
-            raise ValueError(f"map {stop - 1} does not fit {budget} bytes")
+            raise ValueError(f"map {stop - 1} does not fit {limits.memory} bytes")
         found, first, group = min(options, key=lambda one: one[:2])
         best.append((found, [*best[first][1], group]))
     return best[-1][1]
 
 
-def begun_group(needs: Sequence[Need], sizes: Sizes, block: int) -> Group:
-    """The group of these maps whose passes hold `block` images."""
-    there: set[int] = set()
-    fixed = 0
-    for need in needs:
-        fixed += _projection(need, there)
-    held = sum(_held(need, sizes) for need in needs)
-    return Group(0, len(needs), block, fixed + -(-block // sizes.batch) * held, sizes)
+def _ways(first: int, stop: int, total: _Total, sizes: Sizes, limits: Limits) -> list[Group]:
+    """The ways in which maps may be read together; none where no way is within the limits."""
+    found, every = [], sizes.batches * sizes.batch
+    for way, rows, disk in (("memory", sizes.batches * total.rows, 0), ("disk", 0, total.disk)):
+        counts = [count for count, taken in enumerate(total.strips, 1) if rows + taken <= limits.memory]
+        if counts and disk <= limits.disk:
+            taken = rows + total.strips[counts[-1] - 1]
+            found.append(Group(first, stop, every, taken, sizes, way, counts[-1], disk))
+    batches = (limits.memory - total.drawn) // (total.each + total.making)
+    if batches >= 1 and not limits.whole:
+        step = min(batches, sizes.batches)
+        found.append(Group(first, stop, step * sizes.batch, total.held(step), sizes, "passes", sizes.workers))
+    return found
+
+
+def begun_group(needs: Sequence[Need], sizes: Sizes, limits: Limits, way: str, block: int) -> Group | None:
+    """The group of these maps that is read in a given way by passes that hold `block` images; None if it does not fit."""
+    total = reduce(_Total.plus, [_Total.of(need, sizes) for need in needs])
+    for group in _ways(0, len(needs), total, sizes, limits):
+        if group.way == way != "passes":
+            return group if group.block == block else None
+    taken = total.held(-(-block // sizes.batch))
+    if way != "passes" or limits.whole or taken > limits.memory:
+        return None
+    return Group(0, len(needs), block, taken, sizes, way, sizes.workers)

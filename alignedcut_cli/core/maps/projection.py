@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.maps.workers import Workers
 from alignedcut_cli.core.numerics import stream
 
-__all__ = ["DISTORTION", "SLICE", "Projection", "projected_dimensions"]
+__all__ = ["DISTORTION", "SLICE", "Projection", "project", "project_slice", "projected_dimensions", "slices"]
 
 SLICE = 1 << 14
 """Units in a slice: what is read of 16 images at once (1 MiB) stays in a core's cache."""
 DISTORTION = 0.1
+
+
+def slices(units: int) -> list[slice]:
+    """The slices of a map of D units."""
+    return [slice(start, min(start + SLICE, units)) for start in range(0, units, SLICE)]
 
 
 def projected_dimensions(images: int, distortion: float = DISTORTION) -> int:
@@ -28,32 +35,27 @@ def projected_dimensions(images: int, distortion: float = DISTORTION) -> int:
 
 
 class Projection:
-    """The random matrix P (d, D) of D units onto d dimensions, drawn slice by slice.
+    """The random matrix P (d, D) of D units onto d dimensions, drawn slice by slice whenever it is needed.
 
     Entries are +- sqrt(1 / (s d)) with probability s / 2 each, else 0, with density s = 1 / sqrt(D). P depends on seed, D
-    and d alone, and takes about 8 d sqrt(D) bytes.
+    and d alone.
     """
 
     def __init__(self, units: int, dimensions: int, seed: int, device: torch.device) -> None:
         self.units, self.dimensions, self._seed, self._device = units, dimensions, seed, device
         self._density = 1 / math.sqrt(units)
-        self._slices = [self._drawn(number) for number in range(-(-units // SLICE))]
 
     @staticmethod
-    def bytes(units: int, dimensions: int) -> int:
-        """What P takes, within a few in a hundred."""
-        return int(8.2 * dimensions * math.sqrt(units)) + 4 * (dimensions + 1) * -(-units // SLICE)
+    def slice_bytes(units: int, dimensions: int) -> int:
+        """What a slice of P takes while it is drawn, within a few in a hundred."""
+        return int(42 * dimensions * min(units, SLICE) / math.sqrt(units)) + 12 * (dimensions + 1)
 
     @property
     def scale(self) -> float:
         """sqrt(1 / (s d)), the size of the entries: products with the slices are still to be multiplied by it."""
         return math.sqrt(1 / (self._density * self.dimensions))
 
-    def multiply(self, number: int, piece: Tensor) -> Tensor:
-        """One slice's share of P F^T / scale from its units of F, (b, units of the slice): (d, b) float32."""
-        return self._slices[number] @ piece.T.contiguous()
-
-    def _drawn(self, number: int) -> Tensor:
+    def slice(self, number: int) -> Tensor:
         """Slice `number` of P / scale, (d, units of the slice), as compressed rows.
 
         The entries lie, row after row, as the successes of a Bernoulli process do: geometric steps apart.
@@ -75,3 +77,23 @@ class Projection:
             shape = (self.dimensions, width)
             made = torch.sparse_csr_tensor(rows, units, torch.from_numpy(signs), shape, check_invariants=False)
             return made.to(self._device)
+
+
+def project(
+    read: Callable[[int], Tensor], images: int, projection: Projection, *, batch: int, workers: Workers
+) -> Tensor:
+    """X = F P^T of rows F (n, D), of which `read(number)` gives a slice of units: (n, d) float32.
+
+    Work: 2 d sqrt(D) an image, and d sqrt(D) draws. Memory: X twice, and as much for each worker.
+    """
+    found = torch.zeros(projection.dimensions, images)
+    for share in workers.ordered(
+        len(slices(projection.units)), lambda number: project_slice(read(number), projection.slice(number), batch)
+    ):
+        found += share
+    return (found * projection.scale).T
+
+
+def project_slice(rows: Tensor, matrix: Tensor, batch: int) -> Tensor:
+    """One slice's share of P F^T / scale, of F (n, units of the slice) batch by batch and P `matrix`: (d, n) float32."""
+    return torch.cat([(matrix @ piece.T.contiguous()).cpu() for piece in rows.split(batch)], 1)

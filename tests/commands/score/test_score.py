@@ -16,7 +16,9 @@ from sklearn.linear_model import Ridge
 from alignedcut_cli.commands.score import run as run_module
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
+from tests.helpers.maps import make_maps
 from tests.helpers.scoring import IMAGES, VOXELS, make_study, maps_of, names, responses_of, write_responses
 
 ALPHAS = 10.0 ** np.arange(-1, 6)
@@ -63,11 +65,16 @@ def pearson(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def by_hand(rows: np.ndarray, responses: np.ndarray) -> dict[str, tuple[float, float]]:
-    """(train, test) of crsa, ereg and ersa, even rows to fit and odd ones to test on, by scikit-learn and refits."""
+def by_hand(rows: np.ndarray, responses: np.ndarray, variance: float | None = None) -> dict[str, tuple[float, float]]:
+    """(train, test) of crsa, ereg and ersa, even rows to fit and odd ones to test on, by scikit-learn and refits.
+
+    Each unit is standardised, or (given a `variance`) all by the one number that gives them that in all.
+    """
     train, test = slice(0, None, 2), slice(1, None, 2)
     known, new = rows[train].astype("f8"), rows[test].astype("f8")
     mean, scale = known.mean(0), known.std(0)
+    if variance is not None:
+        scale = np.full_like(scale, ((scale**2).sum() / variance) ** 0.5)
     known, new = (known - mean) / scale, (new - mean) / scale
     own, aim = responses[train].astype("f8"), responses[test].astype("f8")
     tried = [
@@ -334,7 +341,7 @@ def test_bands_join_the_best_layers_of_both_models(cli: Cli, study: Path) -> Non
         (("--from", "one"), 2, "names one twice"),
         (("--layers", "9"), 2, "there is no layer 9"),
         (("--compare", "kendall"), 2, "--compare 'kendall'"),
-        (("--units", "all"), 2, "Give one of: projected, raw"),
+        (("--units", "all"), 2, "Give one of: products, projected, raw"),
         (("--min-snr", "0.2"), 2, "has no signal-to-noise ratios"),
         (("--memory", "1MiB"), 71, "--memory allows 1.0 MiB"),
         (("--best-layer", "test"), 2, "Give one of: train, none"),
@@ -350,11 +357,47 @@ def test_what_cannot_be_is_told_in_one_line(
     assert re.search(told, found.err) and found.out == "" and not (study / "score/one.safetensors").exists()
 
 
+def test_a_map_larger_than_its_projection_is_regressed_on_by_its_products(cli: Cli, study: Path) -> None:
+    rows, dimensions = maps_of("one")["second"] * np.linspace(0.2, 3, 20, dtype="f4"), 7
+    make_maps(Project(study), "large", {"whole": rows, "small": rows[:, :5]}, names(), dimensions=dimensions)
+    given = {"metric": "ereg,ersa", "roi": "early"}
+    options = [word for name, value in given.items() for word in (f"--{name}", value)]
+    scores = {}
+    for units in ("products", "projected"):
+        named = ("--units", units, "--name", f"large-{units}", *FEW)
+        scores[units] = artifact(done(score(cli, study, *options, *named, sources=("large",))))
+    header, tensors = scores["products"]
+    early = responses_of()[:, : VOXELS // 2]
+    wanted = by_hand(rows, early, dimensions)
+    for metric in ("ereg", "ersa"):
+        c = place_of(header, metric, "early")
+        assert (tensors["train"][0, c, 0], tensors["test"][0, c, 0]) == pytest.approx(wanted[metric], abs=2e-4)
+    other = scores["projected"][1]
+    assert np.array_equal(tensors["test"][1], other["test"][1])
+    assert tensors["test"][0, 0, 0] > other["test"][0, 0, 0] + 0.05
+    both = done(score(cli, study, "--bands", "--metric", "ereg", "--name", "both", *FEW, sources=("large", "one")))
+    assert np.isfinite(artifact(both)[1]["test"]).all()
+
+
 def test_raw_maps_are_regressed_on_where_they_were_kept(cli: Cli, study: Path) -> None:
     """Maps that are no larger than their projection are kept as they are."""
     projected = artifact(done(score(cli, study, "--metric", "ereg", "--name", "projected", *FEW)))[1]
     raw = artifact(done(score(cli, study, "--metric", "ereg", "--units", "raw", "--name", "raw", *FEW)))[1]
     assert np.array_equal(projected["test"], raw["test"])
+
+
+def test_the_long_table_is_written_as_parquet_too(cli: Cli, study: Path) -> None:
+    """Where pyarrow is installed: the same rows and columns as the csv."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    options = ("--metric", "ereg", "--layers", 0, "--roi", "early", "--name", "tabled", *FEW)
+    folder = Path(done(score(cli, study, *options, "--pictures", sources=("one",))).object["pictures"])
+    made = parquet.read_table(folder / "table.parquet").to_pylist()
+    with (folder / "table.csv").open(newline="") as file:
+        told = list(csv.DictReader(file))
+    assert len(made) == len(told) == 2 and list(made[0]) == list(told[0])
+    for row, text in zip(made, told, strict=True):
+        for name, value in row.items():
+            assert text[name] == ("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
 def test_a_small_region_is_left_out_of_rdms_and_said(cli: Cli, study: Path, tmp_path: Path) -> None:

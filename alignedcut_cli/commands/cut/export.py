@@ -1,0 +1,33 @@
+"""The table of a cut for other programs: its nodes with their eigenvectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from alignedcut_cli.frame.export import Column, Offer, Table
+from alignedcut_cli.nodes.tables import columns_of, node_table_of
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["EXPORTS"]
+
+
+def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
+    """A row a node: the graph that it is in, unless there is one for all, and its row of the eigenvectors."""
+    vectors = tensors["eigenvectors"]
+    names = [f"eigenvector_{number}" for number in range(1, vectors.shape[1] + 1)]
+    graph = {} if len(tensors["graphs"]) == 1 else {"graph": _graph(tensors["graphs"])}
+    return node_table_of(header, tensors["nodes"], {**graph, **columns_of(vectors, names)})
+
+
+def _graph(graphs: np.ndarray) -> Column:
+    import numpy as np
+
+    starts = graphs[:, 0]
+    return Column(lambda start, stop: np.searchsorted(starts, np.arange(start, stop), "right").astype(np.int32) - 1)
+
+
+EXPORTS = {"nodes": Offer(nodes, "nodes")}

@@ -1,0 +1,39 @@
+"""The tables of a segmentation for other programs: the class of each node, and the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from alignedcut_cli.frame.export import Offer, Table, table_of_rows, values
+from alignedcut_cli.nodes.tables import node_table_of
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["EXPORTS"]
+
+
+def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
+    """A row a node of each cut: the class that it was given, for each target; none for class tokens."""
+    predicted = {
+        f"predicted {target}": values(tensors[f"{target}.predicted"], header.axes[f"K.{target}"]["labels"])
+        for target in header.axes["targets"]["labels"]
+    }
+    return node_table_of(header, tensors["nodes"], predicted)
+
+
+def scores(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
+    """A row for each target and slot: its scores at its best threshold; a row a slot where the masks are of no class."""
+    if header.params["method"] == "agnostic":
+        from alignedcut_cli.commands.segment.agnostic_result import flat_rows as flat
+        from alignedcut_cli.commands.segment.agnostic_result import result_rows as rows_of
+
+        return table_of_rows(flat(rows_of(header, tensors)))
+    from alignedcut_cli.commands.segment.result import flat_rows, result_rows
+
+    return table_of_rows(flat_rows(result_rows(header, tensors)))
+
+
+EXPORTS = {"nodes": Offer(nodes, "nodes"), "scores": Offer(scores)}

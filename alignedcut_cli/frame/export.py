@@ -1,0 +1,184 @@
+"""Tables written for other programs: npz, csv or parquet, column by column and in pieces, so that size does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.errors import OutputExistsError, UnavailableError, UsageError
+from alignedcut_cli.store.files import disk_errors, writing
+from alignedcut_cli.store.header import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["WRITERS", "Column", "Offer", "Table", "export_table", "require_free", "table_of_rows", "values"]
+
+PIECE = 65_536
+"""Rows that are held at once."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `read(start, stop)` gives the values of these rows; with `labels` they number labels, -1 is none."""
+
+    read: Callable[[int, int], np.ndarray]
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of `rows` rows."""
+
+    rows: int
+    columns: Mapping[str, Column]
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """(start, stop) of the pieces, in order."""
+        yield from ((start, min(start + PIECE, self.rows)) for start in range(0, self.rows, PIECE))
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A table of a kind of artifact: how it is made of header and tensors, and a tensor without which there is none."""
+
+    make: Callable[[Header, Mapping[str, np.ndarray]], Table]
+    needs: str = ""
+
+
+def values(array: np.ndarray, labels: Sequence[str] | None = None) -> Column:
+    """The column of an array (rows,): a slice of it, or of a memory-mapped file."""
+    return Column(lambda start, stop: array[start:stop], None if labels is None else tuple(labels))
+
+
+def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows as a table, None being NaN in a column of numbers and no label in one of text."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return Table(len(rows), {name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(cells: Sequence[Any]) -> Column:
+    import numpy as np
+
+    kinds = {type(cell) for cell in cells}
+    if kinds == {bool}:
+        return values(np.array(cells))
+    if kinds <= {int, float, type(None)}:
+        whole = kinds == {int}
+        return values(np.array([np.nan if cell is None else cell for cell in cells], np.int64 if whole else np.float64))
+    labels = list(dict.fromkeys(str(cell) for cell in cells if cell is not None))
+    places = {label: number for number, label in enumerate(labels)}
+    return values(np.array([-1 if cell is None else places[str(cell)] for cell in cells], np.int32), labels)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Raise UsageError for a file of a kind that is not written, or OutputExistsError for one that is there."""
+    if path.suffix.lower() not in WRITERS:
+        raise UsageError(
+            "bad-suffix", f"--export {str(path)!r} is of no kind known", f"Give one of: {', '.join(WRITERS)}"
+        )
+    with disk_errors(path):
+        there = path.exists()
+    if there and not overwrite:
+        raise OutputExistsError("output-exists", f"{path} exists", "Choose another file, or give --overwrite")
+    if path.suffix.lower() == ".parquet":
+        _import_pyarrow()
+
+
+def export_table(table: Table, path: Path, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Write a table, all at once or not at all, in the format of the file's suffix; `advance` counts cells."""
+    with writing(path) as temporary:
+        WRITERS[path.suffix.lower()](table, temporary, advance)
+
+
+def _text(labels: Sequence[str]) -> list[str]:
+    """Labels as any program can read them: what is no Unicode (a file name in another encoding) is escaped."""
+    return [label.encode("utf-8", "backslashreplace").decode() for label in labels]
+
+
+def _write_csv(table: Table, path: Path, advance: Callable[[int], None]) -> None:
+    """Numbers with all their digits; what is unknown is empty."""
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_text(list(table.columns)))
+        for start, stop in table.pieces():
+            writer.writerows(zip(*(_cells(one, start, stop) for one in table.columns.values()), strict=True))
+            advance((stop - start) * len(table.columns))
+
+
+def _cells(column: Column, start: int, stop: int) -> list[Any]:
+    import numpy as np
+
+    array = column.read(start, stop)
+    if column.labels is not None:
+        return np.array([*_text(column.labels), ""], object)[array].tolist()
+    if array.dtype.kind != "f":
+        return array.tolist()
+    return np.where(np.isnan(array), "", array.astype(str)).tolist()
+
+
+def _write_npz(table: Table, path: Path, advance: Callable[[int], None]) -> None:
+    """One array a column, text as text: `pandas.DataFrame(dict(numpy.load(FILE)))` is the table."""
+    import zipfile
+
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, column in table.columns.items():
+            labels = None if column.labels is None else np.array([*_text(column.labels), ""])
+            entry = zipfile.ZipInfo(f"{_text([name])[0]}.npy", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_STORED if column.read(0, 1).dtype.kind == "f" else zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as stream:
+                for start, stop in [*table.pieces()] or [(0, 0)]:
+                    array = column.read(start, stop)
+                    array = np.ascontiguousarray(array if labels is None else labels[array])
+                    if start == 0:
+                        about = {"descr": array.dtype.str, "fortran_order": False, "shape": (table.rows,)}
+                        np.lib.format.write_array_header_1_0(stream, about)
+                    stream.write(array.tobytes())
+                    advance(stop - start)
+
+
+def _write_parquet(table: Table, path: Path, advance: Callable[[int], None]) -> None:
+    """Text as dictionaries; what is unknown is null."""
+    pa, pq = _import_pyarrow()
+
+    def piece(start: int, stop: int) -> Any:
+        return pa.table(
+            [_arrow(pa, one, start, stop) for one in table.columns.values()], names=_text(list(table.columns))
+        )
+
+    with pq.ParquetWriter(path, piece(0, min(1, table.rows)).schema) as writer:
+        for start, stop in table.pieces():
+            writer.write_table(piece(start, stop))
+            advance((stop - start) * len(table.columns))
+
+
+def _arrow(pa: Any, column: Column, start: int, stop: int) -> Any:
+    array = column.read(start, stop)
+    if column.labels is not None:
+        numbers = pa.array(array, pa.int32(), mask=array < 0)
+        return pa.DictionaryArray.from_arrays(numbers, pa.array(_text(column.labels), pa.string()))
+    return pa.array(array, from_pandas=True) if array.dtype.kind == "f" else pa.array(array)
+
+
+def _import_pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        told = f"a .parquet file needs the package pyarrow ({error})"
+        remedy = "Install it: pip install 'alignedcut[parquet]', or give a .csv or .npz"
+        raise UnavailableError("package-missing", told, remedy) from None
+    return pyarrow, pyarrow.parquet
+
+
+WRITERS: Mapping[str, Callable[[Table, Path, Callable[[int], None]], None]] = {
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}
