@@ -20,6 +20,7 @@ from alignedcut_cli import __version__
 from alignedcut_cli.commands import brain, check, demo, models, show, status
 from alignedcut_cli.commands.align import command as align
 from alignedcut_cli.commands.color import command as color
+from alignedcut_cli.commands.compare import command as compare
 from alignedcut_cli.commands.concepts import command as concepts
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
@@ -30,6 +31,7 @@ from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
 from alignedcut_cli.commands.segment import command as segment
 from alignedcut_cli.commands.trace import command as trace
+from alignedcut_cli.commands.tree import command as tree
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
@@ -40,7 +42,17 @@ __all__ = ["app", "main"]
 GROUPS = {
     "Begin": (demo, look, models),
     "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
-    "What the eigenvectors and features tell": (segment, pathways, trace, concepts, score, probe, report),
+    "What the eigenvectors and features tell": (
+        segment,
+        pathways,
+        compare,
+        tree,
+        trace,
+        concepts,
+        score,
+        probe,
+        report,
+    ),
     "Look after a project": (status, show, check),
 }
 """The commands as the help lists them."""

@@ -20,6 +20,8 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
+    "graph.bootstrap.compare_replicates": "problems of a few columns are solved on the CPU",
+    "graph.bootstrap.stable_count": "a few numbers, which are there",
     "graph.neighbours.largest_within": "graphs are built on the CPU",
     "graph.neighbours.nearest_across": "graphs are built on the CPU",
     "graph.neighbours.nearest_among": "graphs are built on the CPU",

@@ -13,6 +13,7 @@ from alignedcut_cli.frame import options
 from alignedcut_cli.frame.export import Offer, export_table, require_free
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.stability import stability_table
 from alignedcut_cli.nodes.slots import layer_name
 from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
@@ -72,11 +73,7 @@ def command(
 def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
     """Write one table of an artifact, whose content is checked first."""
     reference = f"{header.kind}/{header.name}"
-    offers = {
-        name: offer
-        for name, offer in TABLES.get(header.kind, {}).items()
-        if not offer.needs or offer.needs in header.raw["tensors"]
-    }
+    offers = {name: one for name, one in TABLES.get(header.kind, {}).items() if one.is_there(header)}
     if not offers:
         raise UsageError("no-table", f"{reference} has no table", f"What has tables: {', '.join(sorted(TABLES))}")
     chosen = which or next(iter(offers))
@@ -117,11 +114,11 @@ def _summary(header: Header) -> str:
     ]
     axes = [[letter, str(axis["size"]), _axis(axis)] for letter, axis in header.axes.items()]
     parts = [("", about), ("parameters", params), ("axes", axes), ("tensors", tensors)]
-    return "\n".join(_section(title, rows) for title, rows in parts if rows)
+    told = [_section(title, table(rows)) for title, rows in parts if rows]
+    return "\n".join([*told, *([_section("stability", stability_table(header))] if "stability" in raw else [])])
 
 
-def _section(title: str, rows: list[list[str]]) -> str:
-    body = table(rows)
+def _section(title: str, body: str) -> str:
     return "\n".join([f"{title}:", *(f"  {line}" for line in body.splitlines())]) if title else body
 
 

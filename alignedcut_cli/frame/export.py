@@ -14,7 +14,17 @@ from alignedcut_cli.store.header import Header
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["WRITERS", "Column", "Offer", "Table", "export_table", "require_free", "table_of_rows", "values"]
+__all__ = [
+    "WRITERS",
+    "Column",
+    "Offer",
+    "Table",
+    "export_table",
+    "has_parquet",
+    "require_free",
+    "table_of_rows",
+    "values",
+]
 
 PIECE = 65_536
 """Rows that are held at once."""
@@ -46,6 +56,11 @@ class Offer:
 
     make: Callable[[Header, Mapping[str, np.ndarray]], Table]
     needs: str = ""
+
+    def is_there(self, header: Header) -> bool:
+        """Whether an artifact has it: the tensor that it needs, or that of some target (TARGET.NEEDS)."""
+        names = header.raw["tensors"]
+        return not self.needs or any(name == self.needs or name.endswith(f".{self.needs}") for name in names)
 
 
 def values(array: np.ndarray, labels: Sequence[str] | None = None) -> Column:
@@ -164,6 +179,15 @@ def _arrow(pa: Any, column: Column, start: int, stop: int) -> Any:
         numbers = pa.array(array, pa.int32(), mask=array < 0)
         return pa.DictionaryArray.from_arrays(numbers, pa.array(_text(column.labels), pa.string()))
     return pa.array(array, from_pandas=True) if array.dtype.kind == "f" else pa.array(array)
+
+
+def has_parquet() -> bool:
+    """Whether pyarrow is there, without which no parquet is written."""
+    try:
+        _import_pyarrow()
+    except UnavailableError:
+        return False
+    return True
 
 
 def _import_pyarrow() -> tuple[Any, Any]:

@@ -92,8 +92,7 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
     split = np.where(is_test, TEST, FIT).astype(np.int8)
     rest = np.flatnonzero(~is_test)
     draws = np.random.default_rng(stream(seed, "heldout"))
-    heldout = max(round(len(rest) / 10), min(ENOUGH, len(rest) // 5))
-    split[draws.permutation(rest)[:heldout]] = HELDOUT
+    split[draws.permutation(rest)[: heldout_count(len(rest))]] = HELDOUT
     for part, least in FEWEST.items():
         count = int((split == part).sum())
         if count < least:
@@ -104,6 +103,11 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
                 "Extract more images, or choose another --test-split",
             )
     return asked, split
+
+
+def heldout_count(images: int) -> int:
+    """How many of the images that are not test images are held out of the fit."""
+    return max(round(images / 10), min(ENOUGH, images // 5))
 
 
 def choose_test_images(option: str, asked: str, names: Sequence[str], own: np.ndarray) -> np.ndarray:

@@ -46,6 +46,11 @@ class Slot:
         """The name of the tensor that holds all its tokens."""
         return f"tokens.{self.layer:02d}"
 
+    @property
+    def pooled(self) -> str:
+        """The name of the tensor that holds the mean of each image's tokens."""
+        return f"pooled.{self.layer:02d}"
+
     def require_tokens(self) -> None:
         """Raise DataError unless all tokens are stored: from headers alone."""
         self.source.demand(self.tensor)

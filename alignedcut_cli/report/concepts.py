@@ -85,7 +85,7 @@ def class_figure(mean: np.ndarray, classes: Sequence[str], rois: Sequence[str], 
 
 def concept_figure(
     title: str,
-    labels: Sequence[str],
+    labels: Sequence[tuple[str, str]],
     rois: tuple[np.ndarray, np.ndarray],
     names: Sequence[str],
     voxels: tuple[np.ndarray, np.ndarray],
@@ -93,7 +93,7 @@ def concept_figure(
 ) -> Figure:
     """One slot: for each concept its mean +- deviation per ROI (k, R), deviation against mean per voxel (k, N), and patches.
 
-    `strips` are the example patches of each concept, pictures (height, width, 3) uint8.
+    `labels` stand above the bars and the dots; `strips` are the example patches, pictures (height, width, 3) uint8.
     """
     count, wide = len(labels), max(strip.shape[1] for strip in strips)
     width, height = max(1050, 745 + wide), 170 * (count + 1)
@@ -104,7 +104,7 @@ def concept_figure(
     )  # fmt: skip
     chosen = np.linspace(0, voxels[0].shape[1] - 1, min(SCATTER, voxels[0].shape[1])).astype(int)
     bars = np.array([[figure.add_subplot(grid[row, 0])] for row in range(count)])
-    for row, label in enumerate(labels):
+    for row, (label, told) in enumerate(labels):
         _bars(bars[row, 0], np.arange(len(names)), rois[0][row], rois[1][row], ORANGE, 5)
         bars[row, 0].set_title(label, fontsize=8, loc="left", pad=3)
         dots = figure.add_subplot(grid[row, 1])
@@ -112,7 +112,7 @@ def concept_figure(
         dots.axvline(0, color=GREY, linewidth=0.6)
         dots.tick_params(labelsize=6)
         dots.spines[["top", "right"]].set_visible(False)
-        dots.set_title("sd against mean, voxels" if row == 0 else "", fontsize=8, pad=3)
+        dots.set_title(told, fontsize=7, pad=3)
         middle = dots.get_position().y0 + dots.get_position().y1
         figure.figimage(strips[row], 740, round(height * middle / 2 - strips[row].shape[0] / 2))
     _roi_labels(bars, names)

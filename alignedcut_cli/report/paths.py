@@ -226,12 +226,16 @@ def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[
 
 
 def _draw_divergence(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
-    """Bars of the matched distance, what chance gives as a line, and a star where p.holm is below 0.05."""
-    heights = tensors["matched"][numbers]
+    """Bars of the matched distance and its range over maps, what chance gives as a line, and a star where p.holm is below
+    0.05."""
+    heights, maps = tensors["matched"][numbers], tensors["maps.matched"][numbers]  # (n,), (n, Z)
     axis.bar(range(len(numbers)), heights, color="#805ad5", width=0.6, label="matched (* p < 0.05, Holm)")
+    if maps.shape[1] > 1:
+        label = f"least and most of {maps.shape[1]} maps"
+        axis.vlines(range(len(numbers)), maps.min(1), maps.max(1), color="#44337a", linewidth=1.5, label=label)
     for place, number in enumerate(numbers):
         label = "chance" if place == 0 else "_more"
         axis.plot([place - 0.4, place + 0.4], [tensors["matched.expected"][number]] * 2, color=INK, label=label)
         if tensors["p.holm"][number] < 0.05:
-            axis.text(place, heights[place], "*", ha="center", va="bottom", fontsize=12)
+            axis.text(place, maps[place].max(), "*", ha="center", va="bottom", fontsize=12)
     axis.margins(y=0.25)

@@ -19,7 +19,10 @@ from alignedcut_cli.store.page import read_page
 __all__ = ["KINDS", "MACHINE", "PICTURES", "REPORTS", "Project", "check_name", "is_project_folder", "maker"]
 
 REPORTS = "reports"
-KINDS = ("features", "align", "cut", "color", "segment", "trace", "concepts", "score", "probe", "pathways", REPORTS)
+KINDS = (
+    *("features", "align", "cut", "color", "segment", "trace", "concepts", "score", "probe", "pathways"),
+    *("compare", "tree", REPORTS),
+)
 MACHINE = ".alignedcut"
 PICTURES = "pictures"
 _SUFFIXES = {"features": "", REPORTS: ".html"}

@@ -78,15 +78,15 @@ def test_shares_of_the_ceiling_beside_those_of_align(
         reading = ["-m", f"tiny-{model}", "--tap", "block", "--tokens", "sample:16", "--name", f"{model}-block"]
         assert main(["extract", *images_of(world), *reading, *place]) == 0
         sources += ["--from", f"features/{model}-block"]
-    options = ["--split", "given", "--agree", "0", "--name", "beside"]
+    options = ["--test-split", "given", "--agree", "0", "--name", "beside"]
     assert main(["align", "--brain", str(world / "brain"), *sources, *options, *place]) == 0
     aligned = {row["roi"]: row["share"] for row in read_header(world / "study/align/beside.safetensors").raw["rois"]}
     clip = models.index("tiny-clip")
     for area in (*EARLY, *LATE):
         c = regions.index(area)
-        share = float(tensors["explained"][tensors["best"][clip, c, 0], c, 0])
+        share = float(tensors["explained"][tensors["best"][clip, c, 0], c])
         print(f"{area}: score, block {tensors['best'][clip, c, 0]} of tiny-clip {share:.2f}; align {aligned[area]:.2f}")
-        assert share > 0.3 and abs(share - aligned[area]) < 0.35
+        assert share > 0.3 and abs(share - aligned[area]) < 0.15
 
 
 def test_responses_to_other_images_are_not_predicted(world: Path, scored: object) -> None:

@@ -197,7 +197,9 @@ def test_concepts_are_balls_of_the_colour_space_and_their_moments_explicit(cli: 
             close(found["voxel.sd"][number, concept], deviation)
             close(found["concept.sd"][number, concept], by_roi(inside).std(0, ddof=1))
             size = np.abs(inside.mean(0))
-            r = [np.corrcoef(size, deviation)[0, 1], np.corrcoef(size / unit, deviation / unit)[0, 1]]
+            z = np.abs(inside.mean(0) - voxels[patch].mean(0)) / unit
+            pairs = ((size, deviation), (size / unit, deviation / unit), (z, deviation / unit))
+            r = [np.corrcoef(*pair)[0, 1] for pair in pairs]
             close(found["correlation"][number, concept], r, 1e-3)
     require_examples(found, header)
 

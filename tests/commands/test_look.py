@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import shlex
 import shutil
@@ -170,14 +171,17 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(HOSTILE):
         photograph(number).save(folder / name)
     with contextlib.chdir(folder):
-        assert main(["look", "*.png", "-m", "tiny-dino", "--title", EVIL, "-p", "study", "-q"]) == 0
+        assert main(["look", f"{folder}/*.png", "-m", "tiny-dino", "--title", EVIL, "-p", "study", "-q"]) == 0
     return folder
 
 
 def test_hostile_names_stay_names_on_the_page(cli: Cli, looked: Path) -> None:
     """Whatever a photograph or the title is called, there is no markup and no script beside the page's own."""
-    page = looked / "study" / "reports" / "tiny-dino.html"
-    found = Markup(page.read_text(encoding="utf-8"))
+    page = (looked / "study" / "reports" / "tiny-dino.html").read_text(encoding="utf-8")
+    found = Markup(page)
+    folder = looked.name.upper()
+    assert f"alignedcut extract \"${folder}\"/'*.png' --model tiny-dino -p study\n" in html.unescape(page)
+    assert f"set {folder} to the path of {looked.name}" in page
     assert [about.get("type") for tag, about in found.tags if tag == "script"].count("application/json") == len(
         found.json
     )

@@ -11,7 +11,7 @@ import torch
 from alignedcut_cli.core.encode.dimension import effective_dimension, radius
 from alignedcut_cli.core.encode.rdm import Gram, centre_both
 from alignedcut_cli.core.encode.resampling import permuted_cka
-from alignedcut_cli.core.encode.similarity import biased_cka, cka, cka_draws
+from alignedcut_cli.core.encode.similarity import biased_cka, cka, cka_draws, largest_components, procrustes_draws
 from alignedcut_cli.core.numerics import NumericsError
 from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 
@@ -91,3 +91,35 @@ def test_effective_dimensionality_of_the_known_case() -> None:
 def test_equal_images_have_no_dimension() -> None:
     with pytest.raises(NumericsError, match="equal"):
         effective_dimension(torch.zeros(5, 5))
+
+
+def procrustes_of(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The likeness that SciPy's disparity gives: disparity = 1 - likeness^2 of centred rows of unit size."""
+    from scipy.spatial import procrustes
+
+    width = max(one.shape[1], other.shape[1])
+    left, right = (torch.nn.functional.pad(rows, (0, width - rows.shape[1])).double().numpy() for rows in (one, other))
+    return float((1 - procrustes(left, right)[2]) ** 0.5)
+
+
+def test_procrustes_is_that_of_the_rows_of_the_drawn_images() -> None:
+    generator = torch.Generator().manual_seed(2)
+    one = torch.randn(24, 4, generator=generator)
+    other = one @ torch.randn(4, 3, generator=generator) + torch.randn(24, 3, generator=generator) + 5
+    images = torch.arange(24) // 4
+    weights = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 3, 1, 0, 2, 0]]).double()
+    found = procrustes_draws(one, other, images, weights)
+    for weight, value in zip(weights, found.tolist(), strict=True):
+        rows = torch.repeat_interleave(torch.arange(24), weight[images].long())
+        assert value == pytest.approx(procrustes_of(one[rows], other[rows]), abs=1e-6)
+    turn = torch.linalg.qr(torch.randn(4, 4, generator=generator)).Q
+    assert float(procrustes_draws(one, 3 * one @ turn - 1, images, weights)[0]) == pytest.approx(1, abs=1e-6)
+
+
+def test_components_keep_what_the_largest_hold() -> None:
+    rows = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
+    found = largest_components(rows, 4)
+    centred = rows.double() - rows.double().mean(0)
+    values = torch.linalg.svdvals(centred)
+    torch.testing.assert_close(found.square().sum(0).sqrt(), values[:4])
+    assert largest_components(rows, 99).shape == (12, 12)

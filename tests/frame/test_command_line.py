@@ -195,6 +195,18 @@ for line in {lines!r}:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_commands_themselves_load_no_arrays() -> None:
+    code = "import sys, alignedcut_cli.main; assert not {'numpy', 'scipy', 'PIL'} & set(sys.modules), 'loaded'"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_takes_less_than_three_tenths_of_a_second() -> None:
     """The best of five, by the processor's time: what a machine with nothing else to do would take."""
     taken = []

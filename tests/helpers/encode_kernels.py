@@ -105,5 +105,9 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.ridge.ridge_basis_of_kernel": encoded,
     "encode.similarity.biased_cka": lambda on, _: similarity.biased_cka(*grams(on)),
     "encode.similarity.cka": lambda on, _: similarity.cka(*grams(on)),
+    "encode.similarity.largest_components": lambda on, _: similarity.largest_components(on(drawn(9, 6)), 3).abs(),
+    "encode.similarity.procrustes_draws": lambda on, _: similarity.procrustes_draws(
+        on(drawn(9, 4)), on(drawn(9, 3, seed=1)), on(torch.arange(9) // 3), on(torch.ones(2, 3))
+    ),
     "encode.similarity.cka_draws": lambda on, _: similarity.cka_draws(*grams(on), weights()),
 }

@@ -15,13 +15,24 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core import numerics
-from alignedcut_cli.core.align import consensus, loss, projector, reduced_rank_ridge, scores, spaces, train, units
+from alignedcut_cli.core.align import (
+    consensus,
+    influence,
+    loss,
+    projector,
+    reduced_rank_ridge,
+    scores,
+    spaces,
+    train,
+    units,
+)
 from alignedcut_cli.core.embed import affinities, colours, device, tsne
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.graph import (
     affinity,
     attention,
     block_krylov,
+    bootstrap,
     certificate,
     choose_solver,
     density,
@@ -33,6 +44,7 @@ from alignedcut_cli.core.graph import (
     refine,
     sampling,
     sparse_graph,
+    subspaces,
 )
 from alignedcut_cli.core.groups import activations, iou, oracle, resize, similarity, slot_scores
 from tests.helpers.encode_kernels import ENCODE_KERNELS
@@ -77,6 +89,19 @@ def exact_cut(on: On, device: Any) -> Any:
 def low_rank(on: On, device: Any, **options: Any) -> Any:
     read, take = readers(on)
     return lowrank.ncut_lowrank(read, NODES, COUNT, nodes=30, tile=40, take=take, **options)
+
+
+def moments() -> Tensor:
+    return subspaces.moments_by_image(drawn(30, 3), drawn(30, 4, seed=1), torch.arange(30) // 10, 3)
+
+
+def bootstrapped(on: On, device: Any) -> Any:
+    read, take = readers(on)
+    images, draws = torch.arange(NODES) // 10, torch.ones(3, NODES // 10)
+    extension = low_rank(on, device).extension
+    return bootstrap.bootstrap_cut(
+        read, take, NODES, extension, images, draws, COUNT, weights=on(weights()), columns=20, tile=40
+    )
 
 
 def refined(on: On, device: Any) -> Any:
@@ -284,7 +309,12 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         certificate.weighted_gram(on(orthonormal()), one) for one in (None, weights(), on(weights()))
     ],
     "graph.choose_solver.sample_errors": solver_errors,
-    "graph.choose_solver.subspace_error": lambda on, _: choose_solver.subspace_error(
+    "graph.subspaces.cosines_of_moments": lambda on, _: subspaces.cosines_of_moments(on(moments()), 3),
+    "graph.subspaces.moments_by_image": lambda on, _: subspaces.moments_by_image(
+        on(drawn(30, 3)), on(drawn(30, 4)), on(torch.arange(30) // 10), 3
+    ),
+    "graph.subspaces.projector_error": lambda on, _: subspaces.projector_error(on(torch.linspace(0, 1, 4))),
+    "graph.subspaces.subspace_error": lambda on, _: subspaces.subspace_error(
         on(orthonormal()), on(drawn(NODES, COUNT, seed=1))
     ),
     "graph.density.voronoi_weights": lambda on, _: density.voronoi_weights(
@@ -293,6 +323,7 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.landmarks.Extension": extended,
     "graph.landmarks.kernel_columns": lambda on, _: landmarks.kernel_columns(on(rows()), on(rows()[:9]), 1.0),
     "graph.landmarks.whitening": lambda on, _: landmarks.whitening(on(rows()[:20]), 1.0).abs(),
+    "graph.bootstrap.bootstrap_cut": bootstrapped,
     "graph.lowrank.ncut_lowrank": lambda on, device: [
         low_rank(on, device),
         low_rank(on, device, weights=weights()),
@@ -347,6 +378,9 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         reduced_rank_ridge.stacking_weights(on(sign * drawn(3, 9, 2).abs()), on(drawn(9, 2).abs())) for sign in (1, -1)
     ],
     "align.reduced_rank_ridge.weigh_slots": ridge,
+    "align.influence.roi_scores": lambda on, _: influence.roi_scores(
+        lambda columns: on(drawn(9, 5, seed=1))[:, columns], on(drawn(9, 5)), on(torch.arange(10).reshape(2, 5) % 3 > 0)
+    ),
     "align.scores.pearson": lambda on, _: scores.pearson(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
     "align.scores.permutation_p": lambda on, _: scores.permutation_p(on(drawn(9, 3)), on(drawn(9, 3, seed=1)), 9),
     "align.scores.r_squared": lambda on, _: scores.r_squared(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),

@@ -380,6 +380,7 @@ PATH_OPTIONS = {
     "trace": {"masks": "masks folder", "images": "photographs"},
     "concepts": {"masks": "masks folder", "images": "photographs"},
     "cut": {"images": "photographs"},
+    "tree": {"masks": "masks folder"},
     "pathways": {"masks": "masks folder", "instances": "masks folder", "names": "names.txt"},
     "score": {"brain": "algonauts"},
     "probe": {
@@ -389,5 +390,7 @@ PATH_OPTIONS = {
         "weights": "weights .pth",
     },
     "demo": {"folder": ""},
+    "look": {"brain": "algonauts", "brain_images": "photographs"},
+    "show": {"export": ""},
 }
 """The reader of each path that a command takes besides the project; none for folders that are written to."""

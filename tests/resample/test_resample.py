@@ -23,10 +23,9 @@ from alignedcut_cli.core.resample.intervals import (
     paired_difference,
     percentile,
     recentred,
-    stated,
-    stated_error,
 )
 from alignedcut_cli.core.resample.nulls import difference_p, holm, tail_p
+from alignedcut_cli.core.resample.words import stated, stated_error
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

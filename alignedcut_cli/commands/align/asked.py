@@ -72,6 +72,18 @@ class Asked(options.Asked):
             help="auto, given (the data's own test images), even-odd, last:10%, or a file of image names.",
         ),
     ] = "auto"
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", min=2, help="Also fit K times, each without a Kth of the images: ROI scores over all images."
+        ),
+    ] = None
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare", metavar="align/NAME", help="Also print paired differences per ROI with this alignment."
+        ),
+    ] = None
     ablate: Annotated[
         str | None,
         typer.Option(

@@ -24,6 +24,8 @@ INITS = ("ridge", "random")
 EXAMPLES = (
     "alignedcut align --brain algonauts/subj01 --from features/brain-clip --from features/brain-mae --name world -p study",
     "alignedcut align --brain responses.csv --from features/tiny-clip --dim 32 --epochs 2 --name ratings -p study",
+    "alignedcut align --brain responses.csv --from features/tiny-clip --dim 8 --epochs 0 --folds 3 --compare ratings "
+    "--name small -p study",
 )
 
 
@@ -35,7 +37,7 @@ def command(frame: Frame, asked: Asked) -> None:
     the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Each voxel counts in units of its standard
     deviation. It starts from the closed-form reduced-rank ridge solution, in which slots agree on images and on places
     as far as --agree asks. A tenth of the training images (of few, a fifth) is held out: it chooses penalty, rank, how
-    much each slot counts, and when to stop.
+    much each slot counts, and when to stop. Scores of ROIs have intervals over test images; --folds scores all images.
     """
     require_choice("--init", asked.init, INITS)
     if not 0 < asked.rate <= 1:
@@ -43,6 +45,11 @@ def command(frame: Frame, asked: Asked) -> None:
 
     from alignedcut_cli.commands.align.plan import make_plan
 
+    other = frame.project.parse(asked.compare, "align")[1] if asked.compare else None
+    if other:
+        frame.project.header("align", other)
+    if other and asked.ablate:
+        raise UsageError("option-unused", "--compare does not go with --ablate", "Compare them one by one")
     values = _ablated(asked.ablate, asked.masks, asked.mask_suffix, asked.segment)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
@@ -73,6 +80,11 @@ def command(frame: Frame, asked: Asked) -> None:
         draw_if_needed(frame, header, folder)
         lines.append(str(folder))
         result["pictures"] = str(folder)
+    if other:
+        from alignedcut_cli.commands.align.compare import compare_rois, comparison_table
+
+        result["comparison"] = compare_rois(frame, header, other)
+        lines.insert(0, comparison_table(result["comparison"], header.name, other))
     frame.output.result("\n".join(lines), result)
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alignedcut_cli.commands.align.result import axes, roi_table, tensors
+from alignedcut_cli.commands.align.folds import cross_validated
+from alignedcut_cli.commands.align.result import axes, influence_tensors, roi_table, tensors
 from alignedcut_cli.commands.align.run import fit
 from alignedcut_cli.core.align.train import Alignment
 from alignedcut_cli.frame.keep import Keeper
@@ -36,8 +37,11 @@ def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
     )
     with keeper.told_when_stopped():
         fitted = fit(frame, plan, device, keeper)
+        crossed = cross_validated(frame, plan, fitted, device) if plan.recipe.params.get("folds") else None
     _tell(frame, fitted.alignment)
     arrays, meanings = tensors(plan, fitted)
+    added, told, scores = influence_tensors(plan, fitted, crossed)
+    arrays, meanings = arrays | added, meanings | told
     header = write_artifact(
         frame.project.path("align", plan.recipe.name),
         plan.recipe,
@@ -46,7 +50,7 @@ def _fit_and_write(frame: Frame, plan: Plan, device: torch.device) -> Header:
         axes=axes(plan, arrays),
         numerics={"torch": torch.__version__, "device": device.type, "computed": "float32"},
         parents=plan.parents,
-        rois=roi_table(plan, fitted, arrays),
+        rois=roi_table(plan, fitted, arrays, scores),
     )
     keeper.drop()
     return header

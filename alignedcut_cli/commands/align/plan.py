@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALGORITHM", "Plan", "make_plan", "require_nodes", "require_weight", "slot_key"]
 
-ALGORITHM = 3
+ALGORITHM = 4
 LARGEST_WEIGHT = 1e6
 
 
@@ -99,11 +99,18 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         check_name(asked.name or "+".join(names)),
         ALGORITHM,
         _params(
-            settings, chosen, [[slot.layer for number, slot in slots if number == one] for one in range(len(sets))]
+            settings,
+            chosen,
+            [[slot.layer for number, slot in slots if number == one] for one in range(len(sets))],
+            asked.folds,
         ),
         tuple(given for given, _ in found),
         {"brain": responses.identity, "split": _split_identity(split)},
     )
+    if asked.folds and asked.folds > len(split) // 2:
+        raise UsageError(
+            "bad-folds", f"--folds {asked.folds} of {len(split)} images leave folds of one", "Give fewer folds"
+        )
     parents = tuple(header for _, header in found)
     set_of, chosen_slots = zip(*slots, strict=True)
     plan = Plan(recipe, parents, chosen_slots, set_of, responses, pairs, split, settings)
@@ -142,7 +149,7 @@ def _kept_tokens(slot: Slot) -> int:
     return entry["shape"][1]
 
 
-def _params(settings: Settings, split: str, layers: list[list[int]]) -> dict[str, Any]:
+def _params(settings: Settings, split: str, layers: list[list[int]], folds: int | None) -> dict[str, Any]:
     is_file = split not in ("given", "even-odd") and not split.startswith("last:")
     return {
         "dim": settings.dim or "auto",
@@ -159,6 +166,7 @@ def _params(settings: Settings, split: str, layers: list[list[int]]) -> dict[str
         "test_split": "file" if is_file else split,
         "seed": settings.seed,
         "layers": layers,
+        **({"folds": folds} if folds else {}),
     }
 
 

@@ -10,17 +10,21 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.align.descent import LOGGED
+from alignedcut_cli.core.align.influence import roi_scores
 from alignedcut_cli.core.align.loss import align_pooled
 from alignedcut_cli.core.align.scores import permutation_p, scores
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.intervals import clustered_error, from_error
+from alignedcut_cli.core.resample.words import stated_error
 from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST
 
 if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.folds import Crossed
     from alignedcut_cli.commands.align.plan import Plan
     from alignedcut_cli.commands.align.run import Fitted
     from alignedcut_cli.store.header import Header
 
-__all__ = ["axes", "channel_similarity", "roi_table", "tensors"]
+__all__ = ["axes", "channel_similarity", "influence_tensors", "roi_rows", "roi_table", "tensors"]
 
 ALL = "all"
 SHUFFLES = 1000
@@ -101,24 +105,64 @@ def channel_similarity(features: list[Tensor]) -> Tensor:
     return found
 
 
-def roi_table(plan: Plan, fitted: Fitted, arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def masks_of(plan: Plan) -> dict[str, np.ndarray]:
+    """The voxels (N,) bool of each ROI, and of all."""
+    return {**plan.responses.rois, ALL: np.ones(len(plan.responses.voxels), bool)}
+
+
+def influence_tensors(
+    plan: Plan, fitted: Fitted, crossed: Crossed | None
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]], dict[str, np.ndarray]]:
+    """What each image adds to the scores of ROIs, its meanings, and these scores (Q,) by kind: test, and cv with folds."""
+    found = fitted.alignment
+    masks = torch.from_numpy(np.stack(list(masks_of(plan).values())))
+    tested = torch.from_numpy(np.flatnonzero(plan.split == TEST))
+    aligned = align_pooled([mean[tested] for mean in fitted.pooled], found.transforms)
+    score, influence = roi_scores(
+        lambda part: torch.addmm(found.eps[part], aligned, found.beta[:, part]), fitted.responses[tested], masks
+    )
+    arrays, scores = {"tested": tested.numpy(), "test.influence": influence.numpy()}, {"test": score.numpy()}
+    meanings = {
+        "tested": ("b", "the test images"),
+        "test.influence": ("Q b", "what each test image adds around an ROI's mean R^2; the last row is all voxels"),
+    }
+    if crossed:
+        score, influence = roi_scores(crossed.predict, fitted.responses, masks)
+        arrays["cv.influence"], scores["cv"] = influence.numpy(), score.numpy()
+        meanings["cv.influence"] = ("Q I", "what each image adds around an ROI's cross-validated mean R^2")
+    return arrays, meanings, scores
+
+
+def roi_table(
+    plan: Plan, fitted: Fitted, arrays: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
     """One object per ROI, and one for all voxels: size, mean scores, mean ceiling, share of the ceiling, permutation p.
 
     `share` is mean test R^2 over mean ceiling, of voxels whose ceiling is known. `p`: how often the mean test R^2 of
-    the ROI is as high with predictions of shuffled test images.
+    the ROI is as high with predictions of shuffled test images. r2.KIND.low and .high: t intervals over images, of test and
+    (with folds) cv; the fit is not made again in them.
     """
     found = fitted.alignment
     tested = torch.from_numpy(np.flatnonzero(plan.split == TEST))
     aligned = align_pooled([mean[tested] for mean in fitted.pooled], found.transforms)
     responses = fitted.responses[tested]
-    everything = np.ones(len(plan.responses.voxels), bool)
+    ends = {kind: _interval_ends(score, arrays[f"{kind}.influence"]) for kind, score in scores.items()}
     rows = []
-    for name, mask in {**plan.responses.rois, ALL: everything}.items():
+    for number, (name, mask) in enumerate(masks_of(plan).items()):
         columns = torch.from_numpy(np.flatnonzero(mask))
         made = torch.addmm(found.eps[columns], aligned, found.beta[:, columns])
         p = permutation_p(made, responses[:, columns], SHUFFLES, stream(plan.settings.seed, "shuffle"))
         rows.append({"roi": name, "voxels": int(mask.sum()), **_means(arrays, mask), "p": p})
+        for kind, (low, high) in ends.items():
+            rows[-1] |= {f"r2.{kind}": float(scores[kind][number])} if kind != "test" else {}
+            rows[-1] |= {f"r2.{kind}.low": float(low[number]), f"r2.{kind}.high": float(high[number])}
+        rows[-1]["resampled"] = stated_error("images")
     return rows
+
+
+def _interval_ends(scores: np.ndarray, influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    images = influence.shape[1]
+    return from_error(scores, clustered_error(influence.T, images), images)
 
 
 def _means(arrays: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, float | None]:
@@ -150,6 +194,8 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "T": {"size": len(arrays["losses"])},
         "L": {"size": len(LOGGED), "labels": list(LOGGED)},
         "H": {"size": len(arrays["heldout"])},
+        "Q": {"size": len(rois) + 1, "labels": [*rois, ALL]},
+        "b": {"size": len(arrays["tested"])},
         "n": {"size": len(arrays["dropped"])},
     }
 

@@ -63,6 +63,10 @@ class Asked(options.Asked):
             help="Radius of a concept's sphere: auto (half the smallest distance between centres of a slot), or a number.",
         ),
     ] = "auto"
+    bootstrap: Annotated[
+        int,
+        typer.Option("--bootstrap", min=0, help="Draws of images, and a fifth as many seeds, for stability; 0: none."),
+    ] = 100
     examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8
     shown: Annotated[
         int, typer.Option("--shown", min=1, help="pixel: images on each picture; the patch's own is the first.")

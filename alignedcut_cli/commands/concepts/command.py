@@ -150,14 +150,28 @@ def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path |
     frame.output.result("\n".join(lines), result)
 
 
+def _median(found: dict[str, list[dict[str, Any]]], key: str) -> str:
+    values = sorted(row[key] for row in found["correlations"] if row[key] is not None)
+    if not values:
+        return "undefined"
+    return f"median r {values[len(values) // 2]:+.2f} (negative for {sum(v < 0 for v in values)} of {len(values)} concepts)"
+
+
 def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
     """A summary of the findings, on stderr."""
-    values = sorted(row["r"] for row in found["correlations"] if row["r"] is not None)
-    if values:
-        negative = sum(value < 0 for value in values)
+    from alignedcut_cli.core.groups.concept_stability import UNSTABLE
+
+    if any(row["r"] is not None for row in found["correlations"]):
         frame.output.note(
-            f"|mean| and deviation over voxels: median r {values[len(values) // 2]:+.2f}, negative for {negative} of "
-            f"{len(values)} concepts"
+            f"|mean| and deviation over voxels: {_median(found, 'r')} as they are, where voxels of a larger scale have both "
+            f"larger; {_median(found, 'r.z')} z-scored over the slot, which takes the scale off"
+        )
+    known = [row for row in found["correlations"] if row["stability.images"] is not None]
+    if known:
+        unstable = sum(min(row["stability.images"], row["stability.seeds"]) < UNSTABLE for row in known)
+        frame.output.note(
+            f"{unstable} of {len(known)} concepts are unstable: less than half of them comes back when images are drawn "
+            "again, or from another first centre (mean overlap; same t-SNE map)"
         )
     best: dict[str, dict[str, Any]] = {}
     for row in found["pixels"]:

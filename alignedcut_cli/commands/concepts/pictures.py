@@ -11,6 +11,7 @@ import numpy as np
 
 from alignedcut_cli.commands.concepts.plan import Pixel
 from alignedcut_cli.commands.concepts.result import rows_of, tables
+from alignedcut_cli.core.groups.concept_stability import UNSTABLE
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
@@ -79,9 +80,7 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
     there = np.flatnonzero(arrays["centres"][number] >= 0)
     labels, strips = [], []
     for concept in there:
-        r, units = arrays["correlation"][number, concept]
-        size = int(arrays["members"][number, concept])
-        labels.append(f"concept {concept}: {size} patches, r(|mean|, sd) = {r:+.2f}, in units of the slot {units:+.2f}")
+        labels.append(_label(arrays, number, int(concept)))
         shown = arrays["examples"][number, concept]
         places = [(int(a), int(b), int(c)) for a, _, b, c in arrays["nodes"][shown[shown >= 0]]]
         strips.append(crop_strip(places, tuple(slot["grid"]), photo, header.axes["P"]["size"]))
@@ -98,6 +97,17 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
         strips,
     )
     save_figure(figure, folder / _file("concepts", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
+
+
+def _label(arrays: Arrays, slot: int, concept: int) -> tuple[str, str]:
+    """What stands above a concept: its size and what of it comes back; and r of |mean| with deviation, both ways."""
+    r, _, scored = arrays["correlation"][slot, concept]
+    images, seeds = arrays["stability"][slot, concept]
+    told = f"concept {concept}: {int(arrays['members'][slot, concept])} patches"
+    if np.isfinite(images):
+        told += f", comes back {images:.2f} (images), {seeds:.2f} (starts)"
+        told += " UNSTABLE" if min(images, seeds) < UNSTABLE else ""
+    return told, f"sd against mean: r {r:+.2f}, z-scored {scored:+.2f}"
 
 
 def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[int], None]) -> None:

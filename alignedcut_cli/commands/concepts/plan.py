@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pixel", "Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 
 
 @dataclass(frozen=True)
@@ -315,6 +315,7 @@ def _params(
     params: dict[str, Any] = {
         "layers": [[slot.layer for slot in slots if slot.source.folder.name == name] for name in sources],
         "concepts": asked.concepts,
+        "bootstrap": asked.bootstrap,
         "examples": asked.examples,
         "seed": asked.seed,
     }

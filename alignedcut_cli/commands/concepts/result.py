@@ -23,7 +23,8 @@ __all__ = ["MEANINGS", "axes", "defined", "read", "rows_of", "tables", "tensors"
 
 UNDEFINED = -2.0
 """Stored for an undefined error, deviation, correlation or score, so that all stored values are finite."""
-CORRELATIONS = ("as they are", "in units of the slot")
+CORRELATIONS = ("as they are", "in units of the slot", "z-scored over the slot")
+STABILITY = ("images drawn again", "other first centres")
 MEANINGS = {
     "nodes": ("n T", "image, slot, row, col of each node; row = col = -1 for the class token"),
     "concept": ("n", "concept of the slot in whose sphere each node lies, or -1"),
@@ -40,6 +41,7 @@ MEANINGS = {
     "voxel.sd": ("S K N", "its standard deviation over the nodes; -2 for fewer than two"),
     "total": ("S Y N", "mean and standard deviation of the same over all patches of a slot"),
     "correlation": ("S K H", "Pearson r over voxels of |mean| with standard deviation; -2 where undefined"),
+    "stability": ("S K Z", "mean overlap (IoU) of a concept with its best match; -2 where there is none"),
     "group.mean": ("S G R", "mean over the nodes of a group of their brain-space activation, averaged over each ROI"),
     "group.se": ("S G R", "its standard error over images; -2 for fewer than two"),
     "group.nodes": ("S G", "nodes of each group"),
@@ -101,7 +103,7 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
 
 def defined(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays themselves, with NaN written into them for all that is undefined."""
-    for name in ("group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "separation"):
+    for name in ("group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "stability", "separation"):
         if name in arrays:
             arrays[name][arrays[name] == UNDEFINED] = np.nan
     for name in ("concept.mean", "voxel.mean"):
@@ -135,6 +137,7 @@ def _sphere_tensors(spheres: Sequence[Spheres], starts: np.ndarray, count: int) 
         "voxel.sd": padded([one.voxel[1] for one in spheres], np.nan, np.float32),
         "total": np.stack([one.total.float().numpy() for one in spheres]),
         "correlation": padded([one.correlations for one in spheres], np.nan, np.float32),
+        "stability": padded([one.stability for one in spheres], np.nan, np.float32),
     }
 
 
@@ -153,7 +156,8 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes
         "R": {"size": len(readout.rois), "labels": list(readout.rois)},
         "N": dict(plan.alignment.header.axes["N"]),
         "Y": {"size": 2, "labels": ["mean", "standard deviation"]},
-        "H": {"size": 2, "labels": list(CORRELATIONS)},
+        "H": {"size": len(CORRELATIONS), "labels": list(CORRELATIONS)},
+        "Z": {"size": len(STABILITY), "labels": list(STABILITY)},
     }
     if groups:
         found["G"] = {"size": len(groups), "labels": groups}
@@ -234,7 +238,8 @@ def _concept_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[
 def _correlation_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     for slot, concept in _there(arrays):
         image, _, row, column = arrays["nodes"][arrays["centres"][slot, concept]].tolist()
-        own, unit = arrays["correlation"][slot, concept]
+        own, unit, scored = arrays["correlation"][slot, concept]
+        images, seeds = arrays["stability"][slot, concept]
         yield {
             **_slot(header, slot),
             "concept": concept,
@@ -245,6 +250,9 @@ def _correlation_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Itera
             "col": column,
             "r": _number(own),
             "r.units": _number(unit),
+            "r.z": _number(scored),
+            "stability.images": _number(images),
+            "stability.seeds": _number(seeds),
         }
 
 

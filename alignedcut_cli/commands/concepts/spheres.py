@@ -12,10 +12,15 @@ from alignedcut_cli.commands.concepts.data import Readout, Tiles, patches
 from alignedcut_cli.commands.concepts.plan import Plan
 from alignedcut_cli.core.groups.activations import correlation, moments, readout_moments
 from alignedcut_cli.core.groups.centres import ball_members, clear_radius, farthest_centres
+from alignedcut_cli.core.groups.concept_stability import drawn_overlaps, seeded_overlaps
 from alignedcut_cli.core.numerics import stream
+from alignedcut_cli.core.resample.draws import bootstrap_weights
 from alignedcut_cli.nodes.slots import Slot
 
 __all__ = ["Spheres", "spheres_of"]
+
+SEEDS = 5
+"""Draws of images for each other first centre."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Spheres:
 
     centres (k,), radius, concept (nodes,) of each node or -1, sizes (k,), examples (k, P) or -1; activation over the nodes
     of each sphere: mean and deviation per ROI (k, R) and per voxel (k, N); `total` the same of all patches (2, N);
-    `correlations` (k, 2) of |mean| with deviation over voxels, as they are and in units of the slot's own deviation.
+    `correlations` (k, 3) of |mean| with deviation over voxels, as they are, in units of the slot's own deviation, and
+    z-scored. `stability` (k, 2): how much of a concept comes back, over draws of images and over seeds; NaN unasked.
     """
 
     centres: np.ndarray
@@ -36,6 +42,7 @@ class Spheres:
     voxel: tuple[Tensor, Tensor]
     total: Tensor
     correlations: Tensor
+    stability: np.ndarray
 
 
 def spheres_of(
@@ -64,7 +71,28 @@ def spheres_of(
         _read(means, covariances, readout.by_roi),
         voxel,
         total,
-        torch.tensor([_correlations(mean, deviation, total[1]) for mean, deviation in zip(*voxel, strict=True)]),
+        torch.tensor([_correlations(mean, deviation, total) for mean, deviation in zip(*voxel, strict=True)]),
+        _stability(places[ids], concept[ids], ids // slot.tokens, len(centres), number, plan),
+    )
+
+
+def _stability(
+    places: np.ndarray, concept: np.ndarray, images: np.ndarray, count: int, number: int, plan: Plan
+) -> np.ndarray:
+    """Mean overlap of each concept with its best match, (k, 2): images drawn again, and other first centres."""
+    params = plan.recipe.params
+    if not params["bootstrap"]:
+        return np.full((count, 2), np.nan)
+    seed, radius = params["seed"], None if params["radius"] == "auto" else params["radius"]
+    draws = bootstrap_weights(len(plan.images), params["bootstrap"], seed)
+    start = stream(seed, "concepts", number)
+    seeds = [stream(seed, "concepts", number, other) for other in range(max(1, params["bootstrap"] // SEEDS))]
+    return np.stack(
+        [
+            drawn_overlaps(places, concept, images, draws, params["concepts"], radius, start)[:, :count].mean(0),
+            seeded_overlaps(places, concept, params["concepts"], radius, seeds)[:, :count].mean(0),
+        ],
+        1,
     )
 
 
@@ -73,10 +101,17 @@ def _read(means: Tensor, covariances: Tensor, beta: Tensor) -> tuple[Tensor, Ten
     return torch.stack([mean for mean, _ in found]), torch.stack([deviation for _, deviation in found])
 
 
-def _correlations(mean: Tensor, deviation: Tensor, unit: Tensor) -> tuple[float, float]:
-    """r of |mean| with deviation over voxels: as they are, and both divided by the voxel's deviation over all patches."""
+def _correlations(mean: Tensor, deviation: Tensor, total: Tensor) -> tuple[float, float, float]:
+    """r of |mean| with deviation over voxels: as they are; both divided by the voxel's deviation over all patches; and
+    with its mean over all patches taken off before that, which is a z-score."""
+    middle, unit = total
     live = unit > 0
-    return correlation(mean.abs(), deviation), correlation((mean.abs() / unit)[live], (deviation / unit)[live])
+    spread = (deviation / unit)[live]
+    return (
+        correlation(mean.abs(), deviation),
+        correlation((mean.abs() / unit)[live], spread),
+        correlation(((mean - middle).abs() / unit)[live], spread),
+    )
 
 
 def _examples(places: np.ndarray, centres: np.ndarray, concept: np.ndarray, tokens: int, count: int) -> np.ndarray:

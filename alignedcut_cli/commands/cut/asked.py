@@ -125,6 +125,15 @@ class Asked(options.Asked):
     refine: Annotated[
         int, typer.Option("--refine", min=0, help="lowrank: refine by so many exact products, M^2 D operations each.")
     ] = 0
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            "--bootstrap",
+            min=0,
+            metavar="R",
+            help="lowrank: draw the images again R times: which eigenvectors stay, intervals, uncertain nodes; 0: none.",
+        ),
+    ] = 0
     balance: Annotated[
         str,
         typer.Option(
@@ -146,7 +155,11 @@ class Asked(options.Asked):
     ] = None
     images: options.Images = None
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Graphs: draw the eigenvectors of each image as a grid.")
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures",
+            help="Graphs: the eigenvectors of each image. --bootstrap: what stays, and where.",
+        ),
     ] = True
     device: options.Device = "auto"
     memory: options.Memory = "50%"

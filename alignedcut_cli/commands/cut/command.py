@@ -14,11 +14,14 @@ from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped, run_
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
 from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
+from alignedcut_cli.commands.cut.stability import stability_summary
+from alignedcut_cli.commands.cut.stability_pictures import draw_stability
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.frame.stability import stability_lines
 from alignedcut_cli.nodes.spaces import SPACES
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -46,6 +49,7 @@ EXAMPLES = (
     "alignedcut cut --from features/tiny-clip --solver lowrank --nodes 500 --refine 1 --name fine -p study",
     "alignedcut cut --from features/tiny-clip --solver nystrom --nodes 500 --sampling fps --name paper -p study",
     "alignedcut cut --from features/tiny-clip --onto cut/fine --name again -p study",
+    "alignedcut cut --from features/tiny-clip -C 10 --nodes 300 --bootstrap 100 --name sure -p study",
     "alignedcut cut --graph vv --from features/tiny-clip-v -p study",
     "alignedcut cut --graph qk --from features/tiny-clip-q --per-slot --neighbors 20 --threshold 0.2 -p study",
 )
@@ -70,6 +74,10 @@ def command(frame: Frame, asked: Asked) -> None:
     there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
     with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a
     cut embeds new images by their edges to its places (Nystrom), then within their own images.
+
+    With --bootstrap R the images are drawn again R times, as many as there are, with the degrees of the whole sample. An
+    eigenvector is stable if its mean cosine with the span of a replicate's C eigenvectors is at least .9, and so are all
+    before it; a node is uncertain if its row moves far from replicate to replicate.
     """
     require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)
@@ -105,20 +113,32 @@ def command(frame: Frame, asked: Asked) -> None:
     if cost:
         frame.output.note(cost)
     header, made = _make(frame, plan, device, budget, asked.overwrite)
-    frame.output.result(
-        str(frame.project.path("cut", header.name)),
-        {
-            "schema": "alignedcut.cut/1",
-            **frame.artifact_object(header, made=made),
-            "solver": header.params["solver"],
-            "certificates": header.raw.get("certificates", []),
-        },
-    )
+    _finish(frame, header, made, asked)
+
+
+def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
+    """Tell what is stable, draw it, if asked to, and print the result."""
+    lines = [str(frame.project.path("cut", header.name))]
+    value = {
+        "schema": "alignedcut.cut/1",
+        **frame.artifact_object(header, made=made),
+        "solver": header.params["solver"],
+        "certificates": header.raw.get("certificates", []),
+    }
+    if asked.bootstrap:
+        value["stability"] = header.raw["stability"]
+        for line in stability_lines(header):
+            frame.output.note(line)
+        if asked.pictures:
+            value["pictures"] = str(draw_stability(frame, header, asked.images))
+            lines.append(value["pictures"])
+    frame.output.result("\n".join(lines), value)
 
 
 def _require_features(asked: Asked) -> None:
     """Raise UsageError for options that were typed and that serve graphs of q, k and v alone."""
-    typed = [option for option in OF_GRAPHS if option in asked.explicit]
+    drawn = ("--images", "--pictures") if asked.bootstrap else ()
+    typed = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
     if typed:
         raise UsageError(
             "option-unused", f"--graph features does not use {', '.join(typed)}", f"Give --graph {', '.join(GRAPHS)}"
@@ -130,9 +150,10 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
     if cost:
         frame.output.note(cost)
     nodes, count = sum(plan.nodes), plan.recipe.params["eigenvectors"]
+    replicates = plan.recipe.params.get("bootstrap", 0)
     described = DryRun(
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
-        [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16))],
+        [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16 + 4 * bool(replicates)))],
         plan.need(),
     )
     frame.output.result(described.text(), described.as_object())
@@ -146,6 +167,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
     def made() -> Header:
         solved = solve_graphs(frame, plan, device, budget)
         tensors, meanings = cut_tensors(plan, solved)
+        pairs = [(one.cut, one.stability) for one in solved if one.stability]
         return write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
@@ -159,6 +181,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             },
             parents=plan.parents,
             certificates=certificates(solved),
+            **({"stability": stability_summary(pairs)} if pairs else {}),
         )
 
     return frame.make_once(recipe, overwrite, made)

@@ -24,7 +24,17 @@ __all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "joint_slots", "make_grap
 ALGORITHM = 2
 GRAPH_SOLVERS = ("auto", "direct", "gradient")
 NEIGHBORS, THRESHOLD = 50, 0.1
-OF_FEATURES = ("--space", "--align", "--roi", "--nodes", "--sampling", "--refine", "--balance", "--gamma")
+OF_FEATURES = (
+    "--space",
+    "--align",
+    "--roi",
+    "--nodes",
+    "--sampling",
+    "--refine",
+    "--bootstrap",
+    "--balance",
+    "--gamma",
+)
 GRID_SIDE = 32
 
 

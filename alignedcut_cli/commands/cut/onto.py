@@ -28,7 +28,7 @@ __all__ = ["ALGORITHM", "OF_THE_BASE", "make_onto", "require_unshaped", "run_ont
 
 ALGORITHM = 1
 TILE = 4096
-SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed")
+SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed", "--bootstrap")
 OF_THE_BASE = frozenset(
     ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
     + ("--graph", "--heads", "--scope", "--layer-weights", "--neighbors-across", "--threshold", "--epochs", "--batch")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.cut.asked import Asked
 from alignedcut_cli.commands.cut.solver import SOLVERS, choose_solver, measure_solvers, solver_params
+from alignedcut_cli.commands.cut.stability import bootstrap_bytes, require_images
 from alignedcut_cli.errors import AlignedcutError, UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import graph_rows
@@ -83,6 +84,7 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
             "too-many-eigenvectors", f"--eigenvectors {asked.eigenvectors} of {min(counts)} nodes", "Ask for fewer"
         )
     images = parents[0].axes["B"]["images"]
+    require_images(asked.bootstrap, len(images))
     if space.alignment:
         inputs.append(space.alignment.given)
         parents.append(space.alignment.header)
@@ -185,4 +187,4 @@ def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
     factor = 4 * pilot_nodes(nodes, size) * (size + 1) + 8 * 6 * size**2
     refined = 4 * nodes * (2 * width + 2 * params["eigenvectors"]) if params["refine"] else 0
     spare = 2 * nodes * (spare_columns(params["eigenvectors"]) - params["eigenvectors"])
-    return factor + 8 * pool * width + spare + refined
+    return factor + 8 * pool * width + spare + refined + bootstrap_bytes(params)

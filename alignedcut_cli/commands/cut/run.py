@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.commands.cut.plan import Plan
+from alignedcut_cli.commands.cut.stability import stability_of, stability_tensors
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from alignedcut_cli.core.graph.bootstrap import Stability
     from alignedcut_cli.core.graph.certificate import Certificate
     from alignedcut_cli.core.graph.ncut import Cut
 
@@ -46,13 +48,15 @@ class CutPlan(Protocol):
 class Solved:
     """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    `computed` names the precision.
+    `computed` names the precision; `stability` is there with --bootstrap.
     """
 
-    def __init__(self, cut: Cut, weights: torch.Tensor | None, computed: str) -> None:
+    def __init__(
+        self, cut: Cut, weights: torch.Tensor | None, computed: str, stability: Stability | None = None
+    ) -> None:
         from dataclasses import replace
 
-        self.computed = computed
+        self.computed, self.stability = computed, stability
         self.weights = None if weights is None else weights.cpu()
         self.cut = replace(
             cut,
@@ -86,10 +90,14 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
             rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
             try:
                 precision = _sharp(quick, rows, params, number)
-                solved = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+                cut, weights = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+                stability = None
+                if params.get("bootstrap"):
+                    stability = stability_of(rows, group, cut, weights, params, number, budget)
             except NumericsError as error:
                 raise DataError("cannot-cut", f"graph {number}: {error}", REMEDY) from None
-            found.append(Solved(*solved, f"{precision}, transforms {products}" if plan.space.alignment else precision))
+            computed = f"{precision}, transforms {products}" if plan.space.alignment else precision
+            found.append(Solved(cut, weights, computed, stability))
             _tell(frame, number, found[-1], params)
             advance(1)
     return found
@@ -253,7 +261,8 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
                 "L F",
                 "row of a node = [1, b] F / sqrt([1, b] g), b its kernel columns, g last",
             )
-    return tensors, meanings
+    replicates, told = stability_tensors([one.stability for one in solved if one.stability])
+    return tensors | replicates, meanings | told
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -281,6 +290,7 @@ def cut_axes(plan: CutPlan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         "T": {"size": 4, "labels": ["image", "slot", "row", "col"]},
         "R": {"size": 2, "labels": ["start", "stop"]},
         "Q": {"size": 4, "labels": ["residual", "orthogonality", "rank", "rows"]},
+        **({"r": {"size": plan.recipe.params["bootstrap"]}} if "moves" in tensors else {}),
         "B": {"size": len(plan.images), "images": list(plan.images)},
         "S": {"size": len(plan.slots), "slots": [slot.about for slot in plan.slots]},
     }

@@ -33,7 +33,7 @@ NYSTROM_NEIGHBORS = 100
 NYSTROM_NODES = {"cpu": 10_000, "mps": 20_000, "cuda": 50_000}
 USES = {
     "exact": {"--balance"},
-    "lowrank": {"--nodes", "--sampling", "--precision", "--balance", "--refine"},
+    "lowrank": {"--nodes", "--sampling", "--precision", "--balance", "--refine", "--bootstrap"},
     "nystrom": {"--nodes", "--sampling", "--neighbors"},
 }
 SAMPLE, SAMPLE_COUNT = 3_000, 10
@@ -71,6 +71,8 @@ def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -
     }
     if asked.balance != "none":
         params["balance"] = asked.balance
+    if asked.bootstrap:
+        params["bootstrap"] = asked.bootstrap
     if solver == "lowrank" or params.get("balance"):
         params |= _landmark_params(asked, solver, nodes)
     if solver == "nystrom":

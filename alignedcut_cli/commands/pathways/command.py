@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.pathways.asked import Asked
 from alignedcut_cli.commands.pathways.export import EXPORTS
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once
@@ -92,6 +93,7 @@ def _tell(frame: Frame, header: Header, made: bool, folder: Path | None) -> None
         "rows": rows,
     }
     result["images"] = header.axes["b"]["size"]
+    result["resampled"] = stated("images", header.params["bootstrap"], "recentred percentile")
     lines = [result_table(header, rows), "", str(frame.project.path("pathways", header.name))]
     if folder:
 

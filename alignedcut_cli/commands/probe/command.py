@@ -6,6 +6,7 @@ from typing import Any
 
 from alignedcut_cli.commands.probe.asked import Asked
 from alignedcut_cli.commands.probe.export import EXPORTS
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.output import as_csv
@@ -54,7 +55,7 @@ def command(frame: Frame, asked: Asked) -> None:
     rows, queries = score_rows(header, tensors), query_rows(header, tensors)
     lines = [told(header, rows, queries), str(path)]
     result: dict[str, Any] = {"schema": "alignedcut.probe/1", **frame.artifact_object(header, made=made)}
-    result |= {"rows": rows, "queries": queries}
+    result |= {"rows": rows, "queries": queries, "resampled": stated("test images", header.params["bootstrap"])}
     if asked.pictures:
         from alignedcut_cli.frame.pictures import draw_once
         from alignedcut_cli.report.figures import save_figure

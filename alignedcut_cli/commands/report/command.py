@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import webbrowser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.report.asked import Asked
-from alignedcut_cli.commands.report.plan import Plan, make_plan
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+if TYPE_CHECKING:
+    from alignedcut_cli.commands.report.plan import Plan
+
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "command"]
 
 NAME = "report"
 EXAMPLES = (
     "alignedcut report -p study",
     'alignedcut report --from color/tiny-clip --images 12 --title "What tiny-clip sees" --name mail -p study',
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip -p study",
+    "alignedcut cut --from features/tiny-clip -p study",
+    "alignedcut color --from cut/tiny-clip -p study",
 )
 
 
@@ -30,6 +37,8 @@ def command(frame: Frame, asked: Asked) -> None:
     every command, parameter and version behind it. What does not fit into the budget is left out and named on top. With
     scripts off, sheets and curves stay.
     """
+    from alignedcut_cli.commands.report.plan import make_plan
+
     plan = make_plan(frame, asked)
     path = frame.project.path(plan.recipe.kind, plan.recipe.name)
     if asked.dry_run:

@@ -58,6 +58,9 @@ class _Places:
             rest = path.relative_to(self._root)
             self._names[self._root] = PROJECT
             return f'"${PROJECT}"' + (f"/{shlex.quote(printable(str(rest)))}" if rest.parts else "")
+        plain = next(one for one in (path, *path.parents) if not set("*?") & set(str(one)))
+        if plain != path:  # a pattern: a variable for the folder, in which it is expanded by the command
+            return f"{self._path(plain)}/{shlex.quote(printable(str(path.relative_to(plain))))}"
         if path not in self._names:
             stem = re.sub(r"[^A-Z0-9]+", "_", path.name.upper()).strip("_") or "PATH"
             name = stem if stem[0].isalpha() else f"P_{stem}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.score.asked import Asked
 from alignedcut_cli.commands.score.export import EXPORTS
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
@@ -81,7 +82,9 @@ def _tell(frame: Frame, plan: Plan, header: Header, made: bool, pictures: bool) 
             f"({worst['metric']} of {worst['region']}, {worst['model']}): ceilings are estimates"
         )
     lines = [best_table(header, rows)] if rows else []
+    kind = "images, and of subjects where they are averaged"
     result: dict[str, Any] = {"schema": "alignedcut.score/1", **frame.artifact_object(header, made=made), "best": rows}
+    result["resampled"] = stated(kind, header.params["bootstrap"])
     lines.append(str(path))
     if pictures:
         from alignedcut_cli.commands.score.pictures import draw_if_needed

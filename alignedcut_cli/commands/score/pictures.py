@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,24 @@ from alignedcut_cli.commands.score.result import best_rows, difference_rows, dim
 from alignedcut_cli.commands.score.sides import BrainSide, LayerSide
 from alignedcut_cli.commands.score.summary import MEAN
 from alignedcut_cli.core.encode.rdm import average_rdm, rdm
+from alignedcut_cli.frame.export import export_table, has_parquet, table_of_rows
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.pictures import draw_once
 from alignedcut_cli.report.figures import save_figure
 from alignedcut_cli.report.scores import best_figure, depth_figure, dimension_figure, rdm_figure
-from alignedcut_cli.store.files import writing, writing_text
+from alignedcut_cli.store.files import writing_text
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.score.plan import Plan
     from alignedcut_cli.frame.run import Frame
 
-__all__ = ["draw_if_needed", "parquet_writer", "write_parquet"]
+__all__ = ["draw_if_needed"]
 
 
 def draw_if_needed(frame: Frame, plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], folder: Path) -> None:
     """Draw the pictures and write the tables, unless they show this very content."""
-    parquet = parquet_writer() is not None
+    parquet = has_parquet()
     draw_once(
         frame.project,
         header,
@@ -47,7 +47,7 @@ def _draw(plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], folder:
         if found:
             writing_text(folder / f"{name}.csv", as_csv(found))
     if parquet and rows:
-        write_parquet(rows, folder / "table.parquet")
+        export_table(table_of_rows(rows), folder / "table.parquet")
     targets = header.axes["C"]["targets"]
     shown = [(targets[n]["metric"], targets[n]["region"], targets[n]["subject"]) for n in main_targets(targets)]
     main = [row for row in rows if (row["metric"], row["region"], row["subject"]) in shown]
@@ -119,18 +119,3 @@ def _top(plan: Plan, tensors: Mapping[str, np.ndarray], model: int, target: int)
     own = [number for number, layer in enumerate(plan.layers) if layer.source == model]
     scores = np.nan_to_num(tensors["every"][own, target], nan=-np.inf)
     return own[int(scores.argmax())]
-
-
-def parquet_writer() -> Any:
-    """pyarrow with its parquet module, or None where it is not installed."""
-    try:
-        return import_module("pyarrow.parquet") and import_module("pyarrow")
-    except ImportError:
-        return None
-
-
-def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows with the same keys as parquet, whole or not at all."""
-    arrow = parquet_writer()
-    with writing(path, lasting=False) as temporary:
-        arrow.parquet.write_table(arrow.Table.from_pylist([dict(row) for row in rows]), temporary)

@@ -11,8 +11,9 @@ import numpy as np
 from alignedcut_cli.core.groups.iou import iou_draws, mean_iou
 from alignedcut_cli.core.groups.nested_choice import nested_choice
 from alignedcut_cli.core.resample.draws import bootstrap_weights, dealt_folds
-from alignedcut_cli.core.resample.intervals import Difference, paired_difference, percentile, stated
+from alignedcut_cli.core.resample.intervals import Difference, paired_difference, percentile
 from alignedcut_cli.core.resample.nulls import holm
+from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.store.header import Header
 

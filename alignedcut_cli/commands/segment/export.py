@@ -36,4 +36,25 @@ def scores(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
     return table_of_rows(flat_rows(result_rows(header, tensors)))
 
 
-EXPORTS = {"nodes": Offer(nodes, "nodes"), "scores": Offer(scores)}
+def best(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
+    """A row for each target and curve: its best layer."""
+    from alignedcut_cli.commands.segment.differences import best_rows
+    from alignedcut_cli.commands.segment.result import curve_lines
+
+    return table_of_rows(best_rows(header, tensors, curve_lines(header)))
+
+
+def differences(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
+    """A row for each pair of layers of a curve, and of curves."""
+    from alignedcut_cli.commands.segment.differences import difference_rows
+    from alignedcut_cli.commands.segment.result import curve_lines
+
+    return table_of_rows(difference_rows(header, tensors, curve_lines(header)))
+
+
+EXPORTS = {
+    "nodes": Offer(nodes, "nodes"),
+    "scores": Offer(scores),
+    "best": Offer(best, "between"),
+    "differences": Offer(differences, "between"),
+}

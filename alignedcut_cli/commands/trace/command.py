@@ -38,7 +38,7 @@ def command(frame: Frame, asked: Asked) -> None:
     its patches' eigenvectors; with --measure map, as in the paper, balls around farthest-point centres of the t-SNE, where
     a patch in no ball is in "none". Transition probabilities say where the patches of a concept are in the next layer. With
     --masks, foreground and background are counted apart: they diverge where their transitions differ (total variation, at
-    the same place of the same image). One p-value for --maps partitions or t-SNEs together, by permuting masks between
+    the same place of the same image, and given where in the eigenvectors a patch lies before). One p-value for --maps partitions or t-SNEs together, by permuting masks between
     images; the first map is the one that is drawn.
     """
     plan = make_plan(frame, asked)

@@ -44,6 +44,7 @@ MEANINGS = {
     "steps": ("K H", "mean distance that a node of each group moves, in units of `measure`"),
     "steps.error": ("K H", "standard error of that mean, images being independent"),
     "steps.nodes": ("K H", "nodes behind that mean"),
+    "steps.images": ("K H", "images that hold them"),
     "variation": ("K", "mean total variation of foreground and background rows, weighted by f b / (f + b)"),
     "variation.rows": ("K A", "total variation of foreground and background rows; 0 where one is empty"),
     "matched": (
@@ -91,7 +92,7 @@ def trace_tensors(plan: Plan, cut: Mapping[str, np.ndarray], tick: Callable[[int
     labels = _labels(plan, ids, len(rows)) if plan.labels is not None else None
     if labels is not None:
         found["labels"] = labels
-    found |= _transitions(plan, maps, labels, ids)
+    found |= _transitions(plan, maps, rows, labels, ids)
     return found | _steps(plan, places, labels, ids)
 
 
@@ -172,7 +173,7 @@ def _chosen(group: str, labels: np.ndarray | None, nodes: np.ndarray) -> np.ndar
 
 
 def _transitions(
-    plan: Plan, maps: Sequence[Map], labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
+    plan: Plan, maps: Sequence[Map], eigenvectors: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Counts and probabilities of every pair of slots and group on the first map, and the test over all maps."""
     concepts, size = maps[0].concepts, maps[0].count
@@ -190,12 +191,12 @@ def _transitions(
     return found | {
         "variation": _weighted(rows, total[:, 1, :-1].sum(-1), total[:, 2, :-1].sum(-1)),
         "variation.rows": rows,
-        **_tested(plan, maps, labels, ids),
+        **_tested(plan, maps, eigenvectors, labels, ids),
     }
 
 
 def _tested(
-    plan: Plan, maps: Sequence[Map], labels: np.ndarray, ids: Mapping[int, np.ndarray]
+    plan: Plan, maps: Sequence[Map], eigenvectors: np.ndarray, labels: np.ndarray, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """How far foreground and background diverge between two slots, on each map, and one p-value for all maps."""
     params = plan.recipe.params
@@ -204,8 +205,9 @@ def _tested(
     parted: list[list[Bifurcation]] = []
     for a, b in plan.pairs:
         before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
+        places = eigenvectors[before] * np.sqrt(len(eigenvectors))
         parted.append(
-            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders) for m in maps]
+            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders, places) for m in maps]
         )
     each = np.array([[(one.distance, one.expected, one.p) for one in pair] for pair in parted])  # (K, Z, 3)
     p = np.array([joint_p(pair) for pair in parted])
@@ -233,12 +235,12 @@ def _steps(
 ) -> dict[str, np.ndarray]:
     """The distance that the nodes of each group move between two slots."""
     found = np.zeros((len(plan.pairs), len(plan.groups), 2))
-    nodes = np.zeros(found.shape[:2], np.int64)
+    nodes, images = np.zeros((2, *found.shape[:2]), np.int64)
     for number, (a, b) in enumerate(plan.pairs):
         before, after = (ids[slot].reshape(len(ids[slot]), -1) for slot in (a, b))  # (B, P)
         lengths = step_lengths(places[before], places[after])
         for place, group in enumerate(plan.groups):
             mine = _chosen(group, labels, before)
             found[number, place] = mean_by_image(lengths, mine)
-            nodes[number, place] = mine.sum()
-    return {"steps": found[..., 0], "steps.error": found[..., 1], "steps.nodes": nodes}
+            nodes[number, place], images[number, place] = mine.sum(), mine.any(1).sum()
+    return {"steps": found[..., 0], "steps.error": found[..., 1], "steps.nodes": nodes, "steps.images": images}

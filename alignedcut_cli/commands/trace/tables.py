@@ -79,7 +79,8 @@ def transitions(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def steps(header: Header, tensors: Tensors) -> list[Row]:
-    """One row per pair of layers and group: mean path length, its error, and its share of the model's whole path."""
+    """One row per pair of layers and group: mean path length, its error and 95% t interval over images, its share of the
+    model's whole path."""
     lengths, pairs = tensors["steps"], _pairs(header)
     whole: dict[tuple[str, int], float] = {}
     for k, pair in enumerate(pairs):
@@ -91,12 +92,25 @@ def steps(header: Header, tensors: Tensors) -> list[Row]:
             "group": group,
             "length": float(lengths[k, h]),
             "error": float(tensors["steps.error"][k, h]),
+            **_ends(float(lengths[k, h]), float(tensors["steps.error"][k, h]), int(tensors["steps.images"][k, h])),
             "share": float(lengths[k, h]) / whole[pair["model"], h] if whole[pair["model"], h] else 0.0,
             "nodes": int(tensors["steps.nodes"][k, h]),
         }
         for k, pair in enumerate(pairs)
         for h, group in enumerate(header.axes["H"]["labels"])
     ]
+
+
+def _ends(length: float, error: float, images: int) -> Row:
+    """The ends of the 95% t interval over images; none for one image."""
+    if images < 2:
+        return {"low": None, "high": None}
+    import numpy as np
+
+    from alignedcut_cli.core.resample.intervals import from_error
+
+    low, high = from_error(np.asarray(length), np.asarray(error), images)
+    return {"low": float(low), "high": float(high)}
 
 
 def concepts(header: Header, tensors: Tensors) -> list[Row]:

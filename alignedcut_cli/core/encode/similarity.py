@@ -1,4 +1,4 @@
-"""Centred kernel alignment (CKA) of two sets of features of the same images, by unbiased estimates."""
+"""How alike two sets of features of the same images are: unbiased centred kernel alignment (CKA), and Procrustes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from alignedcut_cli.core.encode.rdm import centre_both
 
-__all__ = ["biased_cka", "cka", "cka_draws"]
+__all__ = ["biased_cka", "cka", "cka_draws", "largest_components", "procrustes_draws"]
+
+_ROWS = 4096
 
 
 def biased_cka(one: Tensor, other: Tensor) -> float:
@@ -80,3 +82,32 @@ def _tuples(weights: Tensor, size: int) -> Tensor:
         signed = [(-1) ** (i - 1) * found[number - i] * powers[i - 1] for i in range(1, number + 1)]
         found.append(torch.stack(signed).sum(0) / number)
     return math.factorial(size) * found[size]
+
+
+def largest_components(rows: Tensor, count: int) -> Tensor:
+    """The coordinates of centred rows (n, D) in their `count` largest principal components: (n, at most count) float64."""
+    centred = rows.double() - rows.double().mean(0)
+    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    return (left * values)[:, :count]
+
+
+def procrustes_draws(one: Tensor, other: Tensor, images: Tensor, weights: Tensor) -> Tensor:
+    """How alike rows (n, p) and (n, q) are after the best rotation and scale, under each weighting (T, B): (T,) float64.
+
+    |X^T Y|_* / (|X|_F |Y|_F) of weighted, centred rows: 1 for the same shape, and more than 0 by chance. `images` (n,)
+    says whose weight each row has.
+    """
+    left, right = one.double(), other.double()
+    split = left.shape[1]
+    both = torch.cat([left - left.mean(0), right - right.mean(0), left.new_ones(len(left), 1)], 1)
+    sums = both.new_zeros(weights.shape[1], both.shape[1] ** 2)
+    for start in range(0, len(both), _ROWS):
+        part = both[start : start + _ROWS]
+        sums.index_add_(0, images[start : start + _ROWS], (part[:, :, None] * part[:, None, :]).flatten(1))
+    moments = (weights.to(sums) @ sums).unflatten(1, (both.shape[1], -1))  # (T, p + q + 1, p + q + 1)
+    total = moments[:, -1, -1, None, None]
+    centred = moments[:, :-1, :-1] - moments[:, :-1, -1:] * moments[:, -1:, :-1] / total
+    size = centred.diagonal(dim1=1, dim2=2)
+    own = (size[:, :split].sum(1) * size[:, split:].sum(1)).sqrt()
+    shared = torch.linalg.svdvals(centred[:, :split, split:]).sum(1)
+    return shared / own.where(own > 0, torch.nan)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from alignedcut_cli.core.graph.lowrank import landmark_count, ncut_lowrank
 from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
 from alignedcut_cli.core.graph.sampling import uniform_sample
+from alignedcut_cli.core.graph.subspaces import subspace_error
 from alignedcut_cli.core.numerics import stream
 
-__all__ = ["sample_errors", "subspace_error"]
+__all__ = ["sample_errors"]
 
 
 def sample_errors(
@@ -49,13 +49,3 @@ def sample_errors(
         "lowrank": subspace_error(low.eigenvectors, exact),
         "nystrom": subspace_error(near.eigenvectors, exact),
     }
-
-
-def subspace_error(found: Tensor, exact: Tensor) -> float:
-    """|P - P_exact|_F / sqrt(2 C) of the spans of two (M, C): 0 for the same span, 1 for orthogonal ones.
-
-    Equal to sqrt(mean sin^2) of the principal angles, which needs no (M, M) projector.
-    """
-    left, right = (torch.linalg.qr(columns.double())[0] for columns in (found, exact))
-    rest = left - right @ (right.T @ left)
-    return float(rest.norm() / left.shape[1] ** 0.5)

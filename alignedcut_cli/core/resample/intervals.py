@@ -1,4 +1,4 @@
-"""Intervals from draws or from errors, differences of what was drawn together, and the words for what was resampled."""
+"""Intervals from draws or from errors, and differences of what was drawn together."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from alignedcut_cli.core.resample.nulls import difference_p
+from alignedcut_cli.core.resample.words import LEVEL
 
 __all__ = [
-    "LEVEL",
     "Difference",
     "bca",
     "clustered_error",
     "from_error",
+    "linear_difference",
     "paired_difference",
     "percentile",
     "recentred",
-    "stated",
-    "stated_error",
 ]
 
-LEVEL = 0.95
 _NONE = (float("nan"), float("nan"))
 
 
@@ -102,11 +100,19 @@ def from_error(value: np.ndarray, error: np.ndarray, units: int, level: float = 
     return value - reach * error, value + reach * error
 
 
-def stated(units: str, draws: int, kind: str = "percentile", level: float = LEVEL) -> str:
-    """What an interval says of itself, such as "95% percentile interval, 1000 draws of images"."""
-    return f"{level:.0%} {kind} interval, {draws} draws of {units}"
+def linear_difference(
+    value: float, other: float, scores: np.ndarray, others: np.ndarray, level: float = LEVEL
+) -> Difference:
+    """`value` - `other` of estimates to which the same n units add `scores` and `others` (n,): a paired t interval and p.
 
+    Without any difference between the scores p is 1.
+    """
+    from scipy.stats import t
 
-def stated_error(units: str, level: float = LEVEL) -> str:
-    """Likewise, of `from_error`."""
-    return f"{level:.0%} t interval, {units} being independent"
+    units, apart = len(scores), scores.astype(np.float64) - others
+    error = clustered_error(apart, units)
+    low, high = from_error(np.asarray(value - other), error, units, level)
+    if not error > 0:
+        return Difference(value - other, float(low), float(high), 1.0 if value == other else float("nan"))
+    p = 2 * t.sf(abs(value - other) / error, units - 1)
+    return Difference(value - other, float(low), float(high), float(p))

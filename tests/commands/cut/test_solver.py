@@ -13,9 +13,10 @@ import torch
 from alignedcut_cli.commands.cut import solver as cut_solver
 from alignedcut_cli.core.graph import lowrank
 from alignedcut_cli.core.graph.certificate import weighted_gram
-from alignedcut_cli.core.graph.choose_solver import sample_errors, subspace_error
+from alignedcut_cli.core.graph.choose_solver import sample_errors
 from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
 from alignedcut_cli.core.graph.quantised_cosines import PRECISIONS
+from alignedcut_cli.core.graph.subspaces import subspace_error
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import find_slots
 from alignedcut_cli.store.artifact import load_tensors

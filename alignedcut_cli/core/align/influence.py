@@ -1,0 +1,39 @@
+"""The mean R^2 of groups of voxels, and what each image adds to it: what intervals over images are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+__all__ = ["roi_scores"]
+
+_BLOCK = 2048
+_TINY = 1e-12
+
+
+def roi_scores(predict: Callable[[slice], Tensor], responses: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean R^2 over the voxels of each group (Q,), and the influence of each image on it (Q, b), float64.
+
+    `predict` gives some columns of the predictions of `responses` (b, N); `masks` (Q, N) bool. R^2_v = 1 - SSE_v / S_v over
+    the images. Influences are the jackknife's: -(b - 1) / b times the score without the image, less the mean of these, so
+    that they add up to 0 and sqrt(b / (b - 1) sum influence^2) is the standard error. Without image i, SSE_v loses r_iv^2,
+    and S_v, whose mean moves too, b / (b - 1) s_iv^2. A voxel that does not vary counts as R^2 = 0. 2048 voxels at a time.
+    """
+    score, missed = 0.0, 0.0
+    images, sizes = len(responses), masks.sum(1).clamp_min(1).double()
+    for start in range(0, responses.shape[1], _BLOCK):
+        columns = slice(start, min(start + _BLOCK, responses.shape[1]))
+        seen = responses[:, columns].double()
+        left = (seen - predict(columns).double()).square()
+        spread = (seen - seen.mean(0)).square()
+        total = spread.sum(0)
+        varies = (responses[:, columns] != responses[:1, columns]).any(0) & (total > 0)
+        rest = total - spread * (images / max(1, images - 1))
+        rest_varies = varies & (rest > _TINY * total)
+        members = masks[:, columns].double() / sizes[:, None]
+        score = score + members @ (1 - left.sum(0) / total.where(varies, 1.0)).where(varies, 0.0)
+        without = ((left.sum(0) - left) / rest.where(rest_varies, 1.0)).where(rest_varies, 1.0)
+        missed = missed + members @ without.T
+    assert isinstance(score, Tensor) and isinstance(missed, Tensor)
+    return score, (missed - missed.mean(1, keepdim=True)) * ((images - 1) / images)

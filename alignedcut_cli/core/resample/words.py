@@ -1,0 +1,17 @@
+"""The words for what was resampled, without the arrays, for commands whose help must come at once."""
+
+from __future__ import annotations
+
+__all__ = ["LEVEL", "stated", "stated_error"]
+
+LEVEL = 0.95
+
+
+def stated(units: str, draws: int, kind: str = "percentile", level: float = LEVEL) -> str:
+    """What an interval says of itself, such as "95% percentile interval, 1000 draws of images"."""
+    return f"{level:.0%} {kind} interval, {draws} draws of {units}"
+
+
+def stated_error(units: str, level: float = LEVEL) -> str:
+    """Likewise, of `from_error`."""
+    return f"{level:.0%} t interval, {units} being independent"
