@@ -82,7 +82,7 @@ def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:
 
 def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; the rest is the base's."""
-    require_unshaped(asked, frozenset(("--images", "--pictures")))
+    require_unshaped(asked, frozenset({"--images", "--pictures"}))
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
