@@ -58,7 +58,7 @@ def _sections(given: Given) -> Sequence[Section]:
         for slot, ends in zip(given.header.axes["S"]["slots"], given.arrays.get("between", ()), strict=False):
             lines.append(tag("li", f"{slot['model']} layer {layer_name(slot)}: CKA of both alignments {ends[0]:.2f}"))
     told = tag("p", f"{given.header.params['of']} artifacts compared, {len(rows)} rows.")
-    body = joined([told, tag("ul", *lines) if lines else None, twin("comparison", rows)])
+    body = joined([told, *([tag("ul", *lines)] if lines else []), twin("comparison", rows)])
     return [Section("measured", f"Comparison {given.reference}", body)]
 
 

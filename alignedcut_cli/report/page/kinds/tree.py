@@ -51,7 +51,9 @@ def _rows(given: Given) -> list[dict[str, Any]]:
 def _telling(found: np.ndarray, names: Sequence[str]) -> str:
     """The names that are higher on the first side | on the second, by two standard errors at least, the clearest first."""
     ratio = np.divide(found[:, 0], found[:, 1], out=np.zeros(len(found)), where=found[:, 1] > 0)
-    sides = [[names[k] for k in np.argsort(-sign * ratio)[:3] if sign * ratio[k] >= CLEAR] for sign in (1, -1)]
+    sides: list[list[str]] = [
+        [names[int(k)] for k in np.argsort(-sign * ratio)[:3] if sign * ratio[k] >= CLEAR] for sign in (1, -1)
+    ]
     return " | ".join(", ".join(side) or "–" for side in sides)
 
 
