@@ -23,7 +23,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is lo
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 TINY = "test_vit"
 MOST_WORKERS = 4
-LONGEST = ("world", "real")
+LONGEST = ("world", "real", "browser")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.datasets.mask_sets import MaskSet, named
+from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Header, Input
 
-__all__ = ["Truth", "given_cuts", "joined_name", "read_truth", "survey"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Instances", "Truth", "given_cuts", "joined_name", "read_instances", "read_truth"]
 
 LONGEST_NAME = 120
+Instances = Callable[[str, Mapping[str, Any]], "np.ndarray"]
+"""What gives the instance numbers (H, W) of a scored image by its mask's key and its entry, 0 for none."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The masks of some images: `scored` are the images that have one, `keys` theirs; the rest is that of `survey`."""
+    """The masks of some images: `scored` are the images that have one, `keys` theirs; the rest is what their masks hold."""
 
     scored: tuple[int, ...]
     keys: tuple[str, ...]
@@ -49,7 +56,7 @@ def read_truth(frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]]
     found = masks.match(images)
     scored = _scored_images(frame, masks, found, images, on_extra_mask)
     keys = tuple(str(found[number]) for number in scored)
-    return Truth(scored, keys, *survey(frame, masks, [images[number] for number in scored], keys))
+    return Truth(scored, keys, *_survey(frame, masks, [images[number] for number in scored], keys))
 
 
 def joined_name(names: Sequence[str]) -> str:
@@ -105,7 +112,7 @@ def _scored_images(
     return scored
 
 
-def survey(
+def _survey(
     frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> tuple[str, tuple[int, ...]]:
     """(digest of the class ids of all pixels of all images; the ids that occur), reading every mask once."""
@@ -120,3 +127,23 @@ def survey(
             present.update(np.unique(mask).tolist())
             advance(1)
     return whole.hexdigest(), tuple(sorted(present))
+
+
+def read_instances(
+    frame: Frame, place: Path | None, masks: MaskSet, images: Sequence[Mapping[str, Any]], mask_suffix: str | None
+) -> tuple[Instances | None, dict[str, str]]:
+    """What gives the instances of a scored image, and their digest for the recipe; nothing where they are not known.
+
+    From the PNGs in the folder `place`, every image having one (UsageError), or as `masks` know them.
+    """
+    if place is None:
+        read = masks.instances
+        return ((lambda key, _: read(key)) if read else None), {}
+    own = open_folder(place, mask_suffix=mask_suffix)
+    found = own.match(images)
+    lacking = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
+    if lacking:
+        raise UsageError("masks-missing", f"{place} has no instances for {lacking[0]}", "Give them for all masks")
+    digest, _ = _survey(frame, own, images, [str(key) for key in found])
+    by_path = {image["path"]: str(key) for image, key in zip(images, found, strict=True)}
+    return (lambda _, image: own.read(by_path[image["path"]], image)), {"instances": digest}

@@ -16,7 +16,7 @@ READ, COMPUTE, DRAW, PROJECT = "What to read", "How to compute", "What to draw a
 GROUPS: dict[str, tuple[str, ...]] = {
     READ: (
         "--align", "--background", "--brain", "--brain-images", "--captions", "--captions-per-image",
-        "--classes", "--dataset", "--exact", "--filter", "--from", "--ignore", "--instances", "--labels",
+        "--class-map", "--classes", "--dataset", "--exact", "--filter", "--from", "--ignore", "--instances", "--labels",
         "--layer", "--layers", "--mask-suffix", "--masks", "--min-snr", "--model", "--modules", "--names",
         "--on-bad-image", "--on-extra-mask", "--onto", "--pixel", "--pixels", "--pool", "--queries", "--roi",
         "--split", "--subject", "--tap", "--unpack", "--verify", "--weights", "--where",

@@ -29,6 +29,7 @@ __all__ = [
     "DryRun",
     "Ignore",
     "Images",
+    "Instances",
     "Json",
     "MaskDataset",
     "MaskSuffix",
@@ -70,6 +71,14 @@ Masks = Annotated[
         "--masks",
         metavar="PATH",
         help="The ground truth: a folder of PNGs, VOC2012, gtsegs_ijcv.mat, or COCO's JSON.",
+    ),
+]
+Instances = Annotated[
+    Path | None,
+    typer.Option(
+        "--instances",
+        metavar="DIR",
+        help="PNGs of instance numbers, 0 none.  [default: as coco-panoptic knows them]",
     ),
 ]
 MaskDataset = Annotated[

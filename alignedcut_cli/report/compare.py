@@ -27,7 +27,7 @@ def matrix_figure(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) ->
     for line, (tensor, title, measure) in enumerate(told):
         for column, state in enumerate(states):
             axis, matrix = panels[line, column], tensors[tensor][column, ..., 0]
-            picture = axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
+            axis.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
             font = 8 if len(names) <= 20 else 5
             axis.set_xticks(range(len(names)), names if line else [], rotation=90, fontsize=font)
             axis.set_yticks(range(len(names)), names if not column else [], fontsize=font)
@@ -40,7 +40,7 @@ def matrix_figure(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) ->
                 for (row, place), value in np.ndenumerate(matrix):
                     colour = "white" if value < 0.6 else INK
                     axis.text(place, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
-        figure.colorbar(picture, ax=panels[line], shrink=0.8)
+        figure.colorbar(panels[line, 0].images[0], ax=panels[line], shrink=0.8)
     return figure
 
 

@@ -18,16 +18,20 @@ STYLES = ("-", "--", ":", "-.")
 def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Adjusted mutual information over layers: a column a measure, a row a scope, a colour a graph, a dash a model.
 
-    A line a per-slot cut, with its 95% interval; a level line at the right a joint cut; thin lines are 95% of the null.
+    A line a per-slot cut, with its 95% interval; a level line a joint cut; thin lines are 95% of the null. Where all
+    cuts are joint, each is a bar with its interval instead, and a thin line across it is 95% of the null.
     """
     measures = [name for name in TITLES if name in rows[0]]
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(1.2 + 3.9 * len(measures), 6.6 + 0.2 * len(models)), layout="constrained")
     panels = figure.subplots(2, len(measures), sharex=True, sharey=True, squeeze=False)
+    bars = all(row["layer"] is None for row in rows)
     for line, scope in enumerate(SCOPES):
         for column, measure in enumerate(measures):
             axis = panels[line, column]
-            for key in dict.fromkeys((row["model"], row["graph"]) for row in rows):
+            if bars:
+                _bars(axis, rows, models, measure, scope)
+            for key in () if bars else dict.fromkeys((row["model"], row["graph"]) for row in rows):
                 mine = [row for row in rows if (row["model"], row["graph"]) == key]
                 style = STYLES[models.index(key[0]) % len(STYLES)]
                 _draw(axis, mine, measure, scope, COLOURS.get(key[1], "C7"), style)
@@ -38,9 +42,10 @@ def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axis.set(ylim=(min(-0.02, *axis.get_ylim()), 1) if column == 0 and line == 0 else None)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            if not bars:
+                axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in panels[-1]:
-        axis.set_xlabel("layer")
+        axis.set_xlabel("cut" if bars else "layer")
     for axis in panels[:, 0]:
         axis.set_ylabel("adjusted mutual information")
     handles: dict[str, Any] = {}
@@ -81,3 +86,21 @@ def _draw(axis: Any, rows: Sequence[Mapping[str, Any]], measure: str, scope: str
                 alpha=0.45,
                 label=f"{name}, layers {row['layers']} in one cut",
             )
+
+
+def _bars(axis: Any, rows: Sequence[Mapping[str, Any]], models: Sequence[str], measure: str, scope: str) -> None:
+    """A bar a joint cut, hatched by its model, with its 95% interval and 95% of the null."""
+    hatches = ("", "//", "..", "xx")
+    for place, row in enumerate(rows):
+        found, colour = row[measure][scope], COLOURS.get(row["graph"], "C7")
+        if found["value"] is None:
+            continue
+        name = f"{row['model']} · {row['graph']}, layers {row['layers']} in one cut"
+        hatch = hatches[models.index(row["model"]) % len(hatches)]
+        axis.bar(place, found["value"], 0.7, color=colour, alpha=0.55, hatch=hatch, edgecolor="white", label=name)
+        if found["low"] is not None:
+            axis.vlines(place, found["low"], found["high"], color="#333333", linewidth=1.4)
+        if found["null 95%"] is not None:
+            axis.hlines(found["null 95%"], place - 0.42, place + 0.42, color=colour, linewidth=1.2)
+    axis.set_xticks(range(len(rows)), [row["graph"] for row in rows])
+    axis.set_xlim(-0.6, len(rows) - 0.4)

@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 __all__ = ["tree_figure"]
@@ -46,7 +48,7 @@ def tree_figure(joins: np.ndarray, rows: Sequence[Mapping[str, Any]], sizes: np.
     axis.spines[["top", "left"]].set_visible(False)
     if rows[0]["support"] is not None:
         figure.colorbar(
-            matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0.25, 1), colours),
+            ScalarMappable(Normalize(0.25, 1), colours),
             ax=axis,
             label="support",
             pad=0.02,

@@ -119,6 +119,8 @@ def whole_study(tmp_path_factory: pytest.TempPathFactory, brain_folder: Path) ->
         ("trace", "--from", "cut/aligned", *masks, "--nodes", "150", "--permutations", "20", "--no-pictures", *place),
         ("segment", "--from", "cut/aligned", *masks, "--bootstrap", "20", "--no-pictures", *place),
         ("concepts", "--from", "color/aligned", *masks, "--no-pictures", *place),
+        ("tree", "--from", "cut/aligned", "--clusters", "8", "--bootstrap", "0", "--no-pictures", *place),
+        ("compare", "cut/aligned", "cut/raw", "--bootstrap", "0", "--no-pictures", "--name", "both", *place),
         ("report", *place),
     ):
         assert main(list(line)) == 0, line

@@ -56,8 +56,10 @@ def test_nothing_is_asked_for_and_nothing_complained_of(page: Opened, whole_stud
     for label in ("Show", "Compared in", "Nodes of"):
         names = page.page.get_by_label(label, exact=True).locator("option").all_inner_texts()
         assert len(names) > 1
+        assert label != "Show" or {"8 clusters (tree/aligned)", "Ground truth: figure", "Colours (t-SNE)"} <= set(names)
         for name in names:
             choose(page, label, name)
+    assert page.page.get_by_role("heading", name="Comparison compare/both").is_visible()
     assert page.errors == []
     assert page.requests == [(whole_study / "study" / "reports" / "report.html").absolute().as_uri()]
 
@@ -208,6 +210,17 @@ def test_with_scripts_off_the_page_can_be_read(opened: Open, whole_study: Path) 
     assert page.get_by_text("Where scripts are off").is_visible()
     assert page.get_by_text("How well it does").first.is_visible()
     assert page.locator("svg.chart").first.is_visible()
+
+
+def test_print_shows_sheets_and_no_controls(opened: Open, whole_study: Path) -> None:
+    page = opened(whole_study / "study" / "reports" / "report.html", 800)
+    page.page.emulate_media(media="print")
+    page("() => { window.dispatchEvent(new Event('beforeprint')); }")
+    assert page.page.locator(".sheets img.pixels").first.is_visible()
+    assert not page.page.locator(".bar").is_visible()
+    assert page("() => document.documentElement.scrollWidth") <= 800
+    page("() => { window.dispatchEvent(new Event('afterprint')); }")
+    assert not page.page.locator(".sheets img.pixels").first.is_visible()
 
 
 def test_hostile_names_run_nothing(opened: Open, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from alignedcut_cli.main import main
-from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli
 from tests.helpers.studies import figure_of, make_study
@@ -213,6 +214,23 @@ def test_from_shows_an_artifact_and_what_it_was_made_of(cli: Cli, study: Project
     assert "Segments" not in text_of(study, "part")
 
 
+def test_an_artifact_of_another_version_is_left_out_and_named(cli: Cli, tmp_path: Path) -> None:
+    project = make_study(tmp_path, ["a.jpg", "b.jpg"], {"one": 2}, classes=("no", "yes"))
+    header, tensors = load_tensors(project.path("segment", "joint"))
+    kept = {name: array for name, array in tensors.items() if name != "classes.accuracy"}
+    meanings = {name: (entry["axes"], entry["meaning"]) for name, entry in header.raw["tensors"].items()}
+    recipe = Recipe("segment", "joint", 1, dict(header.params), header.inputs)
+    parents = (project.header("cut", "joint"),)
+    path = project.path("segment", "joint")
+    write_artifact(path, recipe, kept, meanings, axes=header.axes, numerics={}, parents=parents)
+    run = cli("report", "-p", project.root, "--json")
+    assert run.status == 0, run.err
+    assert run.object["left_out"] == [
+        "segment/joint is left out: alignedcut 0.1.0 wrote no 'classes.accuracy' into it."
+    ]
+    assert "segment/joint is left out" in text_of(project)
+
+
 def test_a_photograph_that_is_gone_leaves_a_square(cli: Cli, tmp_path: Path) -> None:
     project = make_study(tmp_path, ["a.jpg", "b.jpg"], {"one": 2})
     (tmp_path / "photos" / "b.jpg").unlink()
@@ -262,6 +280,15 @@ def test_an_empty_project_has_no_page(cli: Cli, tmp_path: Path) -> None:
     run = cli("report", "-p", tmp_path)
     assert run.status == 66
     assert "there is no artifact to show" in run.err
+
+
+def test_open_hands_the_page_to_the_browser(cli: Cli, study: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: asked.append(address) or True)
+    assert cli("report", "-p", study.root, "--name", "shown", "--images", 1).status == 0
+    assert asked == []
+    assert cli("report", "-p", study.root, "--name", "shown", "--images", 1, "--open").status == 0
+    assert asked == [study.path("reports", "shown").absolute().as_uri()]
 
 
 def test_a_dry_run_writes_nothing(cli: Cli, study: Project) -> None:

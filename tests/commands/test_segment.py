@@ -410,3 +410,31 @@ def test_two_images_that_would_share_a_mask(cli: Cli, world: Path) -> None:
     (world / "masks/below").mkdir()
     (world / "masks/picture-7.png").rename(world / "masks/below/picture-0.png")
     assert segment(cli, world, "--from", "twins", "--no-pictures").object["images"]["scored"] == PICTURES
+
+
+# without labels, as Zhang, Yunis and Maire evaluate
+
+
+def test_clusters_are_matched_greedily_too_and_columns_are_those_of_the_paper(cli: Cli, world: Path) -> None:
+    (world / "map.csv").write_text("0,rest\n3,thing\n7,thing\n")
+    options = ("--method", "kway", "--discretise", "columns", "--clusters", 3, "--class-map", world / "map.csv")
+    run = segment(cli, world, *options, "--no-pictures")
+    assert run.object["classes"] == {"classes": ["rest", "thing"]}
+    cut = load_file(world / "study/cut/first.safetensors")
+    found = load_file(world / "study/segment/first.safetensors")
+    for slot, row in enumerate(rows_of(run)):
+        start, stop = cut["graphs"][slot]
+        scaled = cut["eigenvectors"][start:stop, :3] * cut["eigenvalues"][slot, :3]
+        clusters = found["classes.clusters"][start:stop]
+        centres = np.stack([scaled[clusters == one].mean(0) for one in range(3)])
+        nearest = ((scaled[:, None] - centres) ** 2).sum(2).argmin(1)
+        assert (nearest == clusters).mean() > 0.99, "k-means of the columns as they are"
+        table = found["classes.contingency"][slot]
+        many = table.argmax(1)
+        both = np.array([table[many == one, one].sum() for one in range(2)])
+        given = np.array([table[many == one].sum() for one in range(2)])
+        assert row["greedy_accuracy"] == pytest.approx(both.sum() / table.sum())
+        assert row["greedy_miou"] == pytest.approx((both / (given + table.sum(0) - both)).mean(), abs=1e-6)
+        assert row["greedy_accuracy"] >= row["accuracy"] > 0
+    refusal = segment(cli, world, *options, "--ignore", "none", "--name", "other")
+    assert refusal.status == 2 and "option-contradicts" in refusal.err

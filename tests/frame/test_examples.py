@@ -165,6 +165,9 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     page = Path(ending[0])
     assert page == Path("alignedcut-demo/reports/demo.html")
     assert page.stat().st_size <= 8_000_000
+    chapters = page.read_text(encoding="utf-8")
+    for heading in ("Encoding scores of score/world", "What and where in pathways/what-where", "Paths of trace/joint"):
+        assert heading in chapters
     second = cli("demo", "--json")
     assert second.status == 0
     require_tables(cli, Path("alignedcut-demo"))

@@ -22,7 +22,7 @@ from tests.gpu.conftest import DEVICE, SCALE, Table
 
 pytestmark = pytest.mark.gpu
 
-UNCHANGED = ("brain", "check", "status")
+UNCHANGED = ("brain", "check", "report", "status")
 MADE_BEFORE = ("segment", "trace")
 """Commands without --device: they read what the device made."""
 FEW = {"600": "60", "3000": "120", "1500": "120", "sample:16": "sample:4"}

@@ -118,6 +118,37 @@ def test_the_p_value_is_that_of_all_permutations_of_maps() -> None:
     assert parting_of(*world, 2, permutations=5000, seed=0).p == pytest.approx(exact, abs=0.03)
 
 
+def test_where_nodes_lie_before_is_taken_out_by_least_squares() -> None:
+    """One concept of one regression an entry: next ~ label + image + place + two covariates."""
+    before, after, labels = small(3, images=8, places=15, concepts=1)
+    before = np.zeros_like(before)
+    covariates = np.random.default_rng(1).standard_normal((8, 15, 2))
+    found = bifurcation(before, after, labels, 1, random_orders(8, 3, 0), covariates)
+    image, place = np.nonzero(before == 0)
+    design = np.column_stack([codes_of(labels)[image, place], dummies(image, place), covariates[image, place]])
+    reached = [(after[image, place] == j).astype(float) for j in (0, -1)]
+    slopes = [np.linalg.lstsq(design, one, rcond=None)[0][0] for one in reached]
+    assert found.distance == pytest.approx(0.5 * sum(map(abs, slopes)), abs=1e-6)
+    same = bifurcation(before, after, labels, 1, random_orders(8, 3, 0), np.repeat(covariates, 2, -1))
+    assert same.distance == pytest.approx(found.distance, abs=1e-6)  # a rank that is short does no harm
+
+
+def test_groups_that_lie_apart_and_go_on_so_do_not_part() -> None:
+    """Concepts are thirds of a field in which foreground lies higher, before and after: they seem to part unless freed."""
+    freed, plain = [], []
+    for seed in range(12):
+        draws = np.random.default_rng(seed)
+        field, inside = smooth(30, draws), smooth(30, draws) > 0.7
+        layers = [field + 1.0 * inside + 0.2 * smooth(30, draws) for _ in range(2)]
+        before, after = (np.searchsorted(np.quantile(one, [1 / 3, 2 / 3]), one).reshape(30, -1) for one in layers)
+        world = (before, after, inside.reshape(30, -1).astype(np.int64), CONCEPTS, random_orders(30, 99, seed))
+        plain.append(bifurcation(*world).p)
+        freed.append(bifurcation(*world, layers[0].reshape(30, -1, 1)).p)
+    print(np.round(plain, 2), np.round(freed, 2))
+    assert np.mean(np.array(plain) <= 0.05) > 0.5
+    assert np.mean(np.array(freed) <= 0.05) < 0.2
+
+
 def test_several_maps_have_one_p_value_that_hangs_on_none_of_them() -> None:
     worlds = [world_of(3, "parted"), world_of(4, "free")]
     labels = worlds[0][2]

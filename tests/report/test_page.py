@@ -116,6 +116,22 @@ def test_a_lens_shows_the_patches_of_the_chosen_photographs_and_nothing_else() -
         assert first.tolist() == [1, number, 0, 0]
 
 
+@pytest.mark.parametrize("what", ["classify", "brain"])
+def test_a_probe_shows_the_scores_of_both_kinds_of_features(what: str) -> None:
+    axes = {"Q": {"size": 58}, "E": {"labels": ["embedding", "queries"]}, "M": {"labels": ["ereg", "ersa"]}}
+    axes["C"] = {"targets": [{"region": "V1", "subject": "one"}]}
+    arrays = {
+        "accuracy": np.array([0.75, 0.5]),
+        "accuracy.interval": np.array([[0.7, 0.8], [np.nan, np.nan]]),
+        "score": np.array([[[0.31, 0.2]], [[0.12, np.nan]]]),
+    }
+    probe = Given(Header({"kind": "probe", "name": "p", "params": {"what": what}, "axes": axes}), arrays)
+    (section,) = REGISTRY["probe"].sections(probe)
+    told = ("0.75", "0.7", "–") if what == "classify" else ("V1", "ereg embedding", "0.31", "0.12", "–")
+    assert all(f">{text}<" in section.body for text in told)
+    assert "58 queries in words" in REGISTRY["probe"].methods(probe)
+
+
 def test_views_of_different_cuts_are_one_and_others_are_told_apart() -> None:
     def view(values: list[int], there: list[bool], title: str = "Colours") -> View:
         return View("colours", title, np.array(values, np.uint8)[:, None].repeat(3, 1), there=np.array(there))

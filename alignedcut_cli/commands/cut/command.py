@@ -10,7 +10,7 @@ from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
 from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
 from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
 from alignedcut_cli.commands.cut.graph_run import run_graphs
-from alignedcut_cli.commands.cut.onto import run_onto
+from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped, run_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
 from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
@@ -89,6 +89,7 @@ def command(frame: Frame, asked: Asked) -> None:
         raise UsageError("bad-gamma", f"--gamma {asked.gamma} is not positive", "Give a number above 0, such as 0.3")
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     if asked.onto is not None:
+        require_unshaped(asked, OF_THE_BASE)
         if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):
             run_graphs_onto(frame, asked, asked.onto, budget)
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.commands.cut.graph_inputs import GRAPHS, Source, find_sources, source_inputs, source_slots
 from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
 from alignedcut_cli.commands.cut.graph_plan import GraphLayer, joint_slots
-from alignedcut_cli.commands.cut.onto import ALGORITHM, OF_THE_BASE, Tensors, make_onto, require_unshaped
+from alignedcut_cli.commands.cut.onto import ALGORITHM, Tensors, make_onto
 from alignedcut_cli.errors import DataError, InputMissingError, OutOfMemoryError, UsageError
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame
@@ -114,7 +114,6 @@ def run_graphs_onto(frame: Frame, asked: Asked, onto: str, budget: int) -> None:
 
 
 def _plan(frame: Frame, asked: Asked, onto: str) -> GraphOntoPlan:
-    require_unshaped(asked, OF_THE_BASE)
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.cut.asked import Asked
 
-__all__ = ["ALGORITHM", "make_onto", "require_unshaped", "run_onto"]
+__all__ = ["ALGORITHM", "OF_THE_BASE", "make_onto", "require_unshaped", "run_onto"]
 
 ALGORITHM = 1
 TILE = 4096
@@ -82,7 +82,7 @@ def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:
 
 def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     """The plan of an embedding: the feature sets must have the base cut's slots, in its order; the rest is the base's."""
-    require_unshaped(asked, OF_THE_BASE | {"--images", "--pictures"})
+    require_unshaped(asked, frozenset({"--images", "--pictures"}))
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)

@@ -30,8 +30,8 @@ _ALIVE = 4
 """Copies of the largest map of a batch that a forward pass is taken to hold at once."""
 _PIXELS = 8
 """Resized images are kept from pass to pass where they take at most this share (one in 8) of the memory."""
-_SPARE = 1 << 30
-"""Bytes of disk that are left free."""
+_SPARE = 10
+"""Of the disk's free space, the share (one in 10) that is left free."""
 _BYTE = {"cpu": 50, "cuda": 5000}
 """Products of the network that take as long as a byte that is written to disk and read back."""
 
@@ -197,8 +197,9 @@ def _sized(plan: MapPlan, found: Layout, device: torch.device) -> Layout:
     free = plan.budget - fixed
     if device.type == "cuda":
         free = min(free, torch.cuda.mem_get_info(device)[0] - fixed)
-    left = sum(path.stat().st_size for path in scratch_files(FeatureWriter(plan.folder, plan.recipe, ()).partial))
-    disk = free_disk(plan.folder) + left - found.bytes - _SPARE
+    begun = scratch_files(FeatureWriter(plan.folder, plan.recipe, ()).partial)
+    free_bytes = free_disk(plan.folder) + sum(512 * path.stat().st_blocks for path in begun)
+    disk = free_bytes - free_bytes // _SPARE - found.bytes
     limits = Limits(free, max(0, disk), _BYTE["cuda" if device.type == "cuda" else "cpu"], found.standardise)
     return replace(found, keeps_pixels=keeps, fixed=fixed, limits=limits)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,14 +21,7 @@ class Asked(options.Asked):
     split: options.Split = None
     names: options.ClassNames = None
     mask_suffix: options.MaskSuffix = None
-    instances: Annotated[
-        Path | None,
-        typer.Option(
-            "--instances",
-            metavar="DIR",
-            help="PNGs of instance numbers, 0 none.  [default: as coco-panoptic knows them]",
-        ),
-    ] = None
+    instances: options.Instances = None
     source: Annotated[
         tuple[str, ...],
         typer.Option("--from", metavar="cut/NAME", help="A cut. May be repeated: one figure.  [default: the only one]"),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignedcut_cli.commands.pathways.asked import Asked
 from alignedcut_cli.datasets.classes import Classes, find_classes, parse_ids
 from alignedcut_cli.datasets.mask_sets import MaskSet
-from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.ground_truth import given_cuts, joined_name, read_truth, survey
+from alignedcut_cli.frame.ground_truth import Instances, given_cuts, joined_name, read_instances, read_truth
 from alignedcut_cli.frame.run import Frame, require_choice
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["Plan", "make_plan"]
 
@@ -39,7 +35,7 @@ class Plan:
     scored: tuple[int, ...]
     keys: tuple[str, ...]
     classes: Classes
-    instances: Callable[[str, Mapping[str, Any]], np.ndarray] | None
+    instances: Instances | None
     slots: tuple[Mapping[str, Any], ...]
     cut_of: tuple[int, ...]
 
@@ -66,7 +62,9 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
     truth = read_truth(frame, masks, images, asked.on_extra_mask)
     classes = find_classes(truth.present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
-    instances, external = _instances(frame, asked, masks, [images[number] for number in truth.scored])
+    instances, external = read_instances(
+        frame, asked.instances, masks, [images[number] for number in truth.scored], asked.mask_suffix
+    )
     params = {
         name: getattr(asked, name) for name in ("eigenvectors", "clusters", "grid", "bootstrap", "permutations", "seed")
     }
@@ -101,22 +99,3 @@ def _require_enough(asked: Asked, cuts: Sequence[Header]) -> None:
     smallest = min(int(stop) for stop in (cut.axes["M"]["size"] // cut.axes["G"]["size"] for cut in cuts))
     if asked.clusters > smallest:
         raise UsageError("too-many-clusters", f"--clusters {asked.clusters} of {smallest} nodes", "Give fewer")
-
-
-def _instances(
-    frame: Frame, asked: Asked, masks: MaskSet, images: Sequence[Mapping[str, Any]]
-) -> tuple[Callable[[str, Mapping[str, Any]], np.ndarray] | None, dict[str, str]]:
-    """What gives the instances of a scored image, and their digest for the recipe; nothing where they are not known."""
-    if asked.instances:
-        own = open_folder(asked.instances, mask_suffix=asked.mask_suffix)
-        found = own.match(images)
-        lacking = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
-        if lacking:
-            raise UsageError(
-                "masks-missing", f"{asked.instances} has no instances for {lacking[0]}", "Give them for all masks"
-            )
-        digest, _ = survey(frame, own, images, [str(key) for key in found])
-        by_path = {image["path"]: str(key) for image, key in zip(images, found, strict=True)}
-        return (lambda _, image: own.read(by_path[image["path"]], image)), {"instances": digest}
-    read = masks.instances
-    return ((lambda key, _: read(key)) if read else None), {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,12 @@ class _Filled:
 def write_report(frame: Frame, plan: Plan) -> Header:
     """The header of the page, which is written to the project."""
     given = {one.reference: one for one in (given_artifact(frame, header) for header in plan.headers)}
-    sections = [section for one in given.values() for section in REGISTRY[one.header.kind].sections(one)]
-    trust = trust_chapter([_made(plan, one) for one in given.values()], plan.script)
+    told, lacking = _told(plan, given)
+    given = {name: one for name, one in given.items() if name in told}
+    groups = tuple(group for group in plan.groups if all(f"cut/{cut.name}" in told for cut in group.cuts))
+    plan = replace(plan, notes=(*plan.notes, *lacking), groups=groups)
+    sections = [section for _, mine in told.values() for section in mine]
+    trust = trust_chapter([made for made, _ in told.values()], plan.script)
     bare = page(plan.title, plan.notes, {"lenses": [], "images": []}, None, sections, trust)
     spent = len(bare.encode()) + SPARE + _header_bytes(plan)
     filled = _fill(frame, plan, given, spent) if plan.groups else _Filled((), [], [], list(plan.notes))
@@ -68,11 +72,22 @@ def write_report(frame: Frame, plan: Plan) -> Header:
     )
 
 
+def _told(plan: Plan, given: Mapping[str, Given]) -> tuple[dict[str, tuple[Made, Sequence[Section]]], list[str]]:
+    """What is said of each artifact, and a line on each that does not hold what this version reads of its kind."""
+    told, lacking = {}, []
+    for name, one in given.items():
+        try:
+            told[name] = _made(plan, one), REGISTRY[one.header.kind].sections(one)
+        except KeyError as error:
+            lacking.append(f"{name} is left out: alignedcut {one.header.raw['tool']} wrote no {error} into it.")
+    return told, lacking
+
+
 def _made(plan: Plan, one: Given) -> Made:
     state = plan.states.get((one.header.kind, one.header.name))
     kind = REGISTRY[one.header.kind]
-    told = (state.state, state.reason) if state else ("missing", "")
-    return Made(one.header, *told, kind.methods(one), kind.references(one), kind.warnings(one))
+    found = (state.state, state.reason) if state else ("missing", "")
+    return Made(one.header, *found, kind.methods(one), kind.references(one), kind.warnings(one))
 
 
 def _header_bytes(plan: Plan) -> int:

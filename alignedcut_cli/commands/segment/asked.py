@@ -17,11 +17,27 @@ __all__ = ["Asked"]
 class Asked(options.Asked):
     """The options as given on the command line."""
 
-    masks: options.Masks
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks",
+            metavar="PATH",
+            help="The ground truth: a folder of PNGs, VOC2012, gtsegs_ijcv.mat, or COCO's JSON. agnostic: may be left out.",
+        ),
+    ] = None
     dataset: options.MaskDataset = "folder"
     split: options.Split = None
     names: options.ClassNames = None
     mask_suffix: options.MaskSuffix = None
+    class_map: Annotated[
+        str | None,
+        typer.Option(
+            "--class-map",
+            metavar="FILE",
+            help="Join classes: a csv or JSON of id or name to class, or coco-stuff-27; others are void.",
+        ),
+    ] = None
+    instances: options.Instances = None
     unpack: Annotated[
         Path | None,
         typer.Option("--unpack", metavar="DIR", help="imagenet-seg: write its photographs there, and do nothing else."),
@@ -31,10 +47,16 @@ class Asked(options.Asked):
         typer.Option("--from", metavar="cut/NAME", help="A cut. May be repeated: one figure.  [default: the only one]"),
     ] = ()
     method: Annotated[
-        str, typer.Option("--method", help="oracle (C.4: told the classes' centres) or kway (clusters without labels).")
+        str,
+        typer.Option(
+            "--method",
+            help="oracle (C.4: told the classes' centres), kway (clusters without labels), or agnostic (masks of whatever "
+            "parts from its surroundings).",
+        ),
     ] = "oracle"
     eigenvectors: Annotated[
-        int, typer.Option("--eigenvectors", "-C", min=1, help="oracle: how many of the top eigenvectors to use.")
+        int,
+        typer.Option("--eigenvectors", "-C", min=1, help="oracle, agnostic: how many of the top eigenvectors to use."),
     ] = 10
     thresholds: Annotated[
         int, typer.Option("--thresholds", min=1, help="oracle: thresholds of the similarity, even in [0, 1].")
@@ -43,9 +65,13 @@ class Asked(options.Asked):
         int | None,
         typer.Option("--clusters", min=2, help="kway: clusters of each graph.  [default: as many as classes]"),
     ] = None
-    discretise: Annotated[str, typer.Option("--discretise", help="kway: rotation (Yu and Shi 2003) or kmeans.")] = (
-        "rotation"
-    )
+    discretise: Annotated[
+        str,
+        typer.Option(
+            "--discretise",
+            help="kway: rotation (Yu and Shi 2003), kmeans (of unit rows), or columns (k-means of X diag(lambda)).",
+        ),
+    ] = "rotation"
     background: Annotated[
         str, typer.Option("--background", metavar="IDS", help="Class ids of background, such as 0,92-200, or none.")
     ] = "0"

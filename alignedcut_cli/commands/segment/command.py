@@ -27,6 +27,8 @@ EXAMPLES = (
     "alignedcut segment --masks masks --from cut/tiny-clip --merge both --name two-ways -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --from cut/mae-layers --merge figure-ground -p study",
     "alignedcut segment --masks masks --from cut/tiny-clip --method kway --clusters 4 --name kway -p study",
+    "alignedcut segment --masks masks --from cut/tiny-clip --method kway --discretise columns --name columns -p study",
+    "alignedcut segment --from cut/tiny-clip --method agnostic --name objects -p study",
 )
 BEFORE = (
     "alignedcut extract photos/ --model tiny-clip --model tiny-mae -p study",
@@ -45,23 +47,37 @@ def command(frame: Frame, asked: Asked) -> None:
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
     counted and left out. Layers and models are compared on the same draws of images, and the best layer is scored again on
     images that did not choose it.
+
+    kway: clusters without labels, then matched to classes one to one (Hungarian), and each to the class that it holds most
+    of (greedy). With --discretise columns they are those of the unsupervised semantic segmentation of Zhang, Yunis and
+    Maire 2023: k-means of the first columns of X diag(lambda), as many as classes.
+
+    agnostic: masks of no class, at most 100 an image (k-means at 2 to 9 clusters, connected components and their merge
+    tree, ranked by silhouette; Zhang, Yunis and Maire 2023), as COCO's JSON. With --masks they are scored by the best
+    IoU with each region of the ground truth, and by average recall (COCO).
     """
     require_choice("--dataset", asked.dataset, DATASETS)
-    require_choice("--method", asked.method, ("oracle", "kway"))
-    require_choice("--discretise", asked.discretise, ("rotation", "kmeans"))
+    require_choice("--method", asked.method, ("oracle", "kway", "agnostic"))
+    require_choice("--discretise", asked.discretise, ("rotation", "kmeans", "columns"))
     require_choice("--merge", asked.merge, ("none", "figure-ground", "both"))
     require_choice("--to-grid", asked.to_grid, ("majority", "area"))
     require_choice("--to-pixels", asked.to_pixels, ("bilinear", "nearest"))
     require_choice("--on-extra-mask", asked.on_extra_mask, ("fail", "skip"))
     require_choice("--predicted", asked.predicted, ("best", "all", "none"))
+    if asked.method == "agnostic":
+        from alignedcut_cli.commands.segment.agnostic import run_agnostic
+
+        run_agnostic(frame, asked)
+        return
+    masks = _require_masks(asked)
     if asked.unpack:
         if asked.source:
             raise UsageError("option-unused", "--unpack needs no cut", "Leave --from out")
-        _unpack(frame, asked.dataset, asked.masks, asked.unpack, asked.dry_run)
+        _unpack(frame, asked.dataset, masks, asked.unpack, asked.dry_run)
         return
     from alignedcut_cli.commands.segment.plan import make_plan
 
-    plan = make_plan(frame, asked)
+    plan = make_plan(frame, asked, masks)
     folder = frame.project.pictures("segment", plan.recipe.name)
     if asked.dry_run:
         _print_dry_run(frame, plan, folder if asked.pictures else None)
@@ -69,6 +85,15 @@ def command(frame: Frame, asked: Asked) -> None:
     header, made = _make(frame, plan, asked.overwrite)
     drawing = {"examples": asked.examples, "predicted": asked.predicted, "images": str(asked.images)}
     _tell(frame, plan, header, made, folder, drawing if asked.pictures else None)
+
+
+def _require_masks(asked: Asked) -> Path:
+    """The ground truth of the methods that need one."""
+    if "--instances" in asked.explicit:
+        raise UsageError("option-unused", f"--method {asked.method} does not use --instances", "Leave it out")
+    if asked.masks is None:
+        raise UsageError("masks-needed", f"--method {asked.method} needs a ground truth", "Give --masks PATH")
+    return asked.masks
 
 
 def _unpack(frame: Frame, dataset: str, masks: Path, folder: Path, dry_run: bool) -> None:

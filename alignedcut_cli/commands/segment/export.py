@@ -25,7 +25,12 @@ def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 def scores(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row for each target and slot: its scores at its best threshold."""
+    """A row for each target and slot: its scores at its best threshold; a row a slot where the masks are of no class."""
+    if header.params["method"] == "agnostic":
+        from alignedcut_cli.commands.segment.agnostic_result import flat_rows as flat
+        from alignedcut_cli.commands.segment.agnostic_result import result_rows as rows_of
+
+        return table_of_rows(flat(rows_of(header, tensors)))
     from alignedcut_cli.commands.segment.result import flat_rows, result_rows
 
     return table_of_rows(flat_rows(result_rows(header, tensors)))

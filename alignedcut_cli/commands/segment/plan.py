@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alignedcut_cli.commands.segment.asked import Asked
+from alignedcut_cli.datasets.class_map import joined_classes, read_class_map
 from alignedcut_cli.datasets.classes import FIGURE_GROUND, Classes, figure_ground, find_classes, parse_ids
 from alignedcut_cli.datasets.mask_sets import MaskSet
 from alignedcut_cli.datasets.open_masks import open_masks
@@ -62,18 +64,24 @@ class Plan:
         return nodes * (4 * width + 16 + 4 * each) + counts + (128 << 20)
 
 
-def make_plan(frame: Frame, asked: Asked) -> Plan:
-    """The plan of a segmentation. Reads every mask once: their class ids decide the classes and the recipe.
+def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
+    """The plan of a segmentation by the masks at `place`. Reads each once: their ids decide the classes and the recipe.
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
     _require_used(asked)
+    if asked.class_map and {"--background", "--ignore"} & asked.explicit:
+        raise UsageError(
+            "option-contradicts", "--class-map says which ids count", "Leave --background and --ignore out"
+        )
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     chosen = None if asked.classes is None else parse_ids("--classes", asked.classes)
     names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
     images = cuts[0].axes["B"]["images"]
-    masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
+    masks = open_masks(asked.dataset, place, asked.split, asked.names, asked.mask_suffix)
+    if asked.class_map:
+        masks = joined_classes(masks, read_class_map(asked.class_map))
     truth = read_truth(frame, masks, images, asked.on_extra_mask)
     plain = find_classes(truth.present, masks.names, background=background, ignore=ignore, chosen=chosen)
     targets = _targets(plain, asked.merge)

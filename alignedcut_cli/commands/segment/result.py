@@ -13,7 +13,14 @@ import numpy as np
 from alignedcut_cli.commands.segment.differences import difference_tensors, lines_of
 from alignedcut_cli.commands.segment.differences import meanings as differences
 from alignedcut_cli.commands.segment.plan import Line
-from alignedcut_cli.core.groups.iou import adjusted_rand, bootstrap_interval, class_ious, mean_iou, pixel_accuracy
+from alignedcut_cli.core.groups.iou import (
+    adjusted_rand,
+    bootstrap_interval,
+    class_ious,
+    counts_of_matched,
+    mean_iou,
+    pixel_accuracy,
+)
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.nodes.slots import layer_name
@@ -60,6 +67,8 @@ def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> di
     if "contingency" in scores:
         found["rand"] = np.array([adjusted_rand(one) for one in scores["contingency"]], np.float32)
         found |= {name: scores[name] for name in ("contingency", "matched")}
+        greedy = np.stack([counts_of_matched(one, one.argmax(1)) for one in scores["contingency"]])
+        found["greedy"] = np.stack([mean_iou(greedy), pixel_accuracy(greedy)], 1).astype(np.float32)
     else:
         found |= {name: scores[name] for name in ("centres", "members")}
     return {f"{target.title}.{name}": array for name, array in found.items()}
@@ -77,6 +86,7 @@ def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
         "interval": ("S R", "95% bootstrap interval of the mean IoU over images, at that threshold"),
         **differences(),
         "rand": ("S", "adjusted Rand index of clusters and classes"),
+        "greedy": ("S Y", "mean IoU and accuracy where each cluster has the class that it holds most pixels of"),
         "contingency": (f"S {q} {k}", "pixels of each cluster in each class"),
         "matched": (f"S {q}", "the class of each cluster (Hungarian assignment); -1: none"),
         "centres": (f"S {k} C", "mean eigenvector of the nodes of each class; 0 for a class of no weight"),
@@ -174,7 +184,9 @@ def _row(
         "iou": dict(zip(classes, map(float, get("iou")[best]), strict=True)),
     }
     if get("rand") is not None:
-        return {**row, "rand": float(get("rand"))}
+        greedy = get("greedy")
+        many = {} if greedy is None else dict(zip(("greedy_miou", "greedy_accuracy"), map(float, greedy), strict=True))
+        return {**row, "rand": float(get("rand")), **many}
     thresholds = header.axes["J"]["labels"]
     return {**row, "threshold": thresholds[best], "curve": [float(one) for one in get("miou")]}
 
@@ -193,14 +205,15 @@ class _Columns:
             "mIoU",
             *(["95%"] if self.interval else []),
             "accuracy",
-            "ARI" if self.kway else "threshold",
+            *(["greedy mIoU", "accuracy", "ARI"] if self.kway else ["threshold"]),
         ]
 
     def cells(self, row: Mapping[str, Any]) -> list[str]:
         ends = "{:.3f}-{:.3f}".format(*row["interval"]) if row["interval"] else "-"
         interval = [ends] if self.interval else []
-        last = f"{row['rand']:.3f}" if self.kway else f"{row['threshold']:.2f}"
-        return [row["line"], row["layers"], f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", last]
+        greedy = [f"{row[key]:.3f}" if key in row else "-" for key in ("greedy_miou", "greedy_accuracy")]
+        last = [*greedy, f"{row['rand']:.3f}"] if self.kway else [f"{row['threshold']:.2f}"]
+        return [row["line"], row["layers"], f"{row['miou']:.3f}", *interval, f"{row['accuracy']:.3f}", *last]
 
 
 def result_table(

@@ -64,7 +64,7 @@ def open_slots(frame: Frame, plan: Plan) -> tuple[list[dict[str, np.ndarray]], l
 
 
 def _clusters(plan: Plan, target: Classes, cuts: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
-    return [clusters_of(plan, target, cut["eigenvectors"], cut["graphs"], number) for number, cut in enumerate(cuts)]
+    return [clusters_of(plan, target, cut, number) for number, cut in enumerate(cuts)]
 
 
 def _nodes(cuts: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
@@ -144,6 +144,7 @@ def axes_of(plan: Plan, tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "J": {"size": len(thresholds), "labels": thresholds},
         "V": {"size": 3, "labels": ["both", "predicted", "ground truth"]},
         "R": {"size": 2, "labels": ["low", "high"]},
+        **({"Y": {"size": 2, "labels": ["mIoU", "accuracy"]}} if params["method"] == "kway" else {}),
         "D": {"size": 4, "labels": ["difference", "low", "high", "p"]},
         "X": {"size": 3, "labels": ["mean IoU", "low", "high"]},
         "N": {"size": len(lines_of(plan.slots, plan.cut_of))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,16 +74,18 @@ def score_oracle(plan: Plan, slots: Sequence[SlotGrid], advance: Any) -> list[di
     ]
 
 
-def clusters_of(plan: Plan, target: Classes, eigenvectors: np.ndarray, graphs: np.ndarray, cut: int) -> np.ndarray:
+def clusters_of(plan: Plan, target: Classes, tensors: Mapping[str, np.ndarray], cut: int) -> np.ndarray:
     """The cluster of every node of a cut (M,) int64, each graph discretised separately."""
     from alignedcut_cli.core.numerics import stream
 
     params = plan.recipe.params
     discretise, count = DISCRETISERS[params["discretise"]], plan.clusters(target)
-    found = [
-        discretise(eigenvectors[start:stop], count, stream(params["seed"], "segment", target.title, cut, number))
-        for number, (start, stop) in enumerate(graphs)
-    ]
+    found = []
+    for number, (start, stop) in enumerate(tensors["graphs"]):
+        rows = tensors["eigenvectors"][start:stop]
+        if params["discretise"] == "columns":
+            rows = rows * tensors["eigenvalues"][number, : rows.shape[1]]
+        found.append(discretise(rows, count, stream(params["seed"], "segment", target.title, cut, number)))
     return np.concatenate(found)
 
 

@@ -22,7 +22,7 @@ NAME = "trace"
 EXAMPLES = (
     "alignedcut trace --from cut/tiny-clip --masks masks -p study",
     "alignedcut trace --from cut/tiny-clip --pixels 0:3:4 --pixels 0:8:8 --layers 2-5 --nodes 400 --name two -p study",
-    "alignedcut trace --from cut/tiny-clip --nodes 400 --measure eigenvectors --name fine --json -p study",
+    "alignedcut trace --from cut/tiny-clip --nodes 400 --measure map --name paper --json -p study",
 )
 BEFORE = (
     "alignedcut extract photos/ --model tiny-clip -p study",
@@ -38,8 +38,8 @@ def command(frame: Frame, asked: Asked) -> None:
     its patches' eigenvectors; with --measure map, as in the paper, balls around farthest-point centres of the t-SNE, where
     a patch in no ball is in "none". Transition probabilities say where the patches of a concept are in the next layer. With
     --masks, foreground and background are counted apart: they diverge where their transitions differ (total variation, at
-    the same place of the same image). One p-value for --maps partitions or t-SNEs together, by permuting masks between
-    images; the first map is the one that is drawn.
+    the same place of the same image, and given where in the eigenvectors a patch lies before). One p-value for --maps
+    partitions or t-SNEs together, by permuting masks between images; the first map is the one that is drawn.
     """
     plan = make_plan(frame, asked)
     folder = frame.project.pictures("trace", plan.recipe.name)

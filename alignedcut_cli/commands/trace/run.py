@@ -92,7 +92,7 @@ def trace_tensors(plan: Plan, cut: Mapping[str, np.ndarray], tick: Callable[[int
     labels = _labels(plan, ids, len(rows)) if plan.labels is not None else None
     if labels is not None:
         found["labels"] = labels
-    found |= _transitions(plan, maps, labels, ids)
+    found |= _transitions(plan, maps, rows, labels, ids)
     return found | _steps(plan, places, labels, ids)
 
 
@@ -173,7 +173,7 @@ def _chosen(group: str, labels: np.ndarray | None, nodes: np.ndarray) -> np.ndar
 
 
 def _transitions(
-    plan: Plan, maps: Sequence[Map], labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
+    plan: Plan, maps: Sequence[Map], eigenvectors: np.ndarray, labels: np.ndarray | None, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Counts and probabilities of every pair of slots and group on the first map, and the test over all maps."""
     concepts, size = maps[0].concepts, maps[0].count
@@ -191,12 +191,12 @@ def _transitions(
     return found | {
         "variation": _weighted(rows, total[:, 1, :-1].sum(-1), total[:, 2, :-1].sum(-1)),
         "variation.rows": rows,
-        **_tested(plan, maps, labels, ids),
+        **_tested(plan, maps, eigenvectors, labels, ids),
     }
 
 
 def _tested(
-    plan: Plan, maps: Sequence[Map], labels: np.ndarray, ids: Mapping[int, np.ndarray]
+    plan: Plan, maps: Sequence[Map], eigenvectors: np.ndarray, labels: np.ndarray, ids: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """How far foreground and background diverge between two slots, on each map, and one p-value for all maps."""
     params = plan.recipe.params
@@ -205,8 +205,9 @@ def _tested(
     parted: list[list[Bifurcation]] = []
     for a, b in plan.pairs:
         before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
+        places = eigenvectors[before] * np.sqrt(len(eigenvectors))
         parted.append(
-            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders) for m in maps]
+            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders, places) for m in maps]
         )
     each = np.array([[(one.distance, one.expected, one.p) for one in pair] for pair in parted])  # (K, Z, 3)
     p = np.array([joint_p(pair) for pair in parted])

@@ -13,7 +13,7 @@ from alignedcut_cli.core.resample.nulls import tail_p
 
 __all__ = ["Bifurcation", "bifurcation", "joint_p", "total_variation"]
 
-_NOTHING, _TIE = 1e-6, 1e-9
+_NOTHING, _TIE, _RANK = 1e-6, 1e-9, 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def bifurcation(
-    before: np.ndarray, after: np.ndarray, labels: np.ndarray, concepts: int, orders: np.ndarray
+    before: np.ndarray,
+    after: np.ndarray,
+    labels: np.ndarray,
+    concepts: int,
+    orders: np.ndarray,
+    places: np.ndarray | None = None,
 ) -> Bifurcation:
     """The distance between two groups' transitions, matched by concept, image and place, and its null.
 
@@ -66,17 +71,21 @@ def bifurcation(
     keeps the dependence of the nodes of an image, and where in an image foreground tends to be; T = sum_ij |sum_b S_bij| /
     sum_ij sqrt(sum_b S_bij^2) is compared with its value after each. T is relative to its own spread, so that groups which
     already lie in different concepts, and thus have less to compare, are not taken for divergence here, and so that the T
-    of different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With nothing to compare all T are 0
-    and p is 1. Holds B x B x (k + 1) numbers.
+    of different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With `places` (B, P, C), where nodes
+    lie before, e and l are freed of these too (linearly, in each concept), so that groups which lie apart within a concept,
+    and go on as they lie, diverge little. With nothing to compare all T are 0 and p is 1. Holds B x B x (k + 1) numbers.
     """
     codes = _codes(labels)
     orders = np.vstack([np.arange(len(codes)), orders])
+    beside = [] if places is None else [places.astype(np.float64)]
     weights = np.zeros(concepts)
     parted = np.zeros(concepts)
     reached, spread = np.zeros(len(orders)), np.zeros(len(orders))
     onehot = np.eye(concepts + 1)[np.where(after < 0, concepts, after)]  # (B, P, k + 1)
     for concept in np.unique(before[before >= 0]).tolist():
-        free = without_effects(np.concatenate([codes[..., None], onehot], -1), before == concept)
+        free = without_effects(np.concatenate([codes[..., None], onehot, *beside], -1), before == concept)
+        if places is not None:
+            free = _without_slopes(free[..., : concepts + 2], free[..., concepts + 2 :])
         weights[concept] = (free[..., 0] ** 2).sum()
         rests = free[..., 1:].transpose(1, 0, 2).reshape(codes.shape[1], -1)
         scores = (codes @ rests).reshape(len(codes), len(codes), -1)  # of the map of image c on image b: (c, b, k + 1)
@@ -92,6 +101,15 @@ def bifurcation(
     images = _images_with_both(before, labels, concepts)
     distance, expected = reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total
     return Bifurcation(rows, weights / total, distance, expected, ratios, images)
+
+
+def _without_slopes(values: np.ndarray, covariates: np.ndarray) -> np.ndarray:
+    """`values` (B, P, c) less their least-squares prediction from `covariates` (B, P, C), both freed of other effects."""
+    flat = covariates.reshape(-1, covariates.shape[-1])
+    gram = flat.T @ flat
+    shared = flat.T @ values.reshape(-1, values.shape[-1])
+    slopes = np.linalg.pinv(gram, rcond=_RANK, hermitian=True) @ shared
+    return values - (flat @ slopes).reshape(values.shape)
 
 
 @compiled

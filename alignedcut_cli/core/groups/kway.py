@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DISCRETISERS", "kmeans_clusters", "match_clusters", "rotation_clusters"]
+__all__ = ["DISCRETISERS", "column_clusters", "kmeans_clusters", "match_clusters", "rotation_clusters"]
 
 KMEANS_NODES = 100_000
 ROUNDS = 100
@@ -29,16 +29,27 @@ def kmeans_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.ndarr
 
     Centres come from at most 100,000 nodes, drawn by `seed`; every node takes the nearest.
     """
+    return _kmeans(_unit_rows(eigenvectors[:, :count]).astype(np.float32), count, seed)
+
+
+def column_clusters(scaled: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The cluster of each node by k-means of the first `count` columns of X diag(lambda) as they are: (M,) int64.
+
+    As Zhang, Yunis and Maire (2023) segment without labels, by U S of a singular value decomposition.
+    """
+    return _kmeans(scaled[:, :count].astype(np.float32), count, seed)
+
+
+def _kmeans(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    rows = _unit_rows(eigenvectors[:, :count]).astype(np.float32)
     random = np.random.default_rng(seed)
     sample = rows if len(rows) <= KMEANS_NODES else rows[random.choice(len(rows), KMEANS_NODES, replace=False)]
     fitted = KMeans(count, n_init=STARTS, random_state=int(random.integers(1 << 31))).fit(sample)  # type: ignore[arg-type]
     return np.asarray(fitted.predict(rows), np.int64)
 
 
-DISCRETISERS = {"rotation": rotation_clusters, "kmeans": kmeans_clusters}
+DISCRETISERS = {"rotation": rotation_clusters, "kmeans": kmeans_clusters, "columns": column_clusters}
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alignedcut_cli.report.page.kinds import (
     align,
     color,
+    compare,
     concepts,
     cut,
     features,
@@ -13,6 +14,7 @@ from alignedcut_cli.report.page.kinds import (
     score,
     segment,
     trace,
+    tree,
 )
 from alignedcut_cli.report.page.kinds.kind import Kind
 
@@ -29,4 +31,6 @@ REGISTRY: dict[str, Kind] = {
     "score": score.KIND,
     "probe": probe.KIND,
     "pathways": pathways.KIND,
+    "compare": compare.KIND,
+    "tree": tree.KIND,
 }

@@ -78,6 +78,8 @@ def test_the_tensors_and_axes_of_two_sets_of_other_widths_and_grids(cli: Cli, wo
         "voxels": (VOXELS,),
         "dropped": (0,),
         "rois": (0, VOXELS),
+        "tested": (int((found["split"] == 2).sum()),),
+        "test.influence": (1, int((found["split"] == 2).sum())),
         "losses": (steps, len(LOGGED)),
         "heldout": (epochs,),
         "split": (IMAGES,),
@@ -87,7 +89,10 @@ def test_the_tensors_and_axes_of_two_sets_of_other_widths_and_grids(cli: Cli, wo
     assert 2 <= epochs <= 4 and steps == epochs - 1
     assert {found[name].dtype.name for name in ("transform.000", "beta", "eps", "r2.test", "losses")} == {"float32"}
     sizes = {letter: axis["size"] for letter, axis in header["axes"].items()}
-    assert sizes == {"S": 3, "E": 7, "N": VOXELS, "R": 0, "I": IMAGES, "T": steps, "L": 7, "H": epochs, "n": 0}
+    tested = int((found["split"] == 2).sum())
+    assert sizes == {
+        "S": 3, "E": 7, "N": VOXELS, "R": 0, "I": IMAGES, "T": steps, "L": 7, "H": epochs, "n": 0, "Q": 1, "b": tested,
+    }  # fmt: skip
     for entry in header["tensors"].values():
         letters = entry["axes"].split()
         assert entry["meaning"]

@@ -935,7 +935,10 @@ function marker(kind, x, y) {
 const held = typeof document === "undefined" ? null : document.getElementById("model");
 if (held) {
   const el = document.getElementById("live");
-  document.querySelectorAll("details.folded-live").forEach((one) => one.removeAttribute("open"));
+  const folded = [...document.querySelectorAll("details.folded-live")];
+  folded.forEach((one) => (one.open = false));
+  window.addEventListener("beforeprint", () => folded.forEach((one) => (one.open = true)));
+  window.addEventListener("afterprint", () => folded.forEach((one) => (one.open = false)));
   document.getElementById("copy-script")?.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(document.getElementById("script").textContent);
     event.target.textContent = "Copied";

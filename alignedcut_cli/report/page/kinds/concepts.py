@@ -128,11 +128,10 @@ def group_means(given: Given) -> dict[str, Any]:
         return {}
     axes = given.header.axes
     mean, nodes = given.arrays["group.mean"], given.arrays["group.nodes"]
-    rows = [
-        {**dict(zip(("model", "tap", "layer"), _key(slot), strict=True)),
-         "means": [[round(float(v), 5) for v in mean[s, g]] if nodes[s, g] else None for g in range(mean.shape[1])]}
-        for s, slot in enumerate(axes["S"]["slots"])
-    ]  # fmt: skip
+    rows = []
+    for s, slot in enumerate(axes["S"]["slots"]):
+        known = [[finite(value) for value in mean[s, g]] if nodes[s, g] else None for g in range(mean.shape[1])]
+        rows.append({**dict(zip(("model", "tap", "layer"), _key(slot), strict=True)), "means": known})
     return {"groups": axes["G"]["labels"], "areas": axes["R"]["labels"], "slots": rows}
 
 

@@ -20,6 +20,11 @@ __all__ = ["KIND"]
 def _methods(given: Given) -> str:
     header = given.header
     params, axes = header.params, header.axes
+    if params["method"] == "agnostic":
+        return (
+            f"Masks of no class were made of {params['eigenvectors']} eigenvectors by k-means at several numbers of "
+            f"clusters, their connected components and merge tree; {axes['b']['size']} photographs have a ground truth."
+        )
     how = {
         "oracle": "each node took the class of the nearest class centre, at the threshold that scores best (an upper bound)",
         "kway": "nodes were clustered, and clusters matched to classes",
@@ -53,6 +58,21 @@ def _slots(given: Given, target: str) -> list[dict[str, Any]]:
     ]
 
 
+def _masks(given: Given) -> list[dict[str, Any]]:
+    """One row a slot: how many masks of no class an image has, and their scores."""
+    header, arrays = given.header, given.arrays
+    names = [one.name for one in header.inputs]
+    slot_of = np.asarray(arrays["proposals"])[:, 1]
+    rows = []
+    for n, slot in enumerate(header.axes["S"]["slots"]):
+        row = {"cut": names[slot["cut"]], "model": slot["model"], "layer": layer_name(slot)}
+        row |= {"masks an image": float((slot_of == n).sum() / header.axes["B"]["size"])}
+        if "values" in arrays:
+            row |= dict(zip(header.axes["Z"]["labels"], map(float, arrays["values"][n]), strict=True))
+        rows.append(row)
+    return rows
+
+
 def _lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
     """A line a model of a cut; joint cuts of several layers are points at their first."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -73,6 +93,11 @@ def _first(layers: str) -> int:
 
 
 def _sections(given: Given) -> Sequence[Section]:
+    if given.header.params["method"] == "agnostic":
+        told = tag(
+            "p", "Masks an image, and where a ground truth is given the best IoU with its regions and their recall."
+        )
+        return [Section("measured", f"Masks of {given.reference}", joined([told, twin("masks", _masks(given))]))]
     panels: list[Safe] = []
     tables: list[Safe] = []
     names: list[tuple[str, int]] = []

@@ -18,17 +18,22 @@ __all__ = ["KIND"]
 
 def _methods(given: Given) -> str:
     params, axes = given.header.params, given.header.axes
+    how = (
+        "balls around the farthest places of the map"
+        if params["measure"] == "map"
+        else "cells of a partition by k-means"
+    )
     told = (
         f"Nodes were placed in one {params['dims']}-dimensional t-SNE of {params['eigenvectors']} eigenvectors (perplexity "
         f"{params['perplexity']:g}, {axes['m']['size']:,} nodes placed, seed {params['seed']}); {params['concepts']} "
-        "concepts a layer are balls around the farthest places, and transitions count the nodes that pass from one to "
-        "another"
+        f"concepts a layer are {how}, and transitions count the nodes that pass from one to another"
     )
     if "p" not in given.arrays:
         return told + "."
     return told + (
         f". Figure and ground were compared within photographs, concept by concept, against {params['permutations']} "
-        "permutations of masks between photographs; p-values are adjusted by Holm's rule."
+        f"permutations of masks between photographs, over {params.get('maps', 1)} maps together; p-values are adjusted by "
+        "Holm's rule."
     )
 
 
@@ -92,7 +97,7 @@ def _views(given: Given, lens: Lens) -> Sequence[View]:
         return []
     rows, arrays = placed[0].rows, given.arrays
     found = [View("map", f"{given.reference}, t-SNE", np.asarray(arrays["coordinates"][rows][:, :2], np.float32))]
-    count = given.header.params["concepts"]
+    count = max(given.header.params["concepts"], 1 + int(arrays["concepts"].max(initial=-1)))
     names = [f"concept {number}" for number in range(count)]
     found.append(
         View("labels", f"Concepts ({given.reference})", arrays["concepts"][rows], names, class_colours(count, None))
