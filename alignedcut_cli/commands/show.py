@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alignedcut_cli.errors import UsageError
+from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.export import Offer, export_table, require_free
 from alignedcut_cli.frame.output import table
@@ -80,7 +80,12 @@ def _export(frame: Frame, header: Header, path: Path, which: str | None, overwri
     if chosen not in offers:
         raise UsageError("bad-table", f"{reference} has no table {chosen!r}", f"Give one of: {', '.join(offers)}")
     require_free(path, overwrite)
-    made = offers[chosen].make(header, open_tensors(frame.project.path(header.kind, header.name)))
+    tensors = open_tensors(frame.project.path(header.kind, header.name))
+    try:
+        made = offers[chosen].make(header, tensors)
+    except (KeyError, ValueError) as error:  # an artifact of another version
+        told = f"{reference}, made by alignedcut {header.raw['tool']}, does not hold what the table {chosen} is made of"
+        raise DataError("artifact-other", told, "Make it again with this version") from error
     if not made.rows:
         raise UsageError("no-rows", f"the table {chosen} of {reference} is empty", f"Give one of: {', '.join(offers)}")
     columns = list(made.columns)

@@ -182,11 +182,13 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
 
 
 def require_tables(cli: Cli, folder: Path) -> None:
-    """Every table of every artifact can be exported, those drawn as csv with as many rows as there."""
+    """Every table of the first artifact of each kind can be exported, those drawn as csv with the same rows."""
     project = Project(folder)
     for kind, offers in show.TABLES.items():
         for name in project.names(kind)[:1]:
-            for table in offers:
+            there = [table for table, offer in offers.items() if offer.is_there(project.header(kind, name))]
+            assert there[:1] == list(offers)[:1]
+            for table in there:
                 path = folder / f"{kind}-{table}.csv"
                 run = cli("show", f"{kind}/{name}", "--export", path, "--table", table, "-p", folder, "--json")
                 assert run.status == 0, run.err

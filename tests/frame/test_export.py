@@ -199,6 +199,9 @@ def test_an_artifact_that_was_damaged_or_lacks_its_nodes_is_refused(cli: Cli, tm
     make_cut(project)
     told = cli("show", "cut/c", "--export", tmp_path / "a.csv", "-p", project.root)
     assert (told.status, "[no-table, exit 2]" in told.err) == (2, True)
+    make_cut(project, "old", "c", kind="score")
+    told = cli("show", "score/old", "--export", tmp_path / "a.csv", "-p", project.root)
+    assert (told.status, "[artifact-other, exit 65]" in told.err) == (65, True)
 
 
 def test_a_flipped_byte_is_found_before_anything_is_written(cli: Cli, study: Path, tmp_path: Path) -> None:
