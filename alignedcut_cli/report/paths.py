@@ -144,12 +144,13 @@ def _legend(axis: Axes, places: np.ndarray, **options: Any) -> None:
     sides = {"right": across > _CORNER, "left": across < 1 - _CORNER}
     levels = {"upper": up > _CORNER, "lower": up < 1 - _CORNER}
     held = {f"{level} {side}": int((levels[level] & sides[side]).sum()) for level in levels for side in sides}
-    emptiest = min(held, key=lambda name: held[name])
+    emptiest: Any = min(held, key=lambda name: held[name])
     axis.legend(loc=emptiest, fontsize=7, handletextpad=0.1, **options).set_in_layout(False)
 
 
 def _shade_of(number: int) -> str:
-    return matplotlib.colors.to_hex([part / 255 for part in path_colour(number)])
+    red, green, blue = path_colour(number)
+    return matplotlib.colors.to_hex((red / 255, green / 255, blue / 255))
 
 
 def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
