@@ -22,7 +22,6 @@ from alignedcut_cli.brain import match_images, open_responses
 from alignedcut_cli.brain.captions import read_captions
 from alignedcut_cli.brain.tables import READERS as TABLES
 from alignedcut_cli.commands.extract.images import checked_images
-from alignedcut_cli.commands.probe.queries import read_queries
 from alignedcut_cli.commands.trace.pixels import choose_pixels
 from alignedcut_cli.datasets.find_images import find_images
 from alignedcut_cli.datasets.images import SUFFIXES, decode
@@ -30,6 +29,7 @@ from alignedcut_cli.datasets.open_masks import MASK_READERS, open_masks
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.pairs import Pairs, split_images
+from alignedcut_cli.frame.queries import read_queries
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.canonical import digest
@@ -378,7 +378,12 @@ PATH_OPTIONS = {
         "images": "photographs",
     },
     "trace": {"masks": "masks folder", "images": "photographs"},
-    "concepts": {"masks": "masks folder", "images": "photographs"},
+    "concepts": {
+        "masks": "masks folder",
+        "words": "queries .txt",
+        "weights": "weights .pth",
+        "images": "photographs",
+    },
     "cut": {"images": "photographs"},
     "tree": {"masks": "masks folder"},
     "pathways": {"masks": "masks folder", "instances": "masks folder", "names": "names.txt"},

@@ -55,6 +55,33 @@ class Asked(options.Asked):
         str | None,
         typer.Option("--space", help="pixel: where patches are compared: raw, aligned or brain.  [default: the cut's]"),
     ] = None
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            "--words",
+            metavar="FILE",
+            help="Name concepts by these words, one a line; or safetensors of their vectors, with their texts.",
+        ),
+    ] = None
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            "--embeddings", metavar="features/NAME", help="words: the images' embeddings in the space of the words."
+        ),
+    ] = None
+    embeddings_layer: Annotated[
+        str | None,
+        typer.Option(
+            "--embeddings-layer", metavar="NAME", help="words: its layer that is the embedding.  [default: the last]"
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="words: whose text tower reads them: open_clip:ARCH/TAG."),
+    ] = None
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="words: local weights of it, or random.")
+    ] = None
     concepts: Annotated[int, typer.Option("--concepts", min=2, max=99, help="Concepts of each slot.")] = 5
     radius: Annotated[
         str,
@@ -65,7 +92,9 @@ class Asked(options.Asked):
     ] = "auto"
     bootstrap: Annotated[
         int,
-        typer.Option("--bootstrap", min=0, help="Draws of images, and a fifth as many seeds, for stability; 0: none."),
+        typer.Option(
+            "--bootstrap", min=0, help="Draws of images, and a fifth as many seeds, for stability and names; 0: none."
+        ),
     ] = 100
     examples: Annotated[int, typer.Option("--examples", min=1, max=50, help="Patches to show of each concept.")] = 8
     shown: Annotated[

@@ -43,6 +43,11 @@ def command(frame: Frame, asked: Asked) -> None:
     and the nodes in the spheres around them; mean and standard deviation of their activation per ROI and per voxel.
     --pixel: the cosine of one patch with all patches of all images, and with --masks how well a threshold on it finds the
     patch's own side, figure or ground, whatever the class.
+
+    --words: the name of a concept is the word nearest to it in the space of --embeddings, where a concept is the mean of its
+    images, weighted by the share of their patches in it, less the mean of all, and a word is its vector less the mean of
+    the words. It is unnamed unless it is nearer than with the shares dealt out to other images at random: p of the best of
+    all words, at most .05 after Holm over concepts.
     """
     if asked.space is not None:
         require_choice("--space", asked.space, SPACES)
@@ -100,6 +105,7 @@ def _measure(
     """The tensors of the artifact, the read-out behind them, and the class ids of the masks."""
     from alignedcut_cli.commands.concepts.data import Truth, readout_of, tiles
     from alignedcut_cli.commands.concepts.groups import groups_of
+    from alignedcut_cli.commands.concepts.names import names_of
     from alignedcut_cli.commands.concepts.pixels import pixel_of
     from alignedcut_cli.commands.concepts.result import tensors
     from alignedcut_cli.commands.concepts.spheres import spheres_of
@@ -126,7 +132,7 @@ def _measure(
                 ground = truth.background if truth else 0
                 row.append(pixel_of(other, pixel, grid, labels, ground, compared, compare_of(other)))
             advance(1)
-    return tensors(plan, readout, groups, spheres, pixels), readout, classes
+    return tensors(plan, readout, groups, spheres, pixels, names_of(plan, spheres)), readout, classes
 
 
 def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path | None] | None) -> None:
@@ -135,11 +141,13 @@ def _finish(frame: Frame, header: Header, made: bool, drawing: tuple[int, Path |
 
     path = frame.project.path("concepts", header.name)
     _, arrays = read(path)
-    found = {name: rows_of(name, header, arrays) for name in ("correlations", "contrasts", "pixels")}
+    found = {name: rows_of(name, header, arrays) for name in ("correlations", "names", "contrasts", "pixels")}
     lines = [str(path)]
     result: dict[str, Any] = {"schema": "alignedcut.concepts/1", **frame.artifact_object(header, made=made)}
     result |= found
     _say(frame, found)
+    if found["names"]:
+        _say_names(frame, header, found["names"])
     if drawing:
         from alignedcut_cli.commands.concepts.pictures import draw_if_needed
 
@@ -155,6 +163,17 @@ def _median(found: dict[str, list[dict[str, Any]]], key: str) -> str:
     if not values:
         return "undefined"
     return f"median r {values[len(values) // 2]:+.2f} (negative for {sum(v < 0 for v in values)} of {len(values)} concepts)"
+
+
+def _say_names(frame: Frame, header: Header, rows: list[dict[str, Any]]) -> None:
+    """How many concepts have a name, and in which space, on stderr."""
+    from alignedcut_cli.commands.concepts.result import UNNAMED
+
+    axis, named = header.axes["W"], sum(row["name"] != UNNAMED for row in rows)
+    frame.output.note(
+        f"{named} of {len(rows)} concepts are named, by the nearest of {axis['size']} words in {axis['space']}; the others' "
+        "nearest word is as near by chance (their patches dealt out to other images; p above .05 after Holm)"
+    )
 
 
 def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:

@@ -41,6 +41,7 @@ EXPORTS = {
     "nodes": Offer(nodes, "nodes"),
     "concepts": Offer(partial(rows, "concepts"), "concept.mean"),
     "correlations": Offer(partial(rows, "correlations"), "correlation"),
+    "names": Offer(partial(rows, "names"), "name.word"),
     "groups": Offer(partial(rows, "groups"), "group.mean"),
     "contrasts": Offer(partial(rows, "contrasts"), "contrast"),
     "pixels": Offer(partial(rows, "pixels"), "separation"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alignedcut_cli.commands.concepts.plan import Pixel
-from alignedcut_cli.commands.concepts.result import rows_of, tables
+from alignedcut_cli.commands.concepts.result import UNNAMED, name_of, rows_of, tables
 from alignedcut_cli.core.groups.concept_stability import UNSTABLE
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.photos import Photos
@@ -26,6 +26,7 @@ from alignedcut_cli.store.header import Header
 
 __all__ = ["draw_if_needed"]
 
+LONGEST_NAME = 40
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -35,6 +36,8 @@ def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, s
     if "vertices" in arrays and not on_surface:
         frame.output.note("no flat maps of the cortex without the package nilearn: pip install 'alignedcut[brain]'")
     wanted = {"content": header.content, "shown": shown, "images": str(images), "flat": on_surface}
+    if "W" in header.axes:
+        wanted["words"] = header.raw["external"]["words"]
     draw_once(frame.project, header, wanted, lambda: draw(frame, header, arrays, folder, shown, images, on_surface))
 
 
@@ -80,7 +83,7 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
     there = np.flatnonzero(arrays["centres"][number] >= 0)
     labels, strips = [], []
     for concept in there:
-        labels.append(_label(arrays, number, int(concept)))
+        labels.append(_label(header, arrays, number, int(concept)))
         shown = arrays["examples"][number, concept]
         places = [(int(a), int(b), int(c)) for a, _, b, c in arrays["nodes"][shown[shown >= 0]]]
         strips.append(crop_strip(places, tuple(slot["grid"]), photo, header.axes["P"]["size"]))
@@ -99,11 +102,20 @@ def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, ph
     save_figure(figure, folder / _file("concepts", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
 
 
-def _label(arrays: Arrays, slot: int, concept: int) -> tuple[str, str]:
+def _called(header: Header, arrays: Arrays, slot: int, concept: int) -> str:
+    """A concept's number, with its name where words were given."""
+    if "name.word" not in arrays:
+        return f"concept {concept}"
+    name = name_of(header, arrays, slot, concept)
+    short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return f"concept {concept} ({name})" if name == UNNAMED else f"concept {concept} “{short}”"
+
+
+def _label(header: Header, arrays: Arrays, slot: int, concept: int) -> tuple[str, str]:
     """What stands above a concept: its size and what of it comes back; and r of |mean| with deviation, both ways."""
     r, _, scored = arrays["correlation"][slot, concept]
     images, seeds = arrays["stability"][slot, concept]
-    told = f"concept {concept}: {int(arrays['members'][slot, concept])} patches"
+    told = f"{_called(header, arrays, slot, concept)}: {int(arrays['members'][slot, concept])} patches"
     if np.isfinite(images):
         told += f", comes back {images:.2f} (images), {seeds:.2f} (starts)"
         told += " UNSTABLE" if min(images, seeds) < UNSTABLE else ""
@@ -123,7 +135,7 @@ def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[
     for number, slot in enumerate(slots):
         lines = [
             [
-                Panel(arrays["voxel.mean"][number, concept], f"concept {concept}, mean"),
+                Panel(arrays["voxel.mean"][number, concept], f"{_called(header, arrays, number, int(concept))}, mean"),
                 Panel(arrays["voxel.sd"][number, concept], "standard deviation", signed=False),
             ]
             for concept in np.flatnonzero(arrays["centres"][number] >= 0)

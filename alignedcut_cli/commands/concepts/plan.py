@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.concepts.asked import Asked
+from alignedcut_cli.commands.concepts.naming import Naming, read_naming
 from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
@@ -65,6 +66,7 @@ class Plan:
     comparable: tuple[Slot, ...]
     masks: tuple[np.ndarray, ...]
     pixels: tuple[Pixel, ...]
+    naming: Naming | None
 
     @property
     def alignment(self) -> Alignment:
@@ -99,9 +101,9 @@ class Plan:
         covariances = 8 * 3 * (self.recipe.params["concepts"] + 1) * channels**2
         masks = sum(mask.nbytes for mask in self.masks)
         places = self.color.axes["M"]["size"] * (4 * self.color.axes["d"]["size"] + 16)
-        return (
-            self.output_bytes() + covariances + masks + places + self.space.opening_bytes() + 8 * channels * self.voxels
-        )
+        names = self.naming.need() if self.naming else 0
+        held = self.output_bytes() + covariances + masks + places + names
+        return held + self.space.opening_bytes() + 8 * channels * self.voxels
 
 
 def make_plan(frame: Frame, asked: Asked) -> Plan:
@@ -143,6 +145,12 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     parents = [color, cut, *(header for _, header in behind), aligned.alignment.header]
     external = {"masks": tensor_digest({str(number): mask for number, mask in enumerate(masks)})} if masks else {}
     params = {**_params(asked, slots, pixels, space, names), "radius": radius}
+    naming = read_naming(frame, asked, images)
+    if naming:
+        inputs.append(naming.given)
+        parents.append(naming.parent)
+        external |= naming.external
+        params["words"] = naming.params
     recipe = Recipe("concepts", check_name(asked.name or name), ALGORITHM, params, tuple(inputs), external)
     return Plan(
         recipe,
@@ -155,6 +163,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         tuple(comparable_slots(space, slots)) if pixels else (),
         tuple(masks),
         pixels,
+        naming,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alignedcut_cli.commands.concepts.pixels import SCORES
+from alignedcut_cli.core.groups.concept_names import LARGEST_P
 from alignedcut_cli.nodes.slots import node_table
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.concepts.plan import Plan
     from alignedcut_cli.commands.concepts.spheres import Spheres
 
-__all__ = ["MEANINGS", "axes", "defined", "read", "rows_of", "tables", "tensors"]
+__all__ = ["MEANINGS", "UNNAMED", "axes", "defined", "name_of", "read", "rows_of", "tables", "tensors"]
 
 UNDEFINED = -2.0
 """Stored for an undefined error, deviation, correlation or score, so that all stored values are finite."""
+UNNAMED = "unnamed"
 CORRELATIONS = ("as they are", "in units of the slot", "z-scored over the slot")
 STABILITY = ("images drawn again", "other first centres")
 MEANINGS = {
@@ -49,6 +51,14 @@ MEANINGS = {
     "contrast": ("S R", "mean of the foreground - mean of the background"),
     "contrast.se": ("S R", "its standard error over images; -2 for fewer than two"),
     "contrast.voxel": ("S N", "the same contrast for each voxel"),
+    "name.word": ("S K", "word that each concept is nearest to, or -1 where it is in all images alike"),
+    "name.cosine": ("S K W", "cosine of each concept with each word, in the space of axis W; -2 where undefined"),
+    "name.p": (
+        "S K",
+        "how often the nearest word is as near with the concept dealt out to other images; -2: undefined",
+    ),
+    "name.p.holm": ("S K", "the same after Holm over all concepts"),
+    "name.same": ("S K", "share of draws of images in which the same word is nearest; -2 where there are none"),
     "vertices": ("N", "vertex of fsaverage of each voxel; those of the left hemisphere come first"),
     "regions": ("R N", "1 where a voxel belongs to an ROI"),
     "similarity": ("Q n", "cosine of each reference patch with every node of the same slot"),
@@ -65,12 +75,14 @@ def tensors(
     groups: Sequence[Groups],
     spheres: Sequence[Spheres],
     pixels: Sequence[Sequence[Any]],
+    named: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """The arrays of the artifact. `groups` is empty without masks; `pixels` holds (similarity, scores) by pixel and slot."""
+    """The arrays of the artifact. `groups` is empty without masks, `named` without words; `pixels` holds (similarity,
+    scores) by pixel and slot."""
     tables = [node_table(slot.about, number, len(plan.images)) for number, slot in enumerate(plan.slots)]
     starts = np.cumsum([0, *map(len, tables)])[:-1]
     count = plan.recipe.params["concepts"]
-    found = {"nodes": np.concatenate(tables), **_sphere_tensors(spheres, starts, count)}
+    found = {"nodes": np.concatenate(tables), **_sphere_tensors(spheres, starts, count), **named}
     if groups:
         found |= {
             "group.mean": np.stack([one.mean.float().numpy() for one in groups]),
@@ -93,6 +105,10 @@ def tensors(
 
 
 _MEANS = ("group.mean", "contrast", "contrast.voxel", "concept.mean", "voxel.mean")
+_UNDEFINED = (
+    "group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "stability", "separation",
+    "name.cosine", "name.p", "name.p.holm", "name.same",
+)  # fmt: skip
 
 
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
@@ -103,7 +119,7 @@ def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
 
 def defined(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays themselves, with NaN written into them for all that is undefined."""
-    for name in ("group.se", "contrast.se", "concept.sd", "voxel.sd", "correlation", "stability", "separation"):
+    for name in _UNDEFINED:
         if name in arrays:
             arrays[name][arrays[name] == UNDEFINED] = np.nan
     for name in ("concept.mean", "voxel.mean"):
@@ -161,6 +177,9 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray], readout: Readout, classes
     }
     if groups:
         found["G"] = {"size": len(groups), "labels": groups}
+    if plan.naming:
+        words = list(plan.naming.words.texts)
+        found["W"] = {"size": len(words), "labels": words, "space": plan.naming.space}
     if "separation" in arrays:
         found["F"] = {"size": len(SCORES), "labels": list(SCORES)}
     if plan.pixels:
@@ -256,6 +275,27 @@ def _correlation_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Itera
         }
 
 
+def name_of(header: Header, arrays: Mapping[str, np.ndarray], slot: int, concept: int) -> str:
+    """The word that names a concept, or `unnamed` where chance comes as near."""
+    named = arrays["name.p.holm"][slot, concept] <= LARGEST_P
+    return header.axes["W"]["labels"][arrays["name.word"][slot, concept]] if named else UNNAMED
+
+
+def _name_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    for slot, concept in _there(arrays):
+        word = int(arrays["name.word"][slot, concept])
+        yield {
+            **_slot(header, slot),
+            "concept": concept,
+            "name": name_of(header, arrays, slot, concept),
+            "word": header.axes["W"]["labels"][word] if word >= 0 else None,
+            "cosine": _number(arrays["name.cosine"][slot, concept, word]) if word >= 0 else None,
+            "p": _number(arrays["name.p"][slot, concept]),
+            "p.holm": _number(arrays["name.p.holm"][slot, concept]),
+            "same": _number(arrays["name.same"][slot, concept]),
+        }
+
+
 def _pixel_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     for pixel, (image, row, column) in enumerate(header.axes["Q"]["pixels"]):
         for slot, scores in enumerate(arrays["separation"][pixel]):
@@ -266,6 +306,7 @@ def _pixel_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Iterator[di
 _TABLES: dict[str, tuple[Callable[..., Iterator[dict[str, Any]]], str]] = {
     "concepts": (_concept_rows, "concept.mean"),
     "correlations": (_correlation_rows, "correlation"),
+    "names": (_name_rows, "name.word"),
     "groups": (_group_rows, "group.mean"),
     "contrasts": (_contrast_rows, "contrast"),
     "pixels": (_pixel_rows, "separation"),

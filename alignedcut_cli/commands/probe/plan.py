@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 from alignedcut_cli.brain import Rdms, open_brain
 from alignedcut_cli.commands.probe.asked import Asked
 from alignedcut_cli.commands.probe.labels import Labels, read_labels
-from alignedcut_cli.commands.probe.queries import Queries, read_queries, text_reader, unit
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.cases import Case, Fold, cases_of_responses, split_folds
 from alignedcut_cli.frame.config import parse_alphas
+from alignedcut_cli.frame.queries import Queries, find_layer, read_queries, require_fits, text_reader, unit
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import digest, tensor_digest
 from alignedcut_cli.store.header import Header, Recipe
@@ -56,7 +55,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     name = project.parse(asked.source, "features")[1] if asked.source else project.only("features")
     given, parent = project.input("features", "features", name)
     there = read_maps(frame.features(name))
-    layer = _layer(name, there.maps, asked.layer)
+    layer = find_layer(name, there.maps, asked.layer)
     reader, weights = None, None
     if asked.model:
         reader, weights = text_reader(asked.model, asked.weights, asked.seed, "cpu", frame.output.note)
@@ -64,7 +63,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     pool = read_queries("--pool", asked.pool, reader) if asked.pool else None
     embedding = unit(np.array(there.matrix(layer.number), "f4"))
     for option, one in (("--queries", queries), ("--pool", pool)):
-        _require_fits(option, one, name, layer, embedding)
+        if one is not None:
+            require_fits(option, one, name, layer, "--layer")
     if pool is not None and len(pool.texts) <= len(queries.texts):
         told = f"--pool {asked.pool} has {len(pool.texts)} queries, --queries {len(queries.texts)}"
         raise UsageError("pool-small", told, "Give a pool that is larger")
@@ -87,9 +87,9 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         cases = tuple(cases_of_responses(brain, [there.features], asked.split, rois, asked.seed, frame.output))
         external["brain"] = digest([[one.name, one.responses.identity] for one in brain])
         external["split"] = digest([case.key for case in cases])
-    external["queries"] = _identity(queries)
+    external["queries"] = queries.identity
     if pool is not None:
-        external["pool"] = _identity(pool)
+        external["pool"] = pool.identity
     if weights is not None:
         external["weights"] = weights
     params: dict[str, Any] = {
@@ -106,10 +106,6 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     }
     recipe = Recipe("probe", check_name(asked.name or f"{name}-{asked.what}"), ALGORITHM, params, (given,), external)
     return Plan(recipe, parent, layer, embedding, queries, pool, labels, fold, cases)
-
-
-def _identity(queries: Queries) -> str:
-    return digest([list(queries.texts), tensor_digest({"vectors": queries.vectors})])
 
 
 def _require_used(asked: Asked) -> None:
@@ -132,25 +128,6 @@ def _require_used(asked: Asked) -> None:
         raise UsageError("option-unused", "--weights are those of --model, which is not given", "Give both")
     if asked.pool is not None and not asked.random:
         raise UsageError("option-unused", "--pool is not used with --random 0", "Leave it out")
-
-
-def _layer(name: str, maps: Sequence[Map], wanted: str | None) -> Map:
-    if wanted is None:
-        return maps[-1]
-    found = [one for one in maps if one.name == wanted or wanted in one.duplicates]
-    if not found:
-        told = ", ".join(one.name for one in maps[-6:])
-        raise UsageError("bad-layer", f"features/{name} has no layer {wanted!r}", f"Its last are {told}")
-    return found[0]
-
-
-def _require_fits(option: str, queries: Queries | None, name: str, layer: Map, embedding: np.ndarray) -> None:
-    if queries is not None and (layer.projected or queries.vectors.shape[1] != embedding.shape[1]):
-        raise DataError(
-            "other-space",
-            f"{option} are vectors of {queries.vectors.shape[1]} numbers, {layer.name} of features/{name} has {layer.units}",
-            "Give with --layer the one that shares a space with the text, and with --model its own text tower",
-        )
 
 
 def _require_classes(labels: Labels, fold: Fold) -> None:

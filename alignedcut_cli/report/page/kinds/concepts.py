@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from alignedcut_cli.core.groups.concept_names import LARGEST_P
 from alignedcut_cli.report.flat import Panel, flat_figure, flat_of, has_surface
 from alignedcut_cli.report.page.html import Safe, joined, tag, twin
 from alignedcut_cli.report.page.kinds.kind import Given, Kind, Section, finite
@@ -47,6 +48,40 @@ def _groups(given: Given) -> list[dict[str, Any]]:
 
 
 def _sections(given: Given) -> Sequence[Section]:
+    return [*_names(given), *_meaning(given)]
+
+
+def _names(given: Given) -> Sequence[Section]:
+    """The nearest word of each concept, where words were given."""
+    if "name.word" not in given.arrays:
+        return []
+    arrays, axes = given.arrays, given.header.axes
+    words = axes["W"]["labels"]
+    rows = [
+        {
+            "model": axes["S"]["slots"][s]["model"],
+            "layer": axes["S"]["slots"][s]["layer"],
+            "concept": int(k),
+            "nearest word": words[arrays["name.word"][s, k]],
+            "cosine": float(arrays["name.cosine"][s, k, arrays["name.word"][s, k]]),
+            "p (Holm)": float(arrays["name.p.holm"][s, k]),
+            "same word in draws": None if arrays["name.same"][s, k] == UNDEFINED else float(arrays["name.same"][s, k]),
+        }
+        for s, k in np.argwhere(arrays["name.word"] >= 0)
+    ]
+    named = [row for row in rows if row["p (Holm)"] <= LARGEST_P]
+    space = f"{len(words)} words in {axes['W']['space']}"
+    told = f"{len(named)} of {len(rows)} concepts are nearer to one of {space} than by chance:"
+    lines = [
+        tag("li", f"{one['model']} layer {one['layer']} concept {one['concept']}: {one['nearest word']}")
+        for one in named
+    ]
+    body = joined([tag("p", told), tag("ul", *lines), twin("nearest word of each concept", rows)])
+    return [Section("names", f"Names of concepts in {given.reference}", body)]
+
+
+def _meaning(given: Given) -> Sequence[Section]:
+    """Figure and ground by area, where there were masks."""
     if "group.mean" not in given.arrays:
         return []
     axes, contrast, se = given.header.axes, given.arrays["contrast"], given.arrays["contrast.se"]

@@ -1,9 +1,9 @@
-"""Queries in words and their unit vectors."""
+"""Queries in words, their unit vectors, and the layer of a feature set that shares their space."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from alignedcut_cli.brain.tables import json_list
 from alignedcut_cli.brain.words import few
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.artifact import map_tensor, read_layout
-from alignedcut_cli.store.canonical import file_digest
+from alignedcut_cli.store.canonical import digest, file_digest, tensor_digest
 from alignedcut_cli.store.files import disk_errors
+from alignedcut_cli.store.maps import Map
 
-__all__ = ["Queries", "Reader", "read_queries", "text_reader", "unit"]
+__all__ = ["Queries", "Reader", "find_layer", "read_queries", "require_fits", "text_reader", "unit"]
 
 Reader = Callable[[list[str]], np.ndarray]
 """Texts to vectors (q, D)."""
@@ -29,6 +30,11 @@ class Queries:
 
     texts: tuple[str, ...]
     vectors: np.ndarray
+
+    @property
+    def identity(self) -> str:
+        """The hash of texts and vectors."""
+        return digest([list(self.texts), tensor_digest({"vectors": self.vectors})])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -61,7 +67,7 @@ def read_queries(option: str, path: Path, reader: Reader | None) -> Queries:
             raise UsageError(
                 "model-missing",
                 f"{option} {path} is text, and --model does not say who reads it",
-                "Give the CLIP whose embedding is probed, such as --model open_clip:ViT-B-32/openai",
+                "Give the CLIP whose embedding it is, such as --model open_clip:ViT-B-32/openai",
             )
         vectors = reader(texts) if texts else np.zeros((0, 1), "f4")
     twice = [text for text, count in Counter(texts).items() if count > 1]
@@ -86,3 +92,24 @@ def text_reader(
     language = load_language(found, seed, torch.device(device))
     identity = file_digest(found.files[0]) if found.files else "random"
     return lambda texts: language.means(texts)[-1].numpy(), identity
+
+
+def find_layer(name: str, maps: Sequence[Map], wanted: str | None) -> Map:
+    """The layer of features/`name` that has this name, the last for None. Raises UsageError."""
+    if wanted is None:
+        return maps[-1]
+    found = [one for one in maps if one.name == wanted or wanted in one.duplicates]
+    if not found:
+        told = ", ".join(one.name for one in maps[-6:])
+        raise UsageError("bad-layer", f"features/{name} has no layer {wanted!r}", f"Its last are {told}")
+    return found[0]
+
+
+def require_fits(option: str, queries: Queries, name: str, layer: Map, which: str) -> None:
+    """Raise DataError unless vectors have as many numbers as a layer; `which` is the option that gives another layer."""
+    if layer.projected or queries.vectors.shape[1] != layer.units:
+        raise DataError(
+            "other-space",
+            f"{option} are vectors of {queries.vectors.shape[1]} numbers, {layer.name} of features/{name} has {layer.units}",
+            f"Give with {which} the one that shares a space with the text, and with --model its own text tower",
+        )
