@@ -8,14 +8,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.test_maps_scale import MEASURED
+from tests.benchmarks.measured import measured
 from tests.helpers.studies import make_study
 
 pytestmark = pytest.mark.benchmark
@@ -28,18 +25,14 @@ MOST_SECONDS, MOST_BYTES, BUDGET = 60, 2 << 30, 15_000_000
 def test_a_large_study_makes_a_page_of_its_budget(tmp_path: Path) -> None:
     names = [f"photo-{number:04d}.jpg" for number in range(IMAGES)]
     project = make_study(tmp_path, names, MODELS, GRID, columns=20)
-    command = ["report", "-p", str(project.root), "--json"]
-    began = time.monotonic()
-    ran = subprocess.run([sys.executable, "-c", MEASURED, *command], check=True, capture_output=True, text=True)
-    seconds = time.monotonic() - began
-    peak = int(ran.stderr.split()[-1]) << 10
-    told = json.loads(ran.stdout)
+    ran = measured("report", "-p", project.root, "--json")
+    told = json.loads(ran.out)
     size = Path(told["path"]).stat().st_size
     print(
-        f"\n{IMAGES} photographs x {sum(MODELS.values())} slots: {seconds:.1f} s, {peak / 1e9:.2f} GB, page "
+        f"\n{IMAGES} photographs x {sum(MODELS.values())} slots: {ran}, page "
         f"{size / 1e6:.1f} MB with {len(told['shown'])} photographs; cosine costs {told['cosine_cost']}"
     )
-    assert seconds < MOST_SECONDS
-    assert peak < MOST_BYTES
+    assert ran.seconds < MOST_SECONDS
+    assert ran.peak < MOST_BYTES
     assert BUDGET / 2 < size <= BUDGET
     assert f"{len(told['shown'])} of {IMAGES} photographs are shown, chosen by seed 0" in told["left_out"][0]
