@@ -83,7 +83,7 @@ def named(demo: Path, words: Path, embeddings: str, concepts: int) -> tuple[int,
     truth, rows = truths(header, arrays, demo / "masks/category"), rows_of("names", header, arrays)
     for row, (true, share) in zip(rows, truth, strict=True):
         print(f"  {row['model']:10s} L{row['layer']} concept {row['concept']:2d}: {row['name']:10s} "
-              f"(nearest {row['word']}, p {row['p.holm']:.3f}, same {row['same']:.2f}); most are {true} ({share:.0%})")  # fmt: skip
+              f"({row['word']}, p {row['p.holm']:.3f}, same {row['same']:.2f}); most are {true} ({share:.0%})")  # fmt: skip
     there = [row["name"] != "unnamed" for row in rows]
     right = [row["word"] == true for row, (true, _) in zip(rows, truth, strict=True)]
     return len(rows), sum(there), sum(a and b for a, b in zip(there, right, strict=True)), sum(right)
@@ -100,6 +100,6 @@ def test_concepts_of_the_demo_get_their_names(tmp_path: Path) -> None:
     for concepts in (5, 15):
         count, known, right, nearest = named(demo, words, "tiny-clip", concepts)
         _, false, _, _ = named(demo, words, "shuffled", concepts)
-        print(f"{concepts} concepts a slot: of {count} {known} are named, {right} of them rightly; the nearest word is right "
-              f"for {nearest}; with shuffled images {false} are named")  # fmt: skip
+        print(f"{concepts} concepts a slot: of {count} {known} are named, {right} rightly; the nearest word is right for "
+              f"{nearest}; with shuffled images {false} are named")  # fmt: skip
         assert right > known / 2 and false <= 0.05 * count + 2

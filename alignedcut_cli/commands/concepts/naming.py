@@ -33,10 +33,13 @@ class Naming:
     params: Mapping[str, Any]
     external: Mapping[str, str]
 
-    def need(self) -> int:
-        """Bytes of main memory: embeddings and vectors of words in float64, and their products."""
+    def need(self, concepts: int) -> int:
+        """Bytes of main memory to name so many concepts: embeddings, words, their products, and the null."""
+        from alignedcut_cli.core.groups.concept_names import orders_needed
+
         (images, width), words = self.embeddings.shape, len(self.words.texts)
-        return 8 * (3 * images * width + 3 * words * width + 3 * images * words)
+        null = orders_needed(concepts) * (images + concepts)
+        return 8 * (3 * images * width + 3 * words * width + 3 * images * words + null)
 
 
 def read_naming(frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]) -> Naming | None:

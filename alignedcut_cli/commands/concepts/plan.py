@@ -101,7 +101,7 @@ class Plan:
         covariances = 8 * 3 * (self.recipe.params["concepts"] + 1) * channels**2
         masks = sum(mask.nbytes for mask in self.masks)
         places = self.color.axes["M"]["size"] * (4 * self.color.axes["d"]["size"] + 16)
-        names = self.naming.need() if self.naming else 0
+        names = self.naming.need(self.recipe.params["concepts"] * len(self.slots)) if self.naming else 0
         held = self.output_bytes() + covariances + masks + places + names
         return held + self.space.opening_bytes() + 8 * channels * self.voxels
 
