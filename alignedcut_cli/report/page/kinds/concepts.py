@@ -77,7 +77,7 @@ def _names(given: Given) -> Sequence[Section]:
         for one in named
     ]
     body = joined([tag("p", told), tag("ul", *lines), twin("nearest word of each concept", rows)])
-    return [Section("names", f"Names of concepts in {given.reference}", body)]
+    return [Section("meaning", f"Names of concepts in {given.reference}", body)]
 
 
 def _meaning(given: Given) -> Sequence[Section]:
