@@ -206,7 +206,7 @@ def build_unet(model: ModelId, folder: Path, image_size: int | None, noise_step:
     side = _side(model, unet, vae, image_size)
     found = _self_attention(model, unet, vae, side)
     names = tuple(found)
-    grids = tuple((math.isqrt(tokens),) * 2 for tokens in found.values())
+    grids = tuple((math.isqrt(tokens), math.isqrt(tokens)) for tokens in found.values())
     module = nn.ModuleList([unet, vae])
     notes = () if _has_prompt(folder) else (f"{model.label} has no text encoder: its prompt is zeros",)
     return UNet(
