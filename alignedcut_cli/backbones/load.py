@@ -50,7 +50,16 @@ class Backbone(Network):
     @property
     def tokens(self) -> int:
         """P: the class token, if there is one, and the patches."""
-        return self.grid[0] * self.grid[1] + self.class_token
+        return self.tokens_of(0)
+
+    def grid_of(self, layer: int) -> tuple[int, int]:
+        """The (rows, columns) of a layer: `grid`, unless they differ between layers."""
+        return self.grid
+
+    def tokens_of(self, layer: int) -> int:
+        """P of a layer."""
+        rows, columns = self.grid_of(layer)
+        return rows * columns + self.class_token
 
     def features(self, images: Tensor, layers: Sequence[int], tap: str) -> list[Tensor]:
         """The tapped features of a batch (B, 3, size, size): each layer's (B, P, D), class token first, no registers."""
@@ -62,9 +71,12 @@ class Backbone(Network):
         for tap, read in found.items():
             for layer, feature in zip(layers, read, strict=True):
                 self._require_tokens(feature, layer, tap)
-        patches = self.grid[0] * self.grid[1]
+        patches = [self.tokens_of(layer) - self.class_token for layer in layers]
         return {
-            tap: [patch_tokens(feature, self.class_token, feature.shape[1] - patches) for feature in read]
+            tap: [
+                patch_tokens(feature, self.class_token, feature.shape[1] - count)
+                for feature, count in zip(read, patches, strict=True)
+            ]
             for tap, read in found.items()
         }
 
@@ -74,8 +86,17 @@ class Backbone(Network):
         told = dict(zip(("heads", "scale"), known or (), strict=False))
         return {key: value for key, value in told.items() if value is not None}
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What a recipe states of the model besides its weights and its preprocessing."""
+        return {}
+
+    def load(self, weights: WeightsFile, device: torch.device) -> Backbone:
+        """The model with its weights, as `load_weights` gives it."""
+        return load_weights(self, weights, device)
+
     def _require_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
-        patches = self.grid[0] * self.grid[1]
+        patches = self.tokens_of(layer) - self.class_token
         known = {patches + self.prefix} | (set() if self.class_token else {patches})
         if feature.ndim != 3 or feature.shape[1] not in known:
             raise UnavailableError(
@@ -106,11 +127,12 @@ class Backbone(Network):
 class WeightsFile:
     """A weights file on this disk, and its revision on the hub (empty for a file of the user's).
 
-    Without a path the model stays as it was built, at random.
+    Without a path the model stays as it was built, at random. `others` are the further files of one that has several.
     """
 
     path: Path | None
     revision: str = ""
+    others: tuple[Path, ...] = ()
 
 
 def build_backbone(model: ModelId, image_size: int | None, seed: int | None = None) -> Backbone:

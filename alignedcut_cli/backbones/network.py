@@ -18,9 +18,9 @@ from alignedcut_cli.backbones.preprocess import Preprocess, preprocess_from
 from alignedcut_cli.backbones.registry import SHORT_NAMES, ModelId
 from alignedcut_cli.core.numerics import is_out_of_memory
 from alignedcut_cli.datasets.samples import sample_models
-from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError, first_line
+from alignedcut_cli.errors import DataError, OutOfMemoryError, UnavailableError, UsageError, first_line
 
-__all__ = ["Network", "activation_of", "bad_size", "build_network", "create_timm", "seeded"]
+__all__ = ["Network", "activation_of", "bad_size", "build_network", "create_timm", "no_unet_tap", "seeded"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,10 @@ class Network:
 def build_network(model: ModelId, image_size: int | None, seed: int | None = None) -> Network:
     """The model with random weights, those of `seed` if it is given, on the CPU, ready for `load_weights`.
 
-    Raises UsageError for an unknown name or an image size that the model cannot take.
+    Raises UsageError for an unknown name or an image size that the model cannot take, UnavailableError for a U-Net.
     """
+    if model.source == "diffusers":
+        raise no_unet_tap(model.label)
     import_libraries()
     build = {"open_clip": _build_open_clip, "torchvision": _build_torchvision}.get(model.source, _build_timm)
     with seeded(seed):
@@ -245,3 +247,8 @@ def _not_built(label: str, size: int | None, error: Exception) -> UsageError | D
 
 def bad_size(label: str, size: int | None, reason: str) -> UsageError:
     return UsageError("bad-image-size", f"{label} cannot take {size} px: {reason}", "Give another --image-size")
+
+
+def no_unet_tap(label: str) -> UnavailableError:
+    told = f"{label} is a U-Net, which is read at q, k and v of its self-attention alone"
+    return UnavailableError("tap-missing", told, "Give --tap q, --tap k or --tap v")

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,14 @@ def tensor_meanings(layers: Sequence[int], tokens: TokenChoice) -> dict[str, tup
     return meanings
 
 
-def bytes_per_image(widths: Sequence[int], tokens: int, choice: TokenChoice, dtype: str) -> int:
-    """Bytes per image on disk."""
+def bytes_per_image(widths: Sequence[int], tokens: Sequence[int], choice: TokenChoice, dtype: str) -> int:
+    """Bytes per image on disk, of layers of these widths and numbers of tokens."""
     size = DTYPES[dtype].itemsize
-    kept = (tokens if choice.every else 0) + choice.sampled
-    return sum(width * (4 + kept * size) + 4 * choice.sampled for width in widths)
+    total = 0
+    for width, count in zip(widths, tokens, strict=True):
+        kept = (count if choice.every else 0) + choice.sampled
+        total += width * (4 + kept * size) + 4 * choice.sampled
+    return total
 
 
 def extract_shards(
@@ -156,14 +160,14 @@ def _keep(
 ) -> dict[str, Tensor]:
     """The tensors stored for one batch, on the CPU."""
     kept: dict[str, Tensor] = {}
-    wide, count = features[0].shape[1], tokens.sampled
-    drawn = torch.stack([draw_tokens(wide, count, seed, image) for image in ids]) if count else None
+    draw = cache(lambda wide: torch.stack([draw_tokens(wide, tokens.sampled, seed, image) for image in ids]))
     for layer, feature in zip(layers, features, strict=True):
         _require_range(feature, layer, dtype, label)
         kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
         if tokens.every:
             kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
-        if drawn is not None:
+        if tokens.sampled:
+            drawn = draw(feature.shape[1])
             rows = torch.arange(len(ids)).unsqueeze(1)
             kept[f"sampled.{layer:02d}"] = (
                 feature[rows.to(feature.device), drawn.to(feature.device)].to(DTYPES[dtype]).cpu()
@@ -173,7 +177,7 @@ def _keep(
 
 
 def draw_tokens(tokens: int, count: int, seed: int, image: int) -> Tensor:
-    """`count` different tokens of one image, ascending, the same in all layers and models: (count,) int64."""
+    """`count` different tokens of one image, ascending, the same in all layers and models of one grid: (count,) int64."""
     generator = torch.Generator().manual_seed(stream(seed, "tokens", image))
     return torch.randperm(tokens, generator=generator)[:count].sort().values
 

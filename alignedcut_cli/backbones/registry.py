@@ -14,7 +14,10 @@ __all__ = ["SHORT_NAMES", "TIMM_MODULES", "ModelId", "parse_model"]
 
 @dataclass(frozen=True)
 class ModelId:
-    """A model: `label` names it in artifacts, `source` is timm, local, open_clip or torchvision, `target` its name there."""
+    """A model: `label` names it in artifacts, `target` is its name at its source.
+
+    `source` is timm, local, open_clip, torchvision or diffusers.
+    """
 
     label: str
     source: str
@@ -53,7 +56,8 @@ TIMM_MODULES = (
 def parse_model(text: str) -> ModelId:
     """The model that a name stands for.
 
-    A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, or a timm name.
+    A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, `diffusers:PATH`, or a
+    timm name.
 
     Whether the library knows the name is checked when it is loaded.
     """
@@ -69,6 +73,18 @@ def parse_model(text: str) -> ModelId:
         if not (Path(rest) / "config.json").is_file():
             raise InputMissingError("model-missing", f"{rest} holds no config.json", "Give a folder in timm's format")
         return ModelId(Path(rest).resolve().name, "local", rest)
+    if source == "diffusers" and rest:
+        return _pipeline(text, rest)
     if colon or not re.fullmatch(r"[A-Za-z0-9_.-]+", text):
         raise UsageError("bad-model", f"--model {text!r} is no model name", "See alignedcut models")
     return ModelId(text, "timm", text)
+
+
+def _pipeline(text: str, place: str) -> ModelId:
+    """A pipeline of diffusers: a folder on this disk, else OWNER/NAME of the hub."""
+    if Path(place).is_dir():
+        return ModelId(Path(place).resolve().name, "diffusers", place)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", place):
+        told = f"{place} is no folder, nor OWNER/NAME of the hub"
+        raise InputMissingError("model-missing", told, "Give a folder that a pipeline of diffusers was saved in")
+    return ModelId(text, "diffusers", place)

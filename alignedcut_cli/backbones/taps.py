@@ -1,4 +1,4 @@
-"""Taps: where in each block of a vision transformer a feature is read."""
+"""Taps: where in each block of a vision transformer, or of a U-Net's attention, a feature is read."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def _tap_block(block: nn.Module, store: Store) -> Handles:
 
 def _tap_projection(part: int, block: Any, store: Store) -> Handles:
     """q, k or v as the block's projection gives it, heads side by side, before any normalisation or rotation."""
+    if hasattr(block, "attn1"):
+        return _hook_output((block.attn1.to_q, block.attn1.to_k, block.attn1.to_v)[part], store)
     if hasattr(block, "in_proj"):
         return _hook_output(block.in_proj, store, lambda fused: fused.split(block.in_split, -1)[1 + part])
     if hasattr(block, "attns"):
@@ -176,6 +178,8 @@ def attention_heads(block: Any) -> tuple[int, float | None] | None:
 
     The factor is None where it is no plain number.
     """
+    if hasattr(block, "attn1"):
+        return block.attn1.heads, float(block.attn1.scale)
     for module in (block, *(getattr(block, name, None) for name in ("attn", "attn_out"))):
         heads = getattr(module, "num_heads", None)
         if isinstance(heads, int) and heads > 0:

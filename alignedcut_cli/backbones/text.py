@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alignedcut_cli.backbones.hub import require_package, require_weights, snapshot
 from alignedcut_cli.backbones.load import find_weights, load_weights
 from alignedcut_cli.backbones.network import Network, build_network, seeded
 from alignedcut_cli.backbones.registry import ModelId, parse_model
@@ -84,13 +85,15 @@ def find_text_files(model: ModelId, given: Path | None, seed: int, say: Callable
         weights = find_weights(network, given, say)
         paths = (weights.path,) if weights.path else ()
         return TextFiles(model, paths, weights.revision, not paths, network)
-    _require_transformers()
+    require_package("transformers", "models of Hugging Face", "text")
     is_random = given == Path("random")
     if given is not None and not is_random:
         raise UsageError(
             "weights-idle", f"--weights {given} is for other models", f"Give the folder as local-dir:{given}"
         )
-    folder, revision = (Path(model.target), "") if model.source == "hf-local" else _download(model, say)
+    folder, revision = (Path(model.target), "")
+    if model.source != "hf-local":
+        folder, revision = snapshot(model, _WANTED, ["*/*"], "local-dir:DIR", say)
     files = sorted(path for pattern in _WANTED for path in folder.glob(pattern) if path.is_file())
     if not is_random and not any(path.suffix == ".safetensors" for path in files):
         raise InputMissingError(
@@ -99,36 +102,6 @@ def find_text_files(model: ModelId, given: Path | None, seed: int, say: Callable
             "Save the model with save_pretrained; pickles are not read",
         )
     return TextFiles(model, tuple(dict.fromkeys(files)), revision, is_random)
-
-
-def _require_transformers() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("transformers") is None:
-        raise UnavailableError(
-            "package-missing",
-            "models of Hugging Face need the package transformers",
-            "Install it: pip install 'alignedcut[text]'",
-        )
-
-
-def _download(model: ModelId, say: Callable[[str], None]) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download
-
-    wanted: dict[str, Any] = {"allow_patterns": list(_WANTED), "ignore_patterns": ["*/*"]}
-    try:
-        folder = Path(snapshot_download(model.target, local_files_only=True, **wanted))
-    except Exception:
-        say(f"downloading {model.target} from the hub")
-        try:
-            folder = Path(snapshot_download(model.target, **wanted))
-        except Exception as error:
-            raise UnavailableError(
-                "weights-unavailable",
-                f"{model.label} is not on this disk and cannot be downloaded ({first_line(error)})",
-                "Check the name, or download it elsewhere and give local-dir:DIR",
-            ) from None
-    return folder, folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
 
 
 def load_language(found: TextFiles, seed: int, device: torch.device) -> Language:
@@ -160,12 +133,7 @@ def _load_hugging_face(found: TextFiles, seed: int, device: torch.device) -> Lan
         raise DataError(
             "model-unreadable", told, "Give a folder that save_pretrained wrote, with its tokenizer"
         ) from None
-    lost = [
-        key for key in (*info.get("missing_keys", ()), *info.get("mismatched_keys", ())) if "pooler" not in str(key)
-    ]
-    if lost:
-        told = f"the weights in {found.folder} lack {len(lost)} tensors ({', '.join(map(str, sorted(lost)[:5]))})"
-        raise DataError("weights-mismatch", told, "Give the weights of this very model")
+    require_weights(info, found.folder, unused="pooler")
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     model = model.float().eval().requires_grad_(False).to(device)
     longest = _longest(model, tokenizer)

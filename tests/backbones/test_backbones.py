@@ -412,7 +412,7 @@ def test_bytes_per_image_is_what_shards_take(loop: tuple[Backbone, list[Path]]) 
     for tokens in (TokenChoice(True), TokenChoice(False), TokenChoice(False, 5)):
         shards = run_loop(*loop, 8, tokens=tokens)
         taken = sum(array.nbytes for shard in shards for array in shard.values())
-        expected = bytes_per_image([24, 24], loop[0].tokens, tokens, "float16") * len(loop[1])
+        expected = bytes_per_image([24, 24], [loop[0].tokens] * 2, tokens, "float16") * len(loop[1])
         assert taken <= expected <= taken * 1.5
 
 

@@ -28,7 +28,7 @@ class Asked(options.Asked):
         typer.Option(
             "--model",
             "-m",
-            help="A short name, a timm name, open_clip:ARCH/TAG or torchvision:NAME. May be repeated.",
+            help="A short name, a timm name, open_clip:ARCH/TAG, torchvision:NAME or diffusers:PATH. May be repeated.",
         ),
     ]
     weights: Annotated[
@@ -51,6 +51,14 @@ class Asked(options.Asked):
             "modules of any model.  [default: attn]",
         ),
     ] = ()
+    noise_step: Annotated[
+        int | None,
+        typer.Option(
+            "--noise-step",
+            min=0,
+            help="diffusers: the step of its schedule whose noise is added to the image.  [default: 261]",
+        ),
+    ] = None
     modules: Annotated[
         tuple[str, ...],
         typer.Option(

@@ -57,6 +57,8 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.standardise and asked.keep == "raw":
         told = "--keep raw cannot go with --standardise, which keeps no map as it is"
         raise UsageError("option-contradicts", told, "Leave one of them out")
+    if not any(model.startswith("diffusers:") for model in asked.model):
+        _refuse(asked, ["--noise-step"], "cannot go without --model diffusers:PATH")
     if asked.captions is not None:
         _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
         _run_captions(frame, asked, asked.captions, device)

@@ -14,7 +14,7 @@ from alignedcut_cli.datasets.find_images import find_images
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.store.canonical import file_digest
+from alignedcut_cli.store.canonical import digest, file_digest
 from alignedcut_cli.store.features import shard_ranges
 from alignedcut_cli.store.hashes import HashCache
 from alignedcut_cli.store.header import Recipe
@@ -23,6 +23,7 @@ from alignedcut_cli.store.project import check_name
 if TYPE_CHECKING:
     from alignedcut_cli.backbones.load import Backbone, WeightsFile
     from alignedcut_cli.backbones.pipeline import TokenChoice
+    from alignedcut_cli.backbones.registry import ModelId
     from alignedcut_cli.datasets.images import Manifest
 
 __all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
@@ -102,10 +103,30 @@ def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tup
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
 
-    backbone = build_backbone(parse_model(text), asked.image_size, asked.seed)
+    model = parse_model(text)
+    if model.source == "diffusers":
+        return _open_unet(frame, asked, model, file)
+    backbone = build_backbone(model, asked.image_size, asked.seed)
     for note in backbone.notes:
         frame.output.note(note)
     return backbone, find_weights(backbone, file, frame.output.note)
+
+
+def _open_unet(frame: Frame, asked: Asked, model: ModelId, file: Path | None) -> tuple[Backbone, WeightsFile]:
+    """A U-Net built without its weights, and the files of its pipeline."""
+    from alignedcut_cli.backbones.diffusion import build_unet, find_pipeline
+    from alignedcut_cli.backbones.network import no_unet_tap
+
+    if not set(asked.tap or ("attn",)) <= set(HEADED):
+        raise no_unet_tap(model.label)
+    if file is not None:
+        told = f"--weights {file} is for other models: those of a U-Net lie in its folder"
+        raise UsageError("weights-idle", told, "Leave it out, or give --model diffusers:FOLDER")
+    folder, weights = find_pipeline(model, frame.output.note)
+    backbone = build_unet(model, folder, asked.image_size, asked.noise_step, asked.seed)
+    for note in backbone.notes:
+        frame.output.note(note)
+    return backbone, weights
 
 
 def _plan(
@@ -115,7 +136,8 @@ def _plan(
     from alignedcut_cli.backbones import pipeline
 
     layers = parse_layers(asked.layers, len(backbone.blocks))
-    choice = pipeline.parse_tokens(asked.tokens, backbone.tokens)
+    tokens = [backbone.tokens_of(layer) for layer in layers]
+    choice = pipeline.parse_tokens(asked.tokens, min(tokens))
     widths = backbone.widths(layers, tap)
     params: dict[str, Any] = {
         "model": backbone.resolved,
@@ -125,12 +147,13 @@ def _plan(
         "dtype": asked.dtype,
         "preprocess": backbone.preprocess.as_object(),
         **({"seed": asked.seed} if choice.sampled else {}),
+        **backbone.choices,
     }
     if tap in HEADED:
         params["heads"] = [backbone.heads(layer).get("heads") for layer in layers]
     external = {**weights_digest(frame, asked, weights), "manifest": manifest.identity}
     default = backbone.id.artifact_name + ("" if tap == "attn" else f"-{tap}")
-    size = pipeline.bytes_per_image(widths, backbone.tokens, choice, asked.dtype)
+    size = pipeline.bytes_per_image(widths, tokens, choice, asked.dtype)
     return Plan(
         backbone=backbone,
         weights=weights,
@@ -145,16 +168,27 @@ def _plan(
 
 
 def weights_digest(frame: Frame, asked: Asked, weights: WeightsFile) -> dict[str, str]:
-    """What identifies the weights in a recipe: their sha256, and the hub's revision where they came from there."""
+    """What identifies the weights in a recipe: their sha256, and the hub's revision where they came from there.
+
+    Of several files it is the digest of their names and contents.
+    """
     if weights.path is None:
         return {"weights": f"random:{asked.seed}"}
     revision = {"weights_revision": weights.revision} if weights.revision else {}
+    if weights.others:
+        files = (weights.path, *weights.others)
+        parts = [[f"{one.parent.name}/{one.name}", _sha256(frame, asked, one)] for one in files]
+        return {"weights": digest(parts), **revision}
+    return {"weights": _sha256(frame, asked, weights.path), **revision}
+
+
+def _sha256(frame: Frame, asked: Asked, path: Path) -> str:
     cache = HashCache(frame.project)
-    facts = cache.get(weights.path)
+    facts = cache.get(path)
     if facts:
-        return {"weights": facts["sha256"], **revision}
-    found = file_digest(weights.path)
+        return facts["sha256"]
+    found = file_digest(path)
     if not asked.dry_run:
-        cache.put(weights.path, {"sha256": found})
+        cache.put(path, {"sha256": found})
         cache.save()
-    return {"weights": found, **revision}
+    return found

@@ -91,13 +91,12 @@ def _extract(
     frame: Frame, together: Sequence[tuple[Plan, FeatureWriter]], asked: Asked, device: torch.device
 ) -> list[Header]:
     """The headers of feature sets of one model and one plan of shards, whose taps one pass over the images reads."""
-    from alignedcut_cli.backbones.load import load_weights
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
 
     plan = together[0][0]
     size = batch_size_for(asked.batch_size, device)
     frame.output.detail(f"{plan.recipe.params['model']} on {device}, {size} images a batch")
-    backbone = load_weights(plan.backbone, plan.weights, device)
+    backbone = plan.backbone.load(plan.weights, device)
     missing: dict[str, list[int]] = {}
     for one, writer in together:
         name = one.recipe.name
@@ -196,7 +195,8 @@ def _numerics(plan: Plan, device: Any) -> dict[str, str]:
 
 
 def _shard_axes(plan: Plan) -> dict[str, Any]:
-    sizes = {"P": {"size": plan.backbone.tokens}}
+    tokens = {plan.backbone.tokens_of(layer) for layer in plan.layers}
+    sizes = {"P": {"size": tokens.pop()}} if len(tokens) == 1 else {}
     return {**sizes, **({"K": {"size": plan.tokens.sampled}} if plan.tokens.sampled else {})}
 
 
@@ -207,7 +207,7 @@ def _axes(plan: Plan) -> dict[str, Any]:
             "layer": layer,
             "tap": plan.tap,
             "width": width,
-            "grid": list(plan.backbone.grid),
+            "grid": list(plan.backbone.grid_of(layer)),
             "class_token": plan.backbone.class_token,
             **(plan.backbone.heads(layer) if plan.tap in HEADED else {}),
         }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from alignedcut_cli.commands.trace.maps import Map, balls, partitions
 from alignedcut_cli.core.embed.colours import Embedding, spectral_tsne
@@ -203,12 +204,12 @@ def _tested(
     images = plan.parent.axes["B"]["size"]
     orders = random_orders(images, params["permutations"], stream(params["seed"], "trace"))  # the same for all pairs
     parted: list[list[Bifurcation]] = []
-    for a, b in plan.pairs:
-        before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
-        places = eigenvectors[before] * np.sqrt(len(eigenvectors))
-        parted.append(
-            [bifurcation(m.concepts[before], m.concepts[after], labels[before], m.count, orders, places) for m in maps]
-        )
+    with threadpool_limits(1):  # thousands of small products, for which more threads only wait for one another
+        for a, b in plan.pairs:
+            before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
+            places = eigenvectors[before] * np.sqrt(len(eigenvectors))
+            of_maps = [(m.concepts[before], m.concepts[after], labels[before], m.count) for m in maps]
+            parted.append([bifurcation(*one, orders, places) for one in of_maps])
     each = np.array([[(one.distance, one.expected, one.p) for one in pair] for pair in parted])  # (K, Z, 3)
     p = np.array([joint_p(pair) for pair in parted])
     return {

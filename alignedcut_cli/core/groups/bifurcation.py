@@ -82,12 +82,16 @@ def bifurcation(
     parted = np.zeros(concepts)
     reached, spread = np.zeros(len(orders)), np.zeros(len(orders))
     onehot = np.eye(concepts + 1)[np.where(after < 0, concepts, after)]  # (B, P, k + 1)
+    columns = np.concatenate([codes[..., None], onehot, *beside], -1)
     for concept in np.unique(before[before >= 0]).tolist():
-        free = without_effects(np.concatenate([codes[..., None], onehot, *beside], -1), before == concept)
+        mine = before == concept
+        free = without_effects(columns, mine)  # (n, 1 + k + 1 + C)
         if places is not None:
-            free = _without_slopes(free[..., : concepts + 2], free[..., concepts + 2 :])
-        weights[concept] = (free[..., 0] ** 2).sum()
-        rests = free[..., 1:].transpose(1, 0, 2).reshape(codes.shape[1], -1)
+            free = _without_slopes(free[:, : concepts + 2], free[:, concepts + 2 :])
+        weights[concept] = (free[:, 0] ** 2).sum()
+        rests = np.zeros((*codes.T.shape, concepts + 1))
+        rests.swapaxes(0, 1)[mine] = free[:, 1:]
+        rests = rests.reshape(codes.shape[1], -1)
         scores = (codes @ rests).reshape(len(codes), len(codes), -1)  # of the map of image c on image b: (c, b, k + 1)
         first = reached[0]
         _add_permuted(scores, orders, np.empty((2, concepts + 1)), reached, spread)
@@ -104,12 +108,9 @@ def bifurcation(
 
 
 def _without_slopes(values: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """`values` (B, P, c) less their least-squares prediction from `covariates` (B, P, C), both freed of other effects."""
-    flat = covariates.reshape(-1, covariates.shape[-1])
-    gram = flat.T @ flat
-    shared = flat.T @ values.reshape(-1, values.shape[-1])
-    slopes = np.linalg.pinv(gram, rcond=_RANK, hermitian=True) @ shared
-    return values - (flat @ slopes).reshape(values.shape)
+    """`values` (n, c) less their least-squares prediction from `covariates` (n, C), both freed of other effects."""
+    slopes = np.linalg.pinv(covariates.T @ covariates, rcond=_RANK, hermitian=True) @ (covariates.T @ values)
+    return values - covariates @ slopes
 
 
 @compiled
