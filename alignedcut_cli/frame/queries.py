@@ -12,6 +12,7 @@ import numpy as np
 from alignedcut_cli.brain.encoding import read_lines
 from alignedcut_cli.brain.tables import json_list
 from alignedcut_cli.brain.words import few
+from alignedcut_cli.core.groups.unit_rows import unit_rows
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.artifact import map_tensor, read_layout
 from alignedcut_cli.store.canonical import digest, file_digest, tensor_digest
@@ -39,8 +40,7 @@ class Queries:
 
 def unit(rows: np.ndarray) -> np.ndarray:
     """Rows of unit length, float32; zero rows stay."""
-    length = np.linalg.norm(rows.astype("f8"), axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros(rows.shape, "f8"), where=length > 0).astype("f4")
+    return unit_rows(rows).astype("f4")
 
 
 def read_queries(option: str, path: Path, reader: Reader | None) -> Queries:

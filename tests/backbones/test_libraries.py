@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +14,7 @@ import torch
 from alignedcut_cli.backbones.libraries import without_compiler
 from alignedcut_cli.datasets.samples import sample_models
 from tests.conftest import Cli
-from tests.helpers.forks import ROOT
+from tests.helpers.forks import fresh_python
 
 
 def test_extract_of_a_timm_model_imports_no_compiler_and_nothing_for_others(
@@ -32,13 +30,8 @@ status = main({[*line, str(tmp_path / "alone")]!r})
 heavy = {{"torch._dynamo", "open_clip", "sklearn", "scipy", "matplotlib", "sympy", "transformers"}} & set(sys.modules)
 assert not heavy and status == 0, (heavy, status)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = fresh_python(code)
+    done.check_returncode()
     here = cli(*line, tmp_path / "here").object
     contents = [[one["content"] for one in made["artifacts"]] for made in (json.loads(done.stdout), here)]
     assert contents[0] == contents[1]

@@ -31,7 +31,7 @@ from alignedcut_cli.main import COMMANDS
 from alignedcut_cli.main import GROUPS as MAIN_GROUPS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
-from tests.helpers.forks import ROOT
+from tests.helpers.forks import ROOT, fresh_python
 from tests.helpers.stores import flip, freeze, make_cut, make_features, snapshot
 
 GRAMMAR = re.compile(
@@ -185,25 +185,13 @@ for line in {lines!r}:
     heavy = {{"torch", "timm", "open_clip", "sklearn", "numba", "torchvision"}} & set(sys.modules)
     assert not heavy and status == 0, (line, heavy, status)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = fresh_python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_commands_themselves_load_no_arrays() -> None:
     code = "import sys, alignedcut_cli.main; assert not {'numpy', 'scipy', 'PIL'} & set(sys.modules), 'loaded'"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = fresh_python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -109,6 +109,12 @@ class Forks:
         return self._server.stdout.readline().strip()
 
 
+def fresh_python(code: str, *argv: object) -> subprocess.CompletedProcess[str]:
+    """A piece of code run in a Python of its own, in which nothing has been imported."""
+    words = [sys.executable, "-c", code, *map(str, argv)]
+    return subprocess.run(words, env=_environment(), capture_output=True, text=True, check=False)
+
+
 def _environment() -> dict[str, str]:
     import os
 

@@ -22,7 +22,7 @@ from alignedcut_cli.store.artifact import load_tensors, read_header, write_artif
 from alignedcut_cli.store.canonical import canonical_json, digest, file_digest, tensor_digest
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, writing_text
 from alignedcut_cli.store.header import Recipe, header_from
-from tests.helpers.forks import ROOT
+from tests.helpers.forks import ROOT, fresh_python
 
 MEANINGS = {"rows": ("M C", "some rows"), "ids": ("m", "some ids"), "none": ("G", "nothing")}
 AXES = {"M": {"size": 5}, "C": {"size": 3}, "m": {"size": 4}, "G": {"size": 0}}
@@ -175,13 +175,8 @@ except DiskError as error:
     print(error.code, error)
 """
     path = tmp_path / "a.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-c", code, path],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
+    done = fresh_python(code, path)
+    done.check_returncode()
     assert done.stdout == f"disk-full {path}: File too large\n", done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alignedcut_cli.core.groups.unit_rows import unit_rows
 from alignedcut_cli.core.resample.nulls import holm, tail_p
 
 __all__ = ["LARGEST_P", "Names", "image_shares", "name_concepts", "orders_needed"]
@@ -52,7 +53,7 @@ def name_concepts(
     are weights of images.
     """
     centred = embeddings.astype(np.float64) - embeddings.mean(0, dtype=np.float64)
-    alike = centred @ _unit(words.astype(np.float64) - words.mean(0, dtype=np.float64)).T  # (n, q)
+    alike = centred @ unit_rows(words.astype(np.float64) - words.mean(0, dtype=np.float64)).T  # (n, q)
     apart = shares - shares.mean(1, keepdims=True)
     lengths = np.linalg.norm(apart @ centred, axis=1)  # (k,)
     known = lengths > 1e-9 * max(1.0, float(np.abs(centred).max()))
@@ -78,8 +79,3 @@ def _same(shares: np.ndarray, alike: np.ndarray, nearest: np.ndarray, draws: np.
         products = (shares * weights) @ alike - np.outer(shares @ weights, weights @ alike) / weights.sum()
         found += products.argmax(1) == nearest
     return found / len(draws)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignedcut_cli.core.groups.unit_rows import unit_rows
+
 __all__ = ["DISCRETISERS", "column_clusters", "kmeans_clusters", "match_clusters", "rotation_clusters"]
 
 KMEANS_NODES = 100_000
@@ -18,7 +20,7 @@ def rotation_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.nda
     indicators: max over partitions X and rotations R of tr(X^T Z~ R), X and R in turns, from `STARTS` starts whose axes
     are nodes chosen greedily to be orthogonal (the first drawn by `seed`). The best start is kept.
     """
-    rows = _unit_rows(eigenvectors[:, :count])
+    rows = unit_rows(eigenvectors[:, :count])
     random = np.random.default_rng(seed)
     starts = [_turned(rows, _spread_axes(rows, int(random.integers(len(rows))))) for _ in range(STARTS)]
     return max(starts, key=lambda found: found[0])[1]
@@ -29,7 +31,7 @@ def kmeans_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.ndarr
 
     Centres come from at most 100,000 nodes, drawn by `seed`; every node takes the nearest.
     """
-    return _kmeans(_unit_rows(eigenvectors[:, :count]).astype(np.float32), count, seed)
+    return _kmeans(unit_rows(eigenvectors[:, :count]).astype(np.float32), count, seed)
 
 
 def column_clusters(scaled: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -50,13 +52,6 @@ def _kmeans(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 DISCRETISERS = {"rotation": rotation_clusters, "kmeans": kmeans_clusters, "columns": column_clusters}
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length, float64; a row of zeros stays."""
-    rows = rows.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
 
 
 def _spread_axes(rows: np.ndarray, first: int) -> np.ndarray:

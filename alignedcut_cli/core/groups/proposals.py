@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alignedcut_cli.core.groups.unit_rows import unit_rows
+
 __all__ = ["AREAS", "CLUSTERS", "MOST", "OVERLAP", "Proposal", "mask_proposals", "silhouette", "suppressed"]
 
 CLUSTERS = range(2, 10)
@@ -35,7 +37,7 @@ def mask_proposals(vectors: np.ndarray, seed: int) -> list[Proposal]:
     from sklearn.metrics import pairwise_distances
 
     grid = vectors.shape[:2]
-    rows = _unit_rows(vectors.reshape(-1, vectors.shape[2]))
+    rows = unit_rows(vectors.reshape(-1, vectors.shape[2]))
     found: dict[bytes, np.ndarray] = {}
     for labels in _labels(rows, seed):
         for mask in _unions(_components(labels.reshape(grid)), rows):
@@ -44,12 +46,6 @@ def mask_proposals(vectors: np.ndarray, seed: int) -> list[Proposal]:
     distances = pairwise_distances(rows)
     scored = [Proposal(mask, silhouette(distances, mask.reshape(-1))) for mask in masks]
     return suppressed(scored)
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length, float64; a row of zeros stays."""
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=np.zeros(rows.shape), where=lengths > 0)
 
 
 def _labels(rows: np.ndarray, seed: int) -> Iterator[np.ndarray]:
