@@ -24,6 +24,7 @@ from alignedcut_cli.frame.run import Frame
 __all__ = [
     "Asked",
     "ClassNames",
+    "Cluster",
     "ConfiguredCommand",
     "Device",
     "DryRun",
@@ -41,6 +42,7 @@ __all__ = [
     "Project",
     "Quiet",
     "Seed",
+    "Shard",
     "Split",
     "Verbose",
     "Verify",
@@ -100,6 +102,20 @@ OnExtraMask = Annotated[
 ]
 Pictures = Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the PNGs.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The number from which every random choice derives.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="WHERE",
+        help="Share the work among Dask workers: local:N here, tcp://HOST:PORT, or a scheduler file.",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do the I-th of N shares and stop; without it, what is left, and the artifact."
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an artifact of this name that another recipe made.")
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +85,11 @@ def _umask() -> int:
     return mask
 
 
+def _host() -> str:
+    """This machine's name, as part of a file's: processes of several machines may write to one disk."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
+
+
 @contextmanager
 def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it gets the umask's mode, is synced and renamed.
@@ -90,7 +97,7 @@ def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     On failure or interruption the temporary file is removed and `path` is as it was. Without `lasting`, nothing is
     synced, which takes longer than writing a small file, and a power cut may leave it empty.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -16,17 +16,17 @@ __all__ = ["hold", "is_held"]
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` exclusively for the block.
 
-    Raises LockedError (exit 75), which names the holder's process, if another process has it.
+    Raises LockedError (exit 75), which names the holder's process, if another process has it; with `wait`, waits for it.
     """
     make_folder(path.parent)
     with disk_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "another process"
             raise LockedError(

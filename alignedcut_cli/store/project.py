@@ -193,6 +193,10 @@ class Project:
     def lock_path(self, kind: str, name: str) -> Path:
         return self.root / MACHINE / "locks" / f"{kind}-{name}.lock"
 
+    def parts_folder(self, kind: str, name: str) -> Path:
+        """The folder of an artifact's parts while it is in the making."""
+        return self.root / kind / f".{name}.parts"
+
     def kept_path(self, kind: str, name: str) -> Path:
         """The checkpoint file of a long run, from which the same command resumes."""
         return self.root / MACHINE / "kept" / f"{kind}-{name}.safetensors"
@@ -215,7 +219,9 @@ class Project:
         folder = self.root / kind
         if kind == "features":
             return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
-        pattern = re.compile(re.escape(f".{name}{_suffix(kind)}.") + r"\d+" + re.escape(TEMPORARY_SUFFIX))
+        pattern = re.compile(
+            re.escape(f".{name}{_suffix(kind)}.") + r"(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX)
+        )
         return sorted(path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if pattern.fullmatch(path.name))
 
     def is_being_written(self, kind: str, name: str) -> bool:

@@ -1,0 +1,115 @@
+"""Sweeps: the work of a command as fixed lists of tasks, each of which writes one file, whoever runs it.
+
+The files are the only state: a task that is done is never done again, and a command that was interrupted, or whose tasks
+were shared among machines, goes on with those whose file is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignedcut_cli.errors import UsageError
+from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.header import Recipe
+from alignedcut_cli.store.locks import hold
+
+__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A list of tasks, numbered from 0, that need nothing of one another.
+
+    name      what the sweep is called among those of its artifact, such as "project"
+    what      what it does, for the progress, such as "cutting"
+    unit      what is counted, such as "nodes"
+    sizes     how many of these each task has
+    missing   the numbers of the tasks whose file is not there
+    run       does some of the tasks in this process, and calls its second argument with a count of units done
+    """
+
+    name: str
+    what: str
+    unit: str
+    sizes: Sequence[int]
+    missing: Callable[[], list[int]]
+    run: Callable[[Sequence[int], Callable[[int], None]], None]
+
+    def count(self, numbers: Sequence[int]) -> int:
+        """The units in some of the tasks."""
+        return sum(self.sizes[number] for number in numbers)
+
+
+def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
+    """Do in this process, sweep after sweep, every task whose file is missing."""
+    for sweep in sweeps:
+        _run(frame, sweep, sweep.missing())
+
+
+def make_shard(
+    frame: Frame, recipe: Recipe, text: str, sweeps: Callable[[], Sequence[Sweep]]
+) -> tuple[str, dict[str, Any]]:
+    """Do a share of an artifact's tasks (--shard `text`): a line and an object that say what is left.
+
+    `sweeps` gives them once it is known that the artifact is not there. Nothing is locked, as other jobs write beside this
+    one. Raises UsageError, or OutputExistsError for an artifact of another recipe.
+    """
+    shard, named = parse_shard(text), f"{recipe.kind}/{recipe.name}"
+    there = frame.existing(recipe, overwrite=False) is not None
+    left = (
+        0 if there else run_shard(frame, sweeps(), shard, frame.project.lock_path(recipe.kind, f"{recipe.name}.first"))
+    )
+    again = "the same command without --shard finishes it"
+    told = (
+        f"{named} is up to date"
+        if there
+        else f"{named}: {left} tasks are left; {again}"
+        if left
+        else f"{named}: {again}"
+    )
+    return told, {
+        "kind": recipe.kind,
+        "name": recipe.name,
+        "recipe": recipe.identity,
+        "shard": text,
+        "left": left,
+        "made": False,
+    }
+
+
+def run_shard(frame: Frame, sweeps: Sequence[Sweep], shard: tuple[int, int], lock: Path) -> int:
+    """Do what job i of n, `shard` = (i, n), has to do: every n-th task. The number of tasks that are missing after it.
+
+    A sweep of one task is everybody's: the first job to come does it while the others wait, by the lock file. A later
+    sweep begins only where the one before it is whole; what is left is done by the same command without --shard.
+    """
+    job, jobs = shard
+    left = 0
+    for sweep in sweeps:
+        if len(sweep.sizes) == 1:
+            with hold(lock, sweep.name, wait=True):
+                _run(frame, sweep, sweep.missing())
+        else:
+            _run(frame, sweep, [number for number in sweep.missing() if number % jobs == job - 1])
+        left = len(sweep.missing())
+        if left:
+            break
+    return left
+
+
+def _run(frame: Frame, sweep: Sweep, numbers: Sequence[int]) -> None:
+    total = sweep.count(range(len(sweep.sizes)))
+    with frame.output.progress(sweep.what, total, sweep.unit, total - sweep.count(numbers)) as advance:
+        if numbers:
+            sweep.run(numbers, advance)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(i, n) of --shard i/n, 1 <= i <= n. Raises UsageError."""
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError("bad-shard", f"--shard {text!r} is no share of the work", "Give i/n with i from 1 to n: 3/16")
+    return int(first), int(last)

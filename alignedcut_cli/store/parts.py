@@ -1,0 +1,112 @@
+"""Parts of an artifact in the making: files in the hidden folder `KIND/.NAME.parts` beside it, each of one recipe.
+
+Any process that sees the folder may write them, in any order and more than once: each appears whole or not at all, and
+two writers of one part write the same bytes. They last until the artifact is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignedcut_cli.errors import AlignedcutError, DataError
+from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout, write_tensors
+from alignedcut_cli.store.canonical import canonical_json, tensor_digest
+from alignedcut_cli.store.files import make_folder, remove, writing_text
+from alignedcut_cli.store.header import KEY, Recipe
+from alignedcut_cli.store.index import read_json
+from alignedcut_cli.store.locks import hold
+from alignedcut_cli.store.project import Project
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Parts"]
+
+OWNER = "owner.json"
+
+
+class Parts:
+    """The parts of one artifact. Use: `open`, then `missing`, `write` and `read` by sweep and number, `drop` at the end.
+
+    `numerics` names what the bytes may depend on besides the recipe (torch, kind of device): parts that were computed
+    with others count as missing.
+    """
+
+    def __init__(self, project: Project, recipe: Recipe, numerics: Mapping[str, str]) -> None:
+        self.folder = project.parts_folder(recipe.kind, recipe.name)
+        self._project, self._recipe, self._numerics = project, recipe, dict(numerics)
+
+    def open(self) -> None:
+        """Create the folder, or go on with it; one left by another recipe is removed."""
+        lock = self._project.lock_path(self._recipe.kind, f"{self._recipe.name}.parts")
+        with hold(lock, f"{self._recipe.kind}/{self._recipe.name}", wait=True):
+            if self._owner() == self._recipe.identity:
+                return
+            remove(self.folder)
+            make_folder(self.folder)
+            writing_text(self.folder / OWNER, canonical_json({"recipe": self._recipe.identity}))
+
+    def _owner(self) -> str | None:
+        """The recipe whose parts the folder holds; None if there is none, or it cannot be read."""
+        try:
+            found = read_json(self.folder / OWNER)
+        except AlignedcutError:
+            return None
+        return found.get("recipe") if isinstance(found, dict) else None
+
+    def missing(self, sweep: str, count: int) -> list[int]:
+        """The numbers, of `count`, whose part is not there whole."""
+        return [number for number in range(count) if self._layout(sweep, number, count) is None]
+
+    def write(self, sweep: str, number: int, count: int, tensors: Mapping[str, np.ndarray]) -> None:
+        """Write one part atomically. Raises InputMissingError if the folder is gone: nobody waits for the part."""
+        owner = self.folder / OWNER
+        if not owner.is_file():
+            read_json(owner)  # names the path
+        header = self._header(sweep, number, count) | {"content": tensor_digest(tensors)}
+        write_tensors(self._path(sweep, number, count), tensors, header)
+
+    def read(self, sweep: str, number: int, count: int) -> dict[str, np.ndarray]:
+        """The tensors of one part, memory-mapped. Raises DataError if it is not there whole."""
+        layout = self._layout(sweep, number, count)
+        if layout is None:
+            path = self._path(sweep, number, count)
+            raise DataError("part-missing", f"{path} is gone or damaged", "Run the same command again")
+        return {name: map_tensor(layout, name) for name in layout.offsets}
+
+    def drop(self) -> None:
+        """Remove all parts."""
+        remove(self.folder)
+
+    def _path(self, sweep: str, number: int, count: int) -> Path:
+        return self.folder / f"{sweep}-{number:05d}-of-{count:05d}.safetensors"
+
+    def _header(self, sweep: str, number: int, count: int) -> dict[str, object]:
+        """What a part's header must say, but for the content."""
+        return {
+            "schema": "alignedcut.part/1",
+            "recipe": self._recipe.identity,
+            "sweep": sweep,
+            "number": number,
+            "count": count,
+            "numerics": self._numerics,
+        }
+
+    def _layout(self, sweep: str, number: int, count: int) -> Layout | None:
+        try:
+            layout = read_layout(self._path(sweep, number, count))
+        except AlignedcutError:
+            return None
+        wanted = canonical_json(self._header(sweep, number, count))
+        return layout if _without_content(layout.metadata.get(KEY, "")) == wanted else None
+
+
+def _without_content(text: str) -> str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    return canonical_json({key: value for key, value in found.items() if key != "content"})
