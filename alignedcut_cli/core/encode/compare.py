@@ -22,7 +22,7 @@ __all__ = ["COMPARISONS", "compare", "compare_draws", "concordance", "midranks",
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure: `score` of an RDM and others (m, n, n), `scale` of pairs before RDMs are averaged, and weighted `draws`."""
+    """One measure: `score` of an RDM and others (m, n, n), `scale` of pairs before averaging RDMs, and weighted `draws`."""
 
     score: Callable[[Tensor, Tensor], Tensor]
     scale: Callable[[Tensor], Tensor]
@@ -119,7 +119,7 @@ def _whitened(one: Tensor, others: Tensor) -> Tensor:
 
 
 def _pearson_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
-    """From w^T M w, weighted sums over pairs, for M = A, B, A A, B B, A B (elementwise), with zero diagonals, means near 0."""
+    """From w^T M w, weighted sums over pairs, of M = A, B, A A, B B, A B (elementwise) with zero diagonals, means near 0."""
     images = len(one)
     off = 1 - torch.eye(images, dtype=one.dtype, device=one.device)
 

@@ -25,7 +25,7 @@ def spearman_brown(reliability: np.ndarray | float, times: float = 2.0) -> np.nd
 
 
 def halves(trials: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-    """Means of two random halves of each image's trials, (n, N) float64 both, and the size of all trials over that of a half.
+    """Means of two random halves of each image's trials, (n, N) float64 both, and the ratio of all trials to a half's.
 
     `trials` is (n, r, N), NaN where there is none: a trial counts if all its values are finite. Halves have equal sizes: of
     an odd number of trials one is left out. Raises NumericsError where an image has fewer than two.
