@@ -124,7 +124,7 @@ def error_from(value: Mapping[str, Any]) -> AlignedcutError:
 class Stopped(BaseException):
     """SIGINT or SIGTERM arrived. A BaseException, so that no `except Exception` swallows it.
 
-    `remedy` says how to go on; code that keeps a partial result sets it.
+    `remedy` says how to resume; code that keeps a partial result sets it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -151,5 +151,5 @@ def _clipped(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of another library's exception, in one line; the exception's name if it is empty."""
+    """The message of another library's exception in one line; the exception's name if it is empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
