@@ -27,7 +27,10 @@ ALLOWED_FAILURES = 3
 """How many workers of this machine a task may lose before it counts as their killer."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_SILENT = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+_SILENT = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",  # after a killed command
+}
 
 
 def require_cluster(text: str, shard: str | None = None) -> None:
@@ -173,8 +176,9 @@ def _gpu(number: int) -> dict[str, Any]:
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Variables that Dask sets in this process for its children: after the block it has its own again."""
+    """Variables of this process for its children: after the block it has its own again."""
     before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield variables
     finally:
