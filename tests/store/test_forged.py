@@ -18,8 +18,8 @@ from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import KEY
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import INDEX, Project
-from alignedcut_cli.store.swap import PLAN, partial_folder, partial_progress
 from alignedcut_cli.store.status import project_states
+from alignedcut_cli.store.swap import PLAN, partial_folder, partial_progress
 from tests.helpers.stores import make_cut, make_features
 
 Change = Callable[[dict[str, Any]], object]
