@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
-from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.index import INDEX, is_artifact_folder, read_header, read_index
 from alignedcut_cli.store.locks import hold, is_held
@@ -224,15 +224,15 @@ class Project:
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
             if file := self.file(kind, name):
                 finish_swap(self.root / kind / name, file)
-            for path in self.temporaries(kind, name):
+            for path in self.temporaries(kind, name) + abandoned(self.parts_folder(kind, name)):
                 remove(path)
             yield
 
     def temporaries(self, kind: str, name: str) -> list[Path]:
-        """The files of an artifact that do not count: of its current writer, or left by a killed one."""
+        """The temporary files of an artifact that are its current writer's, or nobody's, and a file that does not count."""
         folder = self.root / kind
         if kind == "features":
-            return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
+            return abandoned(folder / f".{name}.partial")
         pattern = re.compile(
             re.escape(f".{name}{_suffix(kind)}.") + r"(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX)
         )
