@@ -382,6 +382,7 @@ def _leave_behind(project: Project) -> list[Path]:
     ]
     for path in paths:
         path.write_text("left")
+        os.utime(path, (0, 0))  # younger ones could be another machine's
     shutil.copytree(project.path("features", "f"), project.root / "features" / ".f.old")
     return [*paths, unplanned, project.root / "features" / ".f.old"]
 
