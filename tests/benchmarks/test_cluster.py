@@ -5,9 +5,9 @@
 
 `extract` of 384 photographs by a random ViT-Ti, `cut` of 1e6 nodes of 256 channels (0.5 GB, made up), `color` of that cut,
 `align` of the photographs' features to made-up responses. Each is run here on one thread and on every core, on one worker
-and on two with a thread each, and as four shares with a merge. Times are by the clock and whole, with the start of the workers;
-the bars are those of commands of 30 s and more. A command that cannot be shared is skipped. ALIGNEDCUT_KILL_MOMENTS (default
-10) kills a worker, and then the command itself, at as many random moments of a smaller run.
+and on two with a thread each, and as four shares with a merge. Times are by the clock, with the start of the workers; the
+bars are those of commands of 30 s and more. A command that cannot be shared is skipped. ALIGNEDCUT_KILL_MOMENTS (default 10)
+kills a worker, and then the command itself, at as many random moments.
 """
 
 from __future__ import annotations
