@@ -138,10 +138,10 @@ def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
 def _require_features(asked: Asked) -> None:
     """Raise UsageError for options given explicitly that apply only to graphs of q, k and v."""
     drawn = ("--images", "--pictures") if asked.bootstrap else ()
-    typed = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
-    if typed:
+    unused = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
+    if unused:
         raise UsageError(
-            "option-unused", f"--graph features does not use {', '.join(typed)}", f"Give --graph {', '.join(GRAPHS)}"
+            "option-unused", f"--graph features does not use {', '.join(unused)}", f"Give --graph {', '.join(GRAPHS)}"
         )
 
 
@@ -156,7 +156,7 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
         [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16 + 4 * bool(replicates)))],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:

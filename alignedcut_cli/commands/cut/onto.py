@@ -72,7 +72,7 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
         inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
         need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
         described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     rows_of = partial(_rows, frame, plan, device)
     header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
