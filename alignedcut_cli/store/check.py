@@ -127,7 +127,7 @@ def leftovers(project: Project) -> list[Path]:
 
 
 def _suspect_parts(project: Project, kind: str) -> Iterator[tuple[str, Path]]:
-    """Parts of an artifact that has been committed since, and temporaries of killed writers beside the others."""
+    """Parts of artifacts that have been committed since, and temporary files of killed writers among the others."""
     for name in parts_names(project, kind):
         folder = project.parts_folder(kind, name)
         try:

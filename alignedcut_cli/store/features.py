@@ -1,6 +1,6 @@
 """Feature sets: a folder of shards and an index.json that is written last, so that a set appears atomically.
 
-Shards part a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
+Shards split a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
 holding its own tensors for all images.
 """
 
