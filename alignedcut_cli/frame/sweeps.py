@@ -16,7 +16,7 @@ from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.locks import hold
 
-__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard"]
+__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard", "told_of_shard"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,20 @@ def make_shard(
     `sweeps` gives them once it is known that the artifact is not there. Nothing is locked, as other jobs write beside this
     one. Raises UsageError, or OutputExistsError for an artifact of another recipe.
     """
-    shard, named = parse_shard(text), f"{recipe.kind}/{recipe.name}"
+    shard = parse_shard(text)
     there = frame.existing(recipe, overwrite=False) is not None
     left = (
         0 if there else run_shard(frame, sweeps(), shard, frame.project.lock_path(recipe.kind, f"{recipe.name}.first"))
     )
-    again = "the same command without --shard finishes it"
-    told = (
-        f"{named} is up to date"
-        if there
-        else f"{named}: {left} tasks are left; {again}"
-        if left
-        else f"{named}: {again}"
-    )
-    return told, {
+    return told_of_shard(frame, recipe, text, left)
+
+
+def told_of_shard(frame: Frame, recipe: Recipe, text: str, left: int) -> tuple[str, dict[str, Any]]:
+    """A line and an object that say what a job of an array, --shard `text`, left of an artifact's tasks."""
+    named, again = f"{recipe.kind}/{recipe.name}", "the same command without --shard finishes it"
+    there = frame.project.header_path(recipe.kind, recipe.name).exists() and not left
+    told = f"{named}: {left} tasks are left; {again}" if left else f"{named}: {again}"
+    return f"{named} is up to date" if there else told, {
         "kind": recipe.kind,
         "name": recipe.name,
         "recipe": recipe.identity,

@@ -10,7 +10,8 @@ from pathlib import Path
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap, read_plan
+from alignedcut_cli.store.feature_writer import PLAN, finish_swap, read_plan
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
 from alignedcut_cli.store.header import Header, axis_faults
 from alignedcut_cli.store.journal import Journal
@@ -20,7 +21,7 @@ from alignedcut_cli.store.project import INDEX, KINDS, REPORTS, Project
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
 _SHARED_AXES = ("B", "M")
-_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
+_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?(?:\.[A-Za-z0-9-]+)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.store.features import FeatureSet, partial_progress
+from alignedcut_cli.store.feature_writer import partial_progress
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import KINDS, Project

@@ -30,7 +30,8 @@ import torch
 
 from alignedcut_cli.core.graph.lowrank import landmark_count, pilot_nodes, spare_columns
 from alignedcut_cli.store.artifact import read_header, write_artifact
-from alignedcut_cli.store.features import FeatureWriter, shard_ranges
+from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import shard_ranges
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import Project
 from tests.benchmarks.cutting import threads

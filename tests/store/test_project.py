@@ -17,7 +17,7 @@ import pytest
 
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, LockedError, UsageError
 from alignedcut_cli.store.check import check_project, sweep
-from alignedcut_cli.store.features import PLAN, FeatureWriter
+from alignedcut_cli.store.feature_writer import PLAN, FeatureWriter
 from alignedcut_cli.store.hashes import HashCache
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import INDEX, KINDS, Project, check_name

@@ -104,3 +104,5 @@ class Asked(options.Asked):
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0
+    cluster: options.Cluster = None
+    shard: options.Shard = None

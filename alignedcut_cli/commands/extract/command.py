@@ -53,6 +53,8 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--dtype", asked.dtype, ("float16", "float32"))
     require_choice("--on-bad-image", asked.on_bad_image, ("fail", "skip"))
     require_choice("--keep", asked.keep, ("products", "raw"))
+    if asked.cluster and asked.shard:
+        raise UsageError("option-contradicts", "--cluster cannot go with --shard", "Leave one of them out")
     device = resolve_device(asked.device)
     if asked.standardise and asked.keep == "raw":
         told = "--keep raw cannot go with --standardise, which keeps no map as it is"
@@ -61,9 +63,11 @@ def command(frame: Frame, asked: Asked) -> None:
         _refuse(asked, ["--noise-step"], "cannot go without --model diffusers:PATH")
     if asked.captions is not None:
         _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
+        _require_whole(asked, "--captions", "which is read by one process")
         _run_captions(frame, asked, asked.captions, device)
     elif asked.tap == ("maps",):
         _refuse(asked, (*_OF_TOKENS, "--captions-per-image"), "cannot go with --tap maps")
+        _require_whole(asked, "--tap maps", "which compares all images with one another in one process")
         _run_maps(frame, asked, device)
     else:
         _refuse(asked, _OF_MAPS, "cannot go without --tap maps")
@@ -80,15 +84,30 @@ def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
         )
 
 
+def _require_whole(asked: Asked, what: str, why: str) -> None:
+    """Raise UsageError if work is to be shared that has no tasks."""
+    given = "--cluster" if asked.cluster else "--shard" if asked.shard else None
+    if given:
+        raise UsageError(
+            "no-shards",
+            f"{given} cannot go with {what}, {why}",
+            f"Leave {given} out: extractions of the taps attn, block, mlp, q, k and v have tasks to share",
+        )
+
+
 def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
     from alignedcut_cli.commands.extract.plan import make_plans
-    from alignedcut_cli.commands.extract.run import make
+    from alignedcut_cli.commands.extract.run import make, make_shares
 
     models = make_plans(frame, asked)
     if asked.dry_run:
-        _print_dry_run(frame, models)
-        return
-    _print_made(frame, [made for plans in models for made in make(frame, plans, asked, device)])
+        _print_dry_run(frame, asked, models)
+    elif asked.shard:
+        shares = [share for plans in models for share in make_shares(frame, plans, asked, device)]
+        value = {"schema": "alignedcut.extract/1", "artifacts": [one for _, one in shares]}
+        frame.output.result("\n".join(told for told, _ in shares), value)
+    else:
+        _print_made(frame, [made for plans in models for made in make(frame, plans, asked, device)])
 
 
 def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
@@ -153,11 +172,34 @@ def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
     )
 
 
-def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
+def _print_dry_run(frame: Frame, asked: Asked, models: Sequence[Sequence[Plan]]) -> None:
     images = len(models[0][0].manifest.images)
     described = DryRun(
         [f"{images} images", *(_told(plans[0].weights) for plans in models)],
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
-        max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
+        max(_memory_of(plans) for plans in models),
+        _tasks_of(models) if asked.cluster or asked.shard else (),
     )
     frame.output.result(described.text(), described.as_object())
+
+
+def _memory_of(plans: Sequence[Plan]) -> int:
+    """Bytes of main memory that a process needs for one model: its weights, and the shards that are in the making."""
+    images = len(plans[0].manifest.images)
+    return plans[0].backbone.bytes + sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans)
+
+
+def _tasks_of(models: Sequence[Sequence[Plan]]) -> list[tuple[str, str, int]]:
+    """What is shared among workers or jobs: tasks, and what all of them read from disk and write to it."""
+    counts = []
+    for plans in models:
+        for ranges in dict.fromkeys(plan.ranges for plan in plans):
+            together = [plan for plan in plans if plan.ranges == ranges]
+            names = ", ".join(plan.recipe.name for plan in together)
+            counts += [
+                (names, "tasks", len(ranges)),
+                (names, "bytes of images that tasks read", sum(one.bytes for one in plans[0].manifest.images)),
+                (names, "bytes of weights that each worker reads", plans[0].backbone.bytes),
+                (names, "bytes of shards that tasks write", sum(plan.bytes for plan in together)),
+            ]
+    return counts
