@@ -19,7 +19,7 @@ class Photos:
     """Reduced copies of the photographs behind an artifact; None for missing ones (noted once)."""
 
     def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
-        manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
+        manifests = {node["external"]["manifest"] for node in header.history if "manifest" in node["external"]}
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
         self._frame = frame

@@ -52,7 +52,7 @@ class HashCache:
 def stamp(path: Path) -> list[int]:
     """What changes with a file's content and needs no reading: size, modification times, inode.
 
-    For a path inside an HDF5 file that file's; empty if there is no file.
+    For a path inside an HDF5 file or a video that file's; empty if there is no file.
     """
     try:
         found = path.stat()

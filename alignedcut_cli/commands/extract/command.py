@@ -11,11 +11,13 @@ from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.frame.sweeps import parse_shard
 
 if TYPE_CHECKING:
     import torch
 
     from alignedcut_cli.backbones.load import WeightsFile
+    from alignedcut_cli.commands.extract.onto_plan import OntoPlan
     from alignedcut_cli.commands.extract.plan import Plan
     from alignedcut_cli.store.header import Header
 
@@ -46,6 +48,8 @@ def command(frame: Frame, asked: Asked) -> None:
     tiny-clip-q. --tap maps reads every module of any image model, and keeps of each the products between images and a
     sparse random projection. An interrupted run goes on where it stopped when the same command is given again.
     """
+    if not asked.model and asked.onto is None:
+        raise UsageError("usage", "Missing option '--model' / '-m'", "See --help")
     for tap in asked.tap:
         require_choice("--tap", tap, TAPS)
     if "maps" in asked.tap and asked.tap != ("maps",):
@@ -55,10 +59,16 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--keep", asked.keep, ("products", "raw"))
     if asked.cluster and asked.shard:
         raise UsageError("option-contradicts", "--cluster cannot go with --shard", "Leave one of them out")
+    if asked.shard:
+        parse_shard(asked.shard)
     device = resolve_device(asked.device)
     if asked.standardise and asked.keep == "raw":
         told = "--keep raw cannot go with --standardise, which keeps no map as it is"
         raise UsageError("option-contradicts", told, "Leave one of them out")
+    if asked.onto is not None:
+        _run_onto(frame, asked, asked.onto, device)
+        return
+    _refuse(asked, ["--other-weights"], "cannot go without --onto")
     if not any(model.startswith("diffusers:") for model in asked.model):
         _refuse(asked, ["--noise-step"], "cannot go without --model diffusers:PATH")
     if asked.captions is not None:
@@ -93,6 +103,25 @@ def _require_whole(asked: Asked, what: str, why: str) -> None:
             f"{given} cannot go with {what}, {why}",
             f"Leave {given} out: extractions of the taps attn, block, mlp, q, k and v have tasks to share",
         )
+
+
+def _run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.onto_plan import plan_onto
+    from alignedcut_cli.commands.extract.onto_run import make_embedding, make_share
+
+    _refuse(asked, (*_OF_MAPS, "--captions", "--captions-per-image", "--noise-step"), "cannot go with --onto")
+    if "maps" in asked.tap:
+        raise UsageError(
+            "option-contradicts", "--tap maps cannot go with --onto", "Leave it out: taps are the base cut's"
+        )
+    plan = plan_onto(frame, asked, onto)
+    if asked.dry_run:
+        _print_onto_dry_run(frame, asked, plan)
+    elif asked.shard:
+        told, value = make_share(frame, plan, asked, device)
+        frame.output.result(told, {"schema": "alignedcut.extract/1", "artifacts": [value]})
+    else:
+        _print_made(frame, [make_embedding(frame, plan, asked, device)])
 
 
 def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
@@ -164,7 +193,7 @@ def _told(weights: WeightsFile) -> str:
 
 def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
     frame.output.result(
-        "\n".join(str(frame.project.path("features", header.name)) for header, _ in done),
+        "\n".join(str(frame.project.path(header.kind, header.name)) for header, _ in done),
         {
             "schema": "alignedcut.extract/1",
             "artifacts": [frame.artifact_object(header, made=made) for header, made in done],
@@ -179,6 +208,25 @@ def _print_dry_run(frame: Frame, asked: Asked, models: Sequence[Sequence[Plan]])
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
         max(_memory_of(plans) for plans in models),
         _tasks_of(models) if asked.cluster or asked.shard else (),
+    )
+    frame.output.result(described.text(), described.as_object())
+
+
+def _print_onto_dry_run(frame: Frame, asked: Asked, plan: OntoPlan) -> None:
+    images, name = plan.manifest.images, plan.recipe.name
+    tasks = len(plan.ranges) * len(plan.sources)
+    weights = max(source.backbone.bytes for source in plan.sources)
+    counts = [
+        (name, "tasks", tasks),
+        (name, "bytes of images that tasks read", len(plan.sources) * sum(one.bytes for one in images)),
+        (name, "bytes of weights that each worker reads", sum(source.backbone.bytes for source in plan.sources)),
+        (name, "bytes of rows that tasks write", 4 * plan.columns * plan.nodes),
+    ]
+    described = DryRun(
+        [f"{len(images)} images", *(_told(source.weights) for source in plan.sources), f"cut/{plan.base.name}"],
+        [(str(frame.project.path("cut", name)), plan.bytes)],
+        weights + plan.held,
+        counts if asked.cluster or asked.shard else (),
     )
     frame.output.result(described.text(), described.as_object())
 

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from alignedcut_cli.backbones.registry import ModelId
     from alignedcut_cli.datasets.images import Manifest
 
-__all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
+__all__ = [
+    "HEADED",
+    "Plan",
+    "images_checked_once",
+    "listed_images",
+    "make_plans",
+    "one_per_model",
+    "open_model",
+    "require_distinct",
+    "weights_digest",
+]
 
 ALGORITHM = 2
 HEADED = ("q", "k", "v")
@@ -63,7 +73,7 @@ def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
     files = one_per_model("--weights", asked.weights, asked.model)
     import_libraries()
     paths = listed_images(frame, asked)
-    opened = [_open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
+    opened = [open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
     with images_checked_once(frame, asked):
         manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
     taps = asked.tap or ("attn",)
@@ -108,7 +118,7 @@ def require_distinct(names: Sequence[str]) -> None:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
 
 
-def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
+def open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
     """A model built without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.extract.asked import Asked
+from alignedcut_cli.commands.extract.places import note_done, remember_place
 from alignedcut_cli.commands.extract.plan import HEADED, Plan
 from alignedcut_cli.commands.extract.sweeps import Pass, passes_of, shard_axes
-from alignedcut_cli.errors import PermissionDeniedError, Stopped
+from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
 from alignedcut_cli.frame.sweeps import parse_shard, run_here, run_shard, told_of_shard
 from alignedcut_cli.store.feature_writer import FeatureWriter, finish_swap, is_settled, read_plan
@@ -37,7 +38,7 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
                 finish_swap(folder)
                 header = frame.existing(plan.recipe, asked.overwrite)
             if header:
-                _remember_place(frame, plan.recipe, _place(plan))
+                remember_place(frame, plan.recipe, _place(plan))
                 found[name] = frame.up_to_date(header)
             else:
                 _require_own(frame, plan, asked.overwrite)
@@ -91,18 +92,18 @@ def make_set(
     """
     folder = frame.project.path("features", recipe.name)
     if is_settled(folder) and (found := frame.existing(recipe, overwrite)):
-        _remember_place(frame, recipe, place)
+        remember_place(frame, recipe, place)
         return frame.up_to_date(found)
     with frame.project.writing("features", recipe.name):
         finish_swap(folder)
         if found := frame.existing(recipe, overwrite):
-            _remember_place(frame, recipe, place)
+            remember_place(frame, recipe, place)
             return frame.up_to_date(found)
         begun = read_plan(folder)
         if begun is not None and begun["recipe"] != recipe.identity and not overwrite:
             raise exists_error(recipe, begun)
         header = build()
-        _note_done(frame, recipe, place)
+        note_done(frame, recipe, place)
         return header, True
 
 
@@ -141,21 +142,8 @@ def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
         writer = one.writers[plan.tap]
         numerics = {**(writer.numerics or {}), "activation": plan.backbone.activation}
         headers.append(writer.commit(numerics=numerics, axes=_axes(plan)))
-        _note_done(frame, plan.recipe, _place(plan))
+        note_done(frame, plan.recipe, _place(plan))
     return headers
-
-
-def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Record in the journal that a feature set is complete, and the folder of its images."""
-    images = {"manifest": place[0], "image_root": str(place[1])} if place else {}
-    frame.journal.note("done", "features", recipe.name, frame.argv, recipe=recipe.identity, **images)
-
-
-def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Record the folder of the same images if it is new; a read-only project stays as it is."""
-    if place and place[1] not in frame.journal.image_roots([place[0]]):
-        with suppress(PermissionDeniedError):
-            _note_done(frame, recipe, place)
 
 
 @contextmanager

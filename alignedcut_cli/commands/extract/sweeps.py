@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.extract.asked import Asked
 from alignedcut_cli.commands.extract.loaded import loaded
+from alignedcut_cli.commands.extract.onto_plan import plan_onto
+from alignedcut_cli.commands.extract.onto_run import Embedding
 from alignedcut_cli.commands.extract.plan import Plan, make_plans
+from alignedcut_cli.commands.extract.writing import write_behind
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweeps import Sweep
@@ -25,16 +27,16 @@ __all__ = ["Pass", "open_sweeps", "passes_of", "shard_axes"]
 
 
 def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
-    """The sweep of each pass, planned from the options, beside the recipe of the first set that it makes.
+    """The sweep of each pass, planned from the options, beside the recipe of the first set that it makes; or of --onto.
 
     Nothing is written: images and weights that were hashed before come from the project's cache.
     """
-    device = resolve_device(asked.device)
-    passes = [
-        one
-        for plans in make_plans(frame, replace(asked, dry_run=True))
-        for one in passes_of(frame, plans, asked, device)
-    ]
+    device, planned = resolve_device(asked.device), replace(asked, dry_run=True)
+    if asked.onto is not None:
+        plan = plan_onto(frame, planned, asked.onto)
+        return [(plan.recipe, [Embedding(frame, plan, asked, device).sweep])]
+    models = make_plans(frame, planned)
+    passes = [one for plans in models for one in passes_of(frame, plans, asked, device)]
     return [(one.plans[0].recipe, [one.sweep]) for one in passes]
 
 
@@ -101,18 +103,6 @@ class Pass:
             for tap in found
             if number in due[tap]
         )
-
-
-def write_behind(writes: Iterable[Callable[[], None]]) -> None:
-    """Do each write while the next is being computed. A signal waits for the one that is on its way."""
-    pending: Future[None] | None = None
-    with ThreadPoolExecutor(1) as disk:
-        for write in writes:
-            if pending:
-                pending.result()
-            pending = disk.submit(write)
-        if pending:
-            pending.result()
 
 
 def _writer(frame: Frame, plan: Plan, device: torch.device) -> FeatureWriter:

@@ -12,6 +12,7 @@ from alignedcut_cli.datasets.open_masks import open_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.ground_truth import Truth, read_truth
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.onto import require_stored
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.header import Header, Recipe
@@ -85,6 +86,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 def _slots_of(frame: Frame, cut: Header) -> list[Slot]:
     """The slots of a cut in its order, from the feature sets that it was made of."""
+    require_stored(cut)
     sets = [frame.features(one.name) for one in cut.inputs if one.kind == "features"]
     return [
         slot
