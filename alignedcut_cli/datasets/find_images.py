@@ -24,10 +24,10 @@ def find_images(
     """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
 
     Of a pattern such as `photos/*.jpg` or `photos/**/face-?.png`, which no shell has expanded, all that matches, sorted.
-    FILE.hdf5 and FILE.hdf5:RANGE name images inside a file, as FILE.mp4:RANGE:STEP does. Broken links are included, as bad images
-    for `read_manifest`. A note counts what is left out of folders. Raises InputMissingError for a path that is not
-    there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
-    as `images_in` does.
+    FILE.hdf5 and FILE.hdf5:RANGE name images inside a file, as FILE.mp4:RANGE:STEP does. Broken links are included, as
+    bad images for `read_manifest`. A note counts what is left out of folders. Raises InputMissingError for a path that is
+    not there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice,
+    and as `images_in` does.
     """
     found: list[Path] = []
     for argument in arguments:

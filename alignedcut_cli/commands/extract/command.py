@@ -72,8 +72,8 @@ def command(frame: Frame, asked: Asked) -> None:
     if not any(model.startswith("diffusers:") for model in asked.model):
         _refuse(asked, ["--noise-step"], "cannot go without --model diffusers:PATH")
     if asked.captions is not None:
-        _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
         _require_whole(asked, "--captions", "which is read by one process")
+        _refuse(asked, (*_OF_TOKENS, *_OF_MAPS, "--tap", "--image-size"), "cannot go with --captions")
         _run_captions(frame, asked, asked.captions, device)
     elif asked.tap == ("maps",):
         _refuse(asked, (*_OF_TOKENS, "--captions-per-image"), "cannot go with --tap maps")
