@@ -115,7 +115,7 @@ class ConfigError(AlignedcutError):
 class Stopped(BaseException):
     """SIGINT or SIGTERM arrived. A BaseException, so that no `except Exception` swallows it.
 
-    `remedy` says how to go on; code that keeps a partial result sets it.
+    `remedy` says how to resume; code that keeps a partial result sets it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -142,5 +142,5 @@ def _clipped(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of another library's exception, in one line; the exception's name if it is empty."""
+    """The message of another library's exception in one line; the exception's name if it is empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -99,7 +99,7 @@ def _root(
 ) -> None:
     """See what vision transformers see: extract -> align -> cut -> color -> segment -> trace.
 
-    One project directory, one command a step.
+    One project directory, one command per step.
     """
 
 
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Make stdout and stderr accept any text: closed ones (`>&-`, None) discard it, others escape what they cannot."""
+    """Make stdout and stderr accept any text: closed ones (`>&-`, None) discard it, others escape unencodable characters."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # open to the end
@@ -137,7 +137,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except SystemExit as left:
-        if isinstance(left.__context__, BrokenPipeError):  # the command-line parser's own answer to a broken pipe
+        if isinstance(left.__context__, BrokenPipeError):  # how the command-line parser exits on a broken pipe
             return _reader_gone()
         raise
     except Stopped as stopped:
@@ -181,7 +181,7 @@ def _known(error: Exception) -> AlignedcutError:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that memory ran out, in Python or torch (which is loaded already if it raised)."""
+    """Whether an exception means that memory ran out, in Python or torch (which is already loaded if it raised)."""
     if isinstance(error, RuntimeError) and "torch" in sys.modules:
         from alignedcut_cli.core.numerics import is_out_of_memory
 
