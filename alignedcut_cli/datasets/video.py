@@ -161,12 +161,16 @@ def _reader(file: str, when: tuple[int, ...]) -> _Reader:
 class _Reader:
     """A video that stays open, decoded forwards from frame to frame, and from the last key frame after a jump."""
 
+    _container: Any
+    _stream: Any
+    _frames: Iterator[Any]
+
     def __init__(self, file: str, index: _Index) -> None:
         self._file, self._index, self._lock = file, index, Lock()
         self._numbers = {time: number for number, time in enumerate(index.times)}
         self._kept: OrderedDict[int, Any] = OrderedDict()
-        self._container: Any = None
-        self._last = -1
+        self._is_open = False
+        self._last: int = -1
 
     def frame(self, number: int) -> np.ndarray:
         """The pixels of a frame, upright: uint8 (H, W, 3)."""
@@ -199,7 +203,7 @@ class _Reader:
 
     def _jump(self, number: int) -> None:
         """Go to the last key frame before a frame, unless decoding is on its way from there or later."""
-        if self._container is None or (self._index.counted and number <= self._last):
+        if not self._is_open or (self._index.counted and number <= self._last):
             self._restart()
         if self._index.counted:
             return
@@ -211,10 +215,10 @@ class _Reader:
         self._frames, self._last = self._container.decode(self._stream), -1
 
     def _restart(self) -> None:
-        if self._container is not None:
+        if self._is_open:
             self._container.close()
         self._container = _open(self._file)
-        self._stream = _stream(self._file, self._container)
+        self._stream, self._is_open = _stream(self._file, self._container), True
         self._frames, self._last = self._container.decode(self._stream), -1
 
 

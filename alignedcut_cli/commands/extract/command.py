@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.extract.plan import Plan
     from alignedcut_cli.store.header import Header
 
-__all__ = ["EXAMPLES", "NAME", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "command"]
 
 NAME = "extract"
 EXAMPLES = (
@@ -31,6 +31,12 @@ EXAMPLES = (
     "alignedcut extract photos/ --model tiny-mae --tap maps --modules 'blocks.?' --modules norm -p study",
     "alignedcut extract photos/ --captions captions.csv --model local-dir:minilm --name sentences -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
+    "alignedcut extract photos/ --model tiny-clip --name shared --shard 1/4 -p study",
+    "alignedcut extract photos/ --onto cut/few --name more -p study",
+)
+BEFORE = (
+    "alignedcut extract photos/ --model tiny-clip --name few -p study",
+    "alignedcut cut --from features/few --solver lowrank --nodes 300 --name few -p study",
 )
 
 
