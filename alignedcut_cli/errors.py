@@ -5,6 +5,7 @@ Deep code raises one of these with the fact (what, which value) and the remedy; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Stopped",
     "UnavailableError",
     "UsageError",
+    "error_from",
     "first_line",
     "printable",
 ]
@@ -110,6 +112,13 @@ class PermissionDeniedError(AlignedcutError):
 
 class ConfigError(AlignedcutError):
     exit_status = 78
+
+
+def error_from(value: Mapping[str, Any]) -> AlignedcutError:
+    """The failure that `as_object` made into `value`, of the class that has its exit status."""
+    classes = {one.exit_status: one for one in AlignedcutError.__subclasses__()}
+    kind = classes.get(value["exit"], AlignedcutError)
+    return kind(value["code"], value["message"], value["remedy"], **value["details"])
 
 
 class Stopped(BaseException):

@@ -26,6 +26,7 @@ from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.commands.look import command as look
 from alignedcut_cli.commands.pathways import command as pathways
+from alignedcut_cli.commands.plan import command as plan
 from alignedcut_cli.commands.probe import command as probe
 from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
@@ -40,7 +41,7 @@ from alignedcut_cli.frame.quiet import quiet_libraries
 __all__ = ["app", "main"]
 
 GROUPS = {
-    "Begin": (demo, look, models),
+    "Begin": (demo, look, models, plan),
     "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
     "What the eigenvectors and features tell": (
         segment,

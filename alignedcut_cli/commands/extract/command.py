@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ def command(frame: Frame, asked: Asked) -> None:
         raise UsageError("option-contradicts", "--cluster cannot go with --shard", "Leave one of them out")
     if asked.shard:
         parse_shard(asked.shard)
+    if asked.cluster and "-" in asked.images:
+        asked = replace(asked, images=_without_stdin(asked.images))
     device = resolve_device(asked.device)
     if asked.standardise and asked.keep == "raw":
         told = "--keep raw cannot go with --standardise, which keeps no map as it is"
@@ -98,6 +101,14 @@ def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
         raise UsageError(
             "option-idle", f"{', '.join(idle)} {reason}", "Leave it out" if len(idle) == 1 else "Leave them out"
         )
+
+
+def _without_stdin(images: Sequence[str]) -> tuple[str, ...]:
+    """The same images with the lines of stdin in place of -, which workers cannot read."""
+    from alignedcut_cli.commands.extract.images import stdin_lines
+
+    lines = [line.strip() for line in stdin_lines() if line.strip()]
+    return tuple(text for one in images for text in (lines if one == "-" else [one]))
 
 
 def _require_whole(asked: Asked, what: str, why: str) -> None:

@@ -15,7 +15,7 @@ from alignedcut_cli.commands.extract.places import remember_place
 from alignedcut_cli.commands.extract.writing import write_behind
 from alignedcut_cli.errors import DataError, Stopped
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_here
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.nodes.onto import extension_of, onto_axes, onto_tensors
 from alignedcut_cli.nodes.rows import directed, no_direction
 from alignedcut_cli.nodes.slots import node_table, tokens_of
@@ -201,7 +201,7 @@ def make_embedding(frame: Frame, plan: OntoPlan, asked: Asked, device: torch.dev
     def make() -> Header:
         embedding.parts.open()
         with _told_when_stopped(frame, embedding):
-            run_here(frame, [embedding.sweep])
+            run_sweeps(frame, asked, [embedding.sweep], plan.recipe)
         header = embedding.write()
         embedding.parts.drop()
         return header

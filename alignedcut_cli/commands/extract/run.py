@@ -13,7 +13,7 @@ from alignedcut_cli.commands.extract.plan import HEADED, Plan
 from alignedcut_cli.commands.extract.sweeps import Pass, passes_of, shard_axes
 from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
-from alignedcut_cli.frame.sweeps import parse_shard, run_here, run_shard, told_of_shard
+from alignedcut_cli.frame.sweeps import parse_shard, run_shard, run_sweeps, told_of_shard
 from alignedcut_cli.store.feature_writer import FeatureWriter, finish_swap, is_settled, read_plan
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.locks import hold
@@ -136,7 +136,7 @@ def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
     """The headers of the sets of one pass over the images."""
     _open(frame, one)
     with told_when_stopped(frame, list(one.writers.values()), "shards"):
-        run_here(frame, [one.sweep])
+        run_sweeps(frame, asked, [one.sweep], one.plans[0].recipe)
     headers = []
     for plan in one.plans:
         writer = one.writers[plan.tap]
