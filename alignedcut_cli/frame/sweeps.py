@@ -48,24 +48,22 @@ def make_shard(
     one. Raises UsageError, or OutputExistsError for an artifact of another recipe.
     """
     shard = parse_shard(text)
-    there = frame.existing(recipe, overwrite=False) is not None
-    left = (
-        0 if there else run_shard(frame, sweeps(), shard, frame.project.lock_path(recipe.kind, f"{recipe.name}.first"))
-    )
-    return told_of_shard(frame, recipe, text, left)
+    if frame.existing(recipe, overwrite=False):
+        return told_of_shard(recipe, text, None)
+    lock = frame.project.lock_path(recipe.kind, f"{recipe.name}.first")
+    return told_of_shard(recipe, text, run_shard(frame, sweeps(), shard, lock))
 
 
-def told_of_shard(frame: Frame, recipe: Recipe, text: str, left: int) -> tuple[str, dict[str, Any]]:
-    """A line and an object that say what a job of an array, --shard `text`, left of an artifact's tasks."""
+def told_of_shard(recipe: Recipe, text: str, left: int | None) -> tuple[str, dict[str, Any]]:
+    """A line and an object that say how many tasks a job, --shard `text`, left; None if the artifact was there already."""
     named, again = f"{recipe.kind}/{recipe.name}", "the same command without --shard finishes it"
-    there = frame.project.header_path(recipe.kind, recipe.name).exists() and not left
     told = f"{named}: {left} tasks are left; {again}" if left else f"{named}: {again}"
-    return f"{named} is up to date" if there else told, {
+    return f"{named} is up to date" if left is None else told, {
         "kind": recipe.kind,
         "name": recipe.name,
         "recipe": recipe.identity,
         "shard": text,
-        "left": left,
+        "left": left or 0,
         "made": False,
     }
 

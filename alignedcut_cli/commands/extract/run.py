@@ -58,14 +58,14 @@ def make_shares(
     """
     assert asked.shard is not None
     shard = parse_shard(asked.shard)
-    left: dict[str, int] = {}
+    left: dict[str, int | None] = {}
     for plan in plans:
         folder = frame.project.path("features", plan.recipe.name)
         if not is_settled(folder):  # a commit is on its way, or was interrupted
             with hold(frame.project.lock_path("features", plan.recipe.name), "", wait=True):
                 finish_swap(folder)
         if frame.existing(plan.recipe, asked.overwrite):
-            left[plan.recipe.name] = 0
+            left[plan.recipe.name] = None
         else:
             _require_own(frame, plan, asked.overwrite)
     for one in passes_of(frame, [plan for plan in plans if plan.recipe.name not in left], asked, device):
@@ -74,7 +74,7 @@ def make_shares(
         with told_when_stopped(frame, list(one.writers.values()), "shards"):
             missing = run_shard(frame, [one.sweep], shard, lock)
         left |= dict.fromkeys((plan.recipe.name for plan in one.plans), missing)
-    return [told_of_shard(frame, plan.recipe, asked.shard, left[plan.recipe.name]) for plan in plans]
+    return [told_of_shard(plan.recipe, asked.shard, left[plan.recipe.name]) for plan in plans]
 
 
 def _place(plan: Plan) -> tuple[str, Path]:
