@@ -53,7 +53,8 @@ def command(frame: Frame, asked: Asked) -> None:
     The whole image is resized to the model's square input. At each tap of a vision transformer the class token comes
     first, then the patches row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in
     tiny-clip-q. --tap maps reads every module of any image model, and keeps of each the products between images and a
-    sparse random projection. An interrupted run goes on where it stopped when the same command is given again.
+    sparse random projection. --onto keeps no features: it embeds the images in an existing cut as they are read. An
+    interrupted run goes on where it stopped when the same command is given again.
     """
     if not asked.model and asked.onto is None:
         raise UsageError("usage", "Missing option '--model' / '-m'", "See --help")

@@ -154,11 +154,12 @@ def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     if [source.known for source in sources] != [of.weights for of in _first_of_each(sets)]:
         params["other_weights"] = True
     models = "+".join(source.backbone.id.artifact_name for source in sources)
-    names = one_per_model("--name", asked.name, ["cut"])
+    if len(asked.name) > 1:
+        raise UsageError("count-mismatch", f"{len(asked.name)} --name for one cut", "Give --name once")
     everything = [*align, (given, base)]
     recipe = Recipe(
         "cut",
-        check_name(names[0] or f"{models}-onto-{found}"),
+        check_name(asked.name[0] if asked.name else f"{models}-onto-{found}"),
         ALGORITHM,
         params,
         tuple(one for one, _ in everything),

@@ -48,7 +48,7 @@ class Embedding:
         self._frame, self._asked = frame, asked
         self.parts = Parts(frame.project, plan.recipe, {"torch": torch.__version__, "device": device.type})
 
-    @property
+    @cached_property
     def tasks(self) -> list[tuple[Source, int, int]]:
         """(model, first image, image after the last) of each task, model after model."""
         return [(source, *one) for source in self.plan.sources for one in self.plan.ranges]

@@ -27,7 +27,7 @@ __all__ = ["Pass", "open_sweeps", "passes_of", "shard_axes"]
 
 
 def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
-    """The sweep of each pass, planned from the options, beside the recipe of the first set that it makes; or of --onto.
+    """Each feature set with the sweep of the pass that makes it, planned from the options; or the cut of --onto with its.
 
     Nothing is written: images and weights that were hashed before come from the project's cache.
     """
@@ -37,7 +37,7 @@ def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
         return [(plan.recipe, [Embedding(frame, plan, asked, device).sweep])]
     models = make_plans(frame, planned)
     passes = [one for plans in models for one in passes_of(frame, plans, asked, device)]
-    return [(one.plans[0].recipe, [one.sweep]) for one in passes]
+    return [(plan.recipe, [one.sweep]) for one in passes for plan in one.plans]
 
 
 def passes_of(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[Pass]:
@@ -72,7 +72,9 @@ class Pass:
         from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
 
         due = {
-            tap: {number for number in numbers if not writer.is_whole(number)} for tap, writer in self.writers.items()
+            tap: {number for number in numbers if not writer.is_whole(number)}
+            for tap, writer in self.writers.items()
+            if not writer.is_committed()
         }
         due = {tap: missing for tap, missing in due.items() if missing}
         if not due:
