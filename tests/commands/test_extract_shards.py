@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -188,3 +188,30 @@ def test_a_dry_run_tells_tasks_bytes_and_memory(extract: Extract, tmp_path: Path
     assert counts["bytes of shards that tasks write"] == sum(one["bytes"] for one in run.object["outputs"])
     assert counts["bytes of weights that each worker reads"] > 1e5
     assert not (tmp_path / "study").exists()
+
+
+@pytest.fixture
+def workers() -> Iterator[str]:
+    """The address of a scheduler with two workers, which are threads of this process, so that they see its patches."""
+    distributed = pytest.importorskip("distributed")
+    given = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    with distributed.LocalCluster(processes=False, protocol="tcp://", **given) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_workers_of_a_cluster_make_the_bytes_of_one_run(
+    extract: Extract, cli: Cli, photos: Path, tiny_weights: Path, tmp_path: Path, workers: str
+) -> None:
+    """Two taps in one pass, one of which is there already; then an embedding of the same images."""
+    one, shared = tmp_path / "one", tmp_path / "shared"
+    for project in (one, shared):
+        assert extract(project, "--tap", "attn").status == 0
+        cut = ("cut", "--from", "features/t", "--solver", "lowrank", "--nodes", 40, "-C", 4, "--name", "t")
+        assert cli(*cut, "-p", project).status == 0
+    embedding = ("--onto", "cut/t", "--weights", tiny_weights, "--name", "t-onto")
+    for project, more in ((one, ()), (shared, ("--cluster", workers))):
+        assert extract(project, *TWO_TAPS, *more).status == 0
+        run = cli("extract", photos, *embedding, "-p", project, *more)
+        assert run.status == 0, run.err
+    assert files(shared) == files(one)
+    assert (shared / "cut/t-onto.safetensors").read_bytes() == (one / "cut/t-onto.safetensors").read_bytes()
