@@ -12,10 +12,11 @@ from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
 from alignedcut_cli.store.canonical import tensor_digest
 from alignedcut_cli.store.feature_writer import PLAN, finish_swap, read_plan
 from alignedcut_cli.store.features import FeatureSet
-from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, remove
 from alignedcut_cli.store.header import Header, axis_faults
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.page import page_content
+from alignedcut_cli.store.parts import parts_names, parts_owner
 from alignedcut_cli.store.project import INDEX, KINDS, REPORTS, Project
 
 __all__ = ["Finding", "check_project", "faults", "sweep"]
@@ -23,7 +24,7 @@ __all__ = ["Finding", "check_project", "faults", "sweep"]
 _SHARED_AXES = ("B", "M")
 _BASE = "onto"
 """The role of an input that is of other images."""
-_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?(?:\.[A-Za-z0-9-]+)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
+_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,21 @@ def leftovers(project: Project) -> list[Path]:
     for kind in KINDS:
         folder = project.root / kind
         if folder.is_dir():
-            found += [path for name, path in _suspects(folder) if not project.is_being_written(kind, name)]
+            suspects = (*_suspects(folder), *_suspect_parts(project, kind))
+            found += [path for name, path in suspects if not project.is_being_written(kind, name)]
     return found
+
+
+def _suspect_parts(project: Project, kind: str) -> Iterator[tuple[str, Path]]:
+    """Parts of an artifact that has been committed since, and temporaries of killed writers beside the others."""
+    for name in parts_names(project, kind):
+        folder = project.parts_folder(kind, name)
+        try:
+            committed = project.header(kind, name).recipe == parts_owner(folder)
+        except AlignedcutError:
+            committed = False
+        for left in [folder] if committed else abandoned(folder):
+            yield name, left
 
 
 def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -121,7 +135,7 @@ def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.glob(".*.partial")):
         name = path.name[1:].removesuffix(".partial")
         resumable = read_plan(folder / name) is not None or (path / INDEX).is_file()
-        for left in sorted(path.glob(f".*{TEMPORARY_SUFFIX}")) if resumable else [path]:
+        for left in abandoned(path) if resumable else [path]:
             yield name, left
     for path in sorted(folder.glob(".*.old")):
         yield path.name[1:].removesuffix(".old"), path

@@ -9,6 +9,7 @@ from alignedcut_cli.store.feature_writer import partial_progress
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.parts import count_parts, parts_names
 from alignedcut_cli.store.project import KINDS, Project
 
 __all__ = ["ArtifactState", "project_states"]
@@ -72,16 +73,22 @@ def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactSta
     for name in project.kept_names(kind):
         reason = "interrupted, what it has is kept"
         found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
+    for name in parts_names(project, kind):
+        reason = f"{count_parts(project, kind, name)} files{_being_written(project, kind, name)}"
+        found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
     if kind != "features":
         return found
     for path in sorted(folder.glob(".*.partial")):
         name = path.name[1:].removesuffix(".partial")
         progress = partial_progress(folder / name)
         if progress:
-            being_written = " (being written)" if project.is_being_written(kind, name) else ""
-            reason = f"{progress[0]}/{progress[1]} shards{being_written}"
+            reason = f"{progress[0]}/{progress[1]} shards{_being_written(project, kind, name)}"
             found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
     return found
+
+
+def _being_written(project: Project, kind: str, name: str) -> str:
+    return " (being written)" if project.is_being_written(kind, name) else ""
 
 
 def _state_with_inputs(

@@ -180,13 +180,13 @@ def test_what_cannot_be_shared_is_refused(extract: Extract, tmp_path: Path, word
     assert Project(tmp_path / "study").names("features") == []
 
 
-def test_a_dry_run_tells_tasks_bytes_and_memory(extract: Extract, tmp_path: Path) -> None:
+def test_a_dry_run_tells_tasks_bytes_and_memory(extract: Extract, photos: Path, tmp_path: Path) -> None:
     run = extract(tmp_path / "study", *TWO_TAPS, "--shard", "1/2", "--dry-run", "--json")
     assert run.status == 0
     counts = {one["what"]: one["count"] for one in run.object["counts"]}
-    assert counts["tasks"] == 3
-    assert counts["bytes of shards that tasks write"] == sum(one["bytes"] for one in run.object["outputs"])
-    assert counts["bytes of weights that each worker reads"] > 1e5
+    assert counts["tasks of shards"] == 2  # of 3, the first and the last
+    assert counts["bytes read"] == sum(path.stat().st_size for path in photos.rglob("*.png")) * 2 // 3
+    assert counts["bytes of main memory"] == run.object["memory"] > 1e6
     assert not (tmp_path / "study").exists()
 
 

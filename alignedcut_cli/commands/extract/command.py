@@ -12,7 +12,7 @@ from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
-from alignedcut_cli.frame.sweeps import parse_shard
+from alignedcut_cli.frame.sweeps import Sweep, parse_shard
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,7 @@ def command(frame: Frame, asked: Asked) -> None:
         parse_shard(asked.shard)
     if asked.cluster and "-" in asked.images:
         asked = replace(asked, images=_without_stdin(asked.images))
-    device = resolve_device(asked.device)
+    device = resolve_device(asked.device, asked.cluster)
     if asked.standardise and asked.keep == "raw":
         told = "--keep raw cannot go with --standardise, which keeps no map as it is"
         raise UsageError("option-contradicts", told, "Leave one of them out")
@@ -134,7 +134,7 @@ def _run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> No
         )
     plan = plan_onto(frame, asked, onto)
     if asked.dry_run:
-        _print_onto_dry_run(frame, asked, plan)
+        _print_onto_dry_run(frame, asked, plan, device)
     elif asked.shard:
         told, value = make_share(frame, plan, asked, device)
         frame.output.result(told, {"schema": "alignedcut.extract/1", "artifacts": [value]})
@@ -148,7 +148,7 @@ def _run_tokens(frame: Frame, asked: Asked, device: torch.device) -> None:
 
     models = make_plans(frame, asked)
     if asked.dry_run:
-        _print_dry_run(frame, asked, models)
+        _print_dry_run(frame, asked, models, device)
     elif asked.shard:
         shares = [share for plans in models for share in make_shares(frame, plans, asked, device)]
         value = {"schema": "alignedcut.extract/1", "artifacts": [one for _, one in shares]}
@@ -219,34 +219,28 @@ def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
     )
 
 
-def _print_dry_run(frame: Frame, asked: Asked, models: Sequence[Sequence[Plan]]) -> None:
-    images = len(models[0][0].manifest.images)
+def _print_dry_run(frame: Frame, asked: Asked, models: Sequence[Sequence[Plan]], device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.sweeps import passes_of
+
+    images, memory = models[0][0].manifest.images, max(map(_memory_of, models))
+    passes = [one for plans in models for one in passes_of(frame, plans, asked, device)]
+    read = len(passes) * sum(one.bytes for one in images)
     described = DryRun(
-        [f"{images} images", *(_told(plans[0].weights) for plans in models)],
+        [f"{len(images)} images", *(_told(plans[0].weights) for plans in models)],
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
-        max(_memory_of(plans) for plans in models),
-        _tasks_of(models) if asked.cluster or asked.shard else (),
+        memory,
+        _counts(asked, [one.sweep for one in passes], read, memory),
     )
     frame.output.result(described.text(), described.as_object())
 
 
-def _print_onto_dry_run(frame: Frame, asked: Asked, plan: OntoPlan) -> None:
-    images, name = plan.manifest.images, plan.recipe.name
-    tasks = len(plan.ranges) * len(plan.sources)
-    weights = max(source.backbone.bytes for source in plan.sources)
-    counts = [
-        (name, "tasks", tasks),
-        (name, "bytes of images that tasks read", len(plan.sources) * sum(one.bytes for one in images)),
-        (name, "bytes of weights that each worker reads", sum(source.backbone.bytes for source in plan.sources)),
-        (name, "bytes of rows that tasks write", 4 * plan.columns * plan.nodes),
-    ]
-    described = DryRun(
-        [f"{len(images)} images", *(_told(source.weights) for source in plan.sources), f"cut/{plan.base.name}"],
-        [(str(frame.project.path("cut", name)), plan.bytes)],
-        weights + plan.held,
-        counts if asked.cluster or asked.shard else (),
-    )
-    frame.output.result(described.text(), described.as_object())
+def _counts(asked: Asked, sweeps: Sequence[Sweep], read: int, memory: int) -> tuple[tuple[str, str, int], ...]:
+    """What a dry run says of work that is shared; nothing of other work."""
+    if not (asked.cluster or asked.shard):
+        return ()
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
+    return shared_counts(asked, NAME, sweeps, read=read, memory=memory)
 
 
 def _memory_of(plans: Sequence[Plan]) -> int:
@@ -255,17 +249,16 @@ def _memory_of(plans: Sequence[Plan]) -> int:
     return plans[0].backbone.bytes + sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans)
 
 
-def _tasks_of(models: Sequence[Sequence[Plan]]) -> list[tuple[str, str, int]]:
-    """What is shared among workers or jobs: tasks, and what all of them read from disk and write to it."""
-    counts = []
-    for plans in models:
-        for ranges in dict.fromkeys(plan.ranges for plan in plans):
-            together = [plan for plan in plans if plan.ranges == ranges]
-            names = ", ".join(plan.recipe.name for plan in together)
-            counts += [
-                (names, "tasks", len(ranges)),
-                (names, "bytes of images that tasks read", sum(one.bytes for one in plans[0].manifest.images)),
-                (names, "bytes of weights that each worker reads", plans[0].backbone.bytes),
-                (names, "bytes of shards that tasks write", sum(plan.bytes for plan in together)),
-            ]
-    return counts
+def _print_onto_dry_run(frame: Frame, asked: Asked, plan: OntoPlan, device: torch.device) -> None:
+    from alignedcut_cli.commands.extract.onto_run import Embedding
+
+    images = plan.manifest.images
+    memory = plan.held + max(source.backbone.bytes for source in plan.sources)
+    read = len(plan.sources) * sum(one.bytes for one in images)
+    described = DryRun(
+        [f"{len(images)} images", *(_told(source.weights) for source in plan.sources), f"cut/{plan.base.name}"],
+        [(str(frame.project.path("cut", plan.recipe.name)), plan.bytes)],
+        memory,
+        _counts(asked, [Embedding(frame, plan, asked, device).sweep], read, memory),
+    )
+    frame.output.result(described.text(), described.as_object())

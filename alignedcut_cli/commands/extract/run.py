@@ -13,7 +13,7 @@ from alignedcut_cli.commands.extract.plan import HEADED, Plan
 from alignedcut_cli.commands.extract.sweeps import Pass, passes_of, shard_axes
 from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
-from alignedcut_cli.frame.sweeps import parse_shard, run_shard, run_sweeps, told_of_shard
+from alignedcut_cli.frame.sweeps import note_start, parse_shard, run_shard, run_sweeps, told_of_shard
 from alignedcut_cli.store.feature_writer import FeatureWriter, finish_swap, is_settled, read_plan
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.locks import hold
@@ -69,7 +69,7 @@ def make_shares(
         else:
             _require_own(frame, plan, asked.overwrite)
     for one in passes_of(frame, [plan for plan in plans if plan.recipe.name not in left], asked, device):
-        _open(frame, one)
+        _begin(frame, one, shared=True)
         lock = frame.project.lock_path("features", f"{one.plans[0].recipe.name}.first")
         with told_when_stopped(frame, list(one.writers.values()), "shards"):
             missing = run_shard(frame, [one.sweep], shard, lock)
@@ -114,27 +114,23 @@ def _require_own(frame: Frame, plan: Plan, overwrite: bool) -> None:
         raise exists_error(plan.recipe, begun)
 
 
-def _open(frame: Frame, one: Pass) -> None:
-    """Begin the sets of a pass, or go on with them; the first run to come notes in the journal how they are finished."""
+def _begin(frame: Frame, one: Pass, *, shared: bool) -> None:
+    """Begin the sets of a pass, or go on with them; of jobs that share them the first notes how they are finished."""
     for plan in one.plans:
         writer = one.writers[plan.tap]
-        argv = _without_shard(frame.argv)
-        if writer.open() or argv == list(frame.argv):
-            frame.journal.note("start", "features", plan.recipe.name, argv, recipe=plan.recipe.identity)
+        writer.open()
+        if shared:
+            note_start(frame, plan.recipe)
+        else:
+            frame.journal.note("start", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity)
         there = len(plan.ranges) - len(writer.missing())
         if there:
             frame.output.note(f"{plan.recipe.name}: {there} of {len(plan.ranges)} shards are there; going on")
 
 
-def _without_shard(argv: Sequence[str]) -> list[str]:
-    """A command line as it finishes what jobs of an array did."""
-    words = [word for word in argv if not word.startswith("--shard=")]
-    return [word for before, word in zip(["", *words], words, strict=False) if "--shard" not in (before, word)]
-
-
 def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
     """The headers of the sets of one pass over the images."""
-    _open(frame, one)
+    _begin(frame, one, shared=False)
     with told_when_stopped(frame, list(one.writers.values()), "shards"):
         run_sweeps(frame, asked, [one.sweep], one.plans[0].recipe)
     headers = []
