@@ -234,8 +234,8 @@ def test_what_needs_features_says_that_none_were_kept(cli: Cli, embed: Embed, st
         cli("color", "--from", "cut/made", "--nodes", "60", "--perplexity", "5", "--no-pictures", "-p", study).status
         == 0
     )
-    source = {"tree": "cut/made", "concepts": "color/made"}[command]
-    run = cli(command, "--from", source, "-p", study)
+    source = {"tree": ("cut/made", "--eigenvectors", "3"), "concepts": ("color/made",)}[command]
+    run = cli(command, "--from", *source, "-p", study)
     assert run.status == 65 and "extract --onto, which keeps no features" in run.err
 
 
