@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "extension_of",
+    "has_features",
     "onto_axes",
     "onto_tensors",
     "other_slots",
@@ -41,9 +42,14 @@ def require_extensible(base: Header) -> None:
         )
 
 
+def has_features(cut: Header) -> bool:
+    """Whether the features of a cut's nodes were stored: extract --onto keeps none."""
+    return "sources" not in cut.params
+
+
 def require_stored(cut: Header) -> None:
     """Raise DataError for a cut whose features were never stored."""
-    if "sources" in cut.params:
+    if not has_features(cut):
         raise DataError(
             "features-not-kept",
             f"cut/{cut.name} was made by extract --onto, which keeps no features",

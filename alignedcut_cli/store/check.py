@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
+from alignedcut_cli.store.artifact import Layout, layout_header, map_tensor, read_layout
 from alignedcut_cli.store.canonical import tensor_digest
 from alignedcut_cli.store.feature_writer import PLAN, finish_swap, read_plan
 from alignedcut_cli.store.features import FeatureSet
@@ -94,15 +94,19 @@ def _input_faults(project: Project, header: Header) -> Iterator[str]:
 
 
 def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Iterator[Finding]:
+    """Wrong contents, infinity, and NaN in tensors whose meaning does not mention it."""
     import numpy as np
 
     arrays = {name: map_tensor(layout, name) for name in layout.offsets}
     if tensor_digest(arrays) != content:
         message = f"{layout.path.name}: the tensors do not match their content id"
         yield Finding(where, "artifact-corrupt", message, repair)
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in np.atleast_1d(array)):
-            yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds NaN or infinity", repair)
+    for name, about in layout_header(layout).raw["tensors"].items():
+        what, is_sound = "NaN or infinity", np.isfinite
+        if "NaN" in about["meaning"]:
+            what, is_sound = "infinity", lambda part: ~np.isinf(part)
+        if arrays[name].dtype.kind == "f" and not all(is_sound(part).all() for part in np.atleast_1d(arrays[name])):
+            yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds {what}", repair)
 
 
 def leftovers(project: Project) -> list[Path]:

@@ -235,7 +235,8 @@ def test_what_needs_features_says_that_none_were_kept(cli: Cli, embed: Embed, st
         == 0
     )
     source = {"tree": ("cut/made", "--eigenvectors", "3"), "concepts": ("color/made",)}[command]
-    run = cli(command, "--from", *source, "-p", study)
+    assert command != "tree" or cli(command, "--from", *source, "--name", "plain", "-p", study).status == 0
+    run = cli(command, "--from", *source, "--align", "align/shared", "-p", study)
     assert run.status == 65 and "extract --onto, which keeps no features" in run.err
 
 

@@ -169,7 +169,7 @@ class _Maker:
 
     def __init__(self, frame: Frame, plan: Plan, given: Mapping[str, Given]) -> None:
         self._frame, self._plan, self._given = frame, plan, given
-        self._photos = Photos(frame, plan.groups[0].cuts[0], None)
+        self._photos = Photos(frame, plan.groups[0].cuts[0], None, "; run extract on them where they are now")
         self._rows: dict[str, AlignedRows | None] = {}
         self.notes: list[str] = []
 
