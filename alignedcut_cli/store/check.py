@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.store.artifact import Layout, layout_header, map_tensor, read_layout
+from alignedcut_cli.store.artifact import layouts_of
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.feature_writer import PLAN, finish_swap, read_plan
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, remove
 from alignedcut_cli.store.header import Header, axis_faults
+from alignedcut_cli.store.index import is_artifact_folder
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.page import page_content
 from alignedcut_cli.store.parts import parts_names, parts_owner
 from alignedcut_cli.store.project import INDEX, KINDS, REPORTS, Project
+from alignedcut_cli.store.ranges import content_id
+from alignedcut_cli.store.swap import PLAN, finish_swap, read_plan
+from alignedcut_cli.store.tensors import Layout, layout_header, map_tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
@@ -61,14 +68,14 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
         if deep and page_content(path) != header.content:
             yield Finding(where, "artifact-corrupt", f"{path.name}: the page does not match its content id", repair)
         return
-    layouts = FeatureSet(path).layouts if kind == "features" else [read_layout(path)]
+    files = FeatureSet(path).files if kind == "features" else layouts_of(path)[1]
     for message in (*axis_faults(header), *_input_faults(project, header)):
         yield Finding(where, "shape-mismatch", message, repair)
     if not deep:
         return
-    contents = [shard["content"] for shard in header.raw["shards"]] if kind == "features" else [header.content]
-    for layout, content in zip(layouts, contents, strict=True):
-        yield from _deep_faults(where, layout, content, repair)
+    found_by = tensor_digest if kind == "features" or path.is_dir() else content_id
+    for layout, content in files:
+        yield from _deep_faults(where, layout, found_by, content, repair)
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
@@ -93,12 +100,14 @@ def _input_faults(project: Project, header: Header) -> Iterator[str]:
                     yield f"it has {here} along {letter}, its input {given.kind}/{given.name} has {there}"
 
 
-def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Iterator[Finding]:
+def _deep_faults(
+    where: str, layout: Layout, found_by: Callable[[Mapping[str, np.ndarray]], str], content: str, repair: str
+) -> Iterator[Finding]:
     """Wrong contents, infinity, and NaN in tensors whose meaning does not mention it."""
     import numpy as np
 
     arrays = {name: map_tensor(layout, name) for name in layout.offsets}
-    if tensor_digest(arrays) != content:
+    if found_by(arrays) != content:
         message = f"{layout.path.name}: the tensors do not match their content id"
         yield Finding(where, "artifact-corrupt", message, repair)
     for name, about in layout_header(layout).raw["tensors"].items():
@@ -115,7 +124,8 @@ def leftovers(project: Project) -> list[Path]:
     for kind in KINDS:
         folder = project.root / kind
         if folder.is_dir():
-            suspects = (*_suspects(folder), *_suspect_parts(project, kind))
+            hidden = ((name, path) for name in project.names(kind) for path in project.hidden(kind, name))
+            suspects = (*_suspects(folder), *_suspect_parts(project, kind), *hidden)
             found += [path for name, path in suspects if not project.is_being_written(kind, name)]
     return found
 
@@ -144,7 +154,8 @@ def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.glob(".*.old")):
         yield path.name[1:].removesuffix(".old"), path
     for path in sorted(folder.glob(f"[!.]*/{PLAN}")):
-        yield path.parent.name, path
+        if is_artifact_folder(path.parent):
+            yield path.parent.name, path
 
 
 def sweep(project: Project) -> list[Path]:
@@ -152,7 +163,8 @@ def sweep(project: Project) -> list[Path]:
     swept = leftovers(project)
     for path in swept:
         if path.name.endswith(".old"):
-            finish_swap(path.with_name(path.name[1:].removesuffix(".old")))
+            name = path.name[1:].removesuffix(".old")
+            finish_swap(path.with_name(name), project.file(path.parent.name, name))
         else:
             remove(path)
     return swept

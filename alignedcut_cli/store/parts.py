@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.errors import AlignedcutError, DataError
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import make_folder, remove, writing_text
 from alignedcut_cli.store.header import KEY, Recipe
 from alignedcut_cli.store.index import read_json
 from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.tensors import Layout, map_tensor, read_layout, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np

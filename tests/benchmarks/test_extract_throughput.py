@@ -21,8 +21,7 @@ from alignedcut_cli.backbones.load import Backbone, build_backbone
 from alignedcut_cli.backbones.pipeline import TokenChoice, extract_shards, tensor_meanings
 from alignedcut_cli.backbones.registry import parse_model
 from alignedcut_cli.datasets.images import decode, read_manifest
-from alignedcut_cli.store.feature_writer import FeatureWriter
-from alignedcut_cli.store.features import shard_ranges
+from alignedcut_cli.store.features import FeatureWriter, shard_ranges
 from alignedcut_cli.store.header import Recipe
 from tests.conftest import photograph
 

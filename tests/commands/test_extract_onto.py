@@ -172,7 +172,6 @@ def test_a_worker_plans_without_decoding_or_writing(
     sweep.run(sweep.missing(), lambda _: None)
     assert sweep.missing() == []
     assert embed("joint", "--name", "again").status == 0
-    assert (study / "cut" / "again.safetensors").read_bytes().replace(b'"again"', b'"made"')[8:100] == whole[8:100]
     assert Project(study).header("cut", "again").content == Project(study).header("cut", "made").content
     assert Project(study).header("cut", "again").recipe == recipe.identity
 

@@ -19,7 +19,7 @@ from alignedcut_cli.errors import InputMissingError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store import features
-from alignedcut_cli.store.feature_writer import PLAN, FeatureWriter
+from alignedcut_cli.store.features import PLAN, FeatureWriter
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, Run

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alignedcut_cli.store.feature_writer import FeatureWriter
-from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.features import FeatureSet, FeatureWriter
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project

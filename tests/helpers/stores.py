@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from alignedcut_cli.store.artifact import write_artifact
-from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import FeatureWriter
 from alignedcut_cli.store.header import Header, Input, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project

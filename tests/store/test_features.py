@@ -14,8 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignedcut_cli.errors import DataError
-from alignedcut_cli.store.feature_writer import PLAN, FeatureWriter, finish_swap, partial_progress
-from alignedcut_cli.store.features import SHARD_BYTES, FeatureSet, NodeRows, read_index, shard_ranges
+from alignedcut_cli.store.features import (
+    PLAN,
+    SHARD_BYTES,
+    FeatureSet,
+    FeatureWriter,
+    NodeRows,
+    finish_swap,
+    partial_progress,
+    read_index,
+    shard_ranges,
+)
 from alignedcut_cli.store.project import INDEX, Project
 from tests.helpers.stores import (
     RANGES,

@@ -19,7 +19,7 @@ import pytest
 from alignedcut_cli.main import main
 from alignedcut_cli.store import features
 from alignedcut_cli.store.check import check_project
-from alignedcut_cli.store.feature_writer import partial_progress
+from alignedcut_cli.store.features import partial_progress
 from alignedcut_cli.store.project import Project
 from alignedcut_cli.store.status import project_states
 from tests.conftest import TINY, photograph

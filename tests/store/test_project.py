@@ -18,7 +18,7 @@ import pytest
 
 from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError, LockedError, UsageError
 from alignedcut_cli.store.check import check_project, sweep
-from alignedcut_cli.store.feature_writer import PLAN, FeatureWriter
+from alignedcut_cli.store.features import PLAN, FeatureWriter
 from alignedcut_cli.store.hashes import HashCache
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import INDEX, KINDS, Project, check_name
@@ -382,6 +382,7 @@ def _leave_behind(project: Project) -> list[Path]:
     ]
     for path in paths:
         path.write_text("left")
+        os.utime(path, (0, 0))  # younger ones could be another machine's
     shutil.copytree(project.path("features", "f"), project.root / "features" / ".f.old")
     return [*paths, unplanned, project.root / "features" / ".f.old"]
 

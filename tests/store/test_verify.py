@@ -14,8 +14,7 @@ from alignedcut_cli.errors import DataError, PermissionDeniedError
 from alignedcut_cli.store import verify
 from alignedcut_cli.store.artifact import read_layout, write_tensors
 from alignedcut_cli.store.canonical import stored_digest, tensor_digest
-from alignedcut_cli.store.feature_writer import FeatureWriter
-from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.features import FeatureSet, FeatureWriter
 from alignedcut_cli.store.hashes import SHARDS, HashCache
 from alignedcut_cli.store.project import Project
 from tests.helpers.stores import RANGES, commit, features_recipe, flip, make_features, write_shard

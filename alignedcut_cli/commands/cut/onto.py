@@ -77,7 +77,7 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
     rows_of = partial(_rows, frame, plan, device)
     header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
-    frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
+    frame.output.result(value["path"], {**value, "solver": header.params["solver"], "certificates": []})
 
 
 def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:

@@ -21,7 +21,7 @@ from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.keep import Keeper
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import digest
-from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import FeatureWriter
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.maps import map_meanings, map_tensors
 from alignedcut_cli.store.project import check_name

@@ -210,12 +210,9 @@ def _told(weights: WeightsFile) -> str:
 
 
 def _print_made(frame: Frame, done: Sequence[tuple[Header, bool]]) -> None:
+    artifacts = [frame.artifact_object(header, made=made) for header, made in done]
     frame.output.result(
-        "\n".join(str(frame.project.path(header.kind, header.name)) for header, _ in done),
-        {
-            "schema": "alignedcut.extract/1",
-            "artifacts": [frame.artifact_object(header, made=made) for header, made in done],
-        },
+        "\n".join(one["path"] for one in artifacts), {"schema": "alignedcut.extract/1", "artifacts": artifacts}
     )
 
 

@@ -11,7 +11,7 @@ from alignedcut_cli.commands.extract.map_rows import scratch_files
 from alignedcut_cli.errors import OutOfMemoryError, UnavailableError, UsageError
 from alignedcut_cli.frame.config import resident_memory
 from alignedcut_cli.frame.output import format_bytes
-from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import FeatureWriter
 from alignedcut_cli.store.files import free_disk
 
 if TYPE_CHECKING:

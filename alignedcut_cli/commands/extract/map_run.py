@@ -18,7 +18,7 @@ from alignedcut_cli.commands.extract.run import make_set, told_when_stopped
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.canonical import canonical_json
-from alignedcut_cli.store.feature_writer import FeatureWriter, read_plan
+from alignedcut_cli.store.features import FeatureWriter, read_plan
 from alignedcut_cli.store.files import remove, writing_text
 from alignedcut_cli.store.header import Header
 

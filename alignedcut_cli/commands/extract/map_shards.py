@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from alignedcut_cli.commands.extract.map_layout import Layout, map_device
 from alignedcut_cli.commands.extract.map_plan import MapPlan
 from alignedcut_cli.errors import DataError
-from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import FeatureWriter
 from alignedcut_cli.store.files import disk_errors, remove
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.maps import map_meanings, map_tensors

@@ -14,7 +14,7 @@ from alignedcut_cli.commands.extract.sweeps import Pass, passes_of, shard_axes
 from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
 from alignedcut_cli.frame.sweeps import note_start, parse_shard, run_shard, run_sweeps, told_of_shard
-from alignedcut_cli.store.feature_writer import FeatureWriter, finish_swap, is_settled, read_plan
+from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, read_plan
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.locks import hold
 
@@ -136,7 +136,7 @@ def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
     headers = []
     for plan in one.plans:
         writer = one.writers[plan.tap]
-        numerics = {**(writer.numerics or {}), "activation": plan.backbone.activation}
+        numerics = {**writer.numerics, "activation": plan.backbone.activation}
         headers.append(writer.commit(numerics=numerics, axes=_axes(plan)))
         note_done(frame, plan.recipe, _place(plan))
     return headers

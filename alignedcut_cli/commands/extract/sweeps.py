@@ -17,7 +17,7 @@ from alignedcut_cli.commands.extract.writing import write_behind
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweeps import Sweep
-from alignedcut_cli.store.feature_writer import FeatureWriter
+from alignedcut_cli.store.features import FeatureWriter
 from alignedcut_cli.store.header import Recipe
 
 if TYPE_CHECKING:

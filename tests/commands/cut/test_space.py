@@ -20,8 +20,7 @@ from alignedcut_cli.nodes.slots import find_slots
 from alignedcut_cli.nodes.spaces import SPACES, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.check import check_project
-from alignedcut_cli.store.feature_writer import FeatureWriter
-from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.features import FeatureSet, FeatureWriter
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
