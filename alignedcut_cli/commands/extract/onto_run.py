@@ -138,7 +138,7 @@ class Embedding:
         return found
 
     @cached_property
-    def _base(self) -> dict[str, np.ndarray]:
+    def _base(self) -> Mapping[str, np.ndarray]:
         return open_tensors(self.plan.path)
 
     def write(self) -> Header:
