@@ -1,4 +1,4 @@
-"""A cut of new nodes by the stored map of another, its base: what it shares with the base, and its tensors."""
+"""A cut of new nodes by the stored out-of-sample map of its base cut: what both share, and its tensors."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 About = Sequence[Sequence[Mapping[str, Any]]]
-"""What is said of each slot, graph by graph."""
+"""The description of each slot, graph by graph."""
 
 
 def require_extensible(base: Header) -> None:
-    """Raise UsageError for a cut of features that keeps no map for new nodes."""
+    """Raise UsageError for a cut of features without an out-of-sample map."""
     if "landmarks.000" not in base.raw["tensors"]:
         raise UsageError(
             "not-extensible",
@@ -58,7 +58,7 @@ def require_stored(cut: Header) -> None:
 
 
 def other_slots(base: Header, what: str) -> DataError:
-    """The error for features that are not what the base cut was made of."""
+    """The error for features that do not match the base cut."""
     return DataError("other-slots", f"{what}: cut/{base.name} cannot place its nodes", "Extract as its features were")
 
 
@@ -99,7 +99,7 @@ def onto_tensors(
     rows: Sequence[np.ndarray],
     nodes: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and what each means.
+    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and their meanings.
 
     `nodes` is their table (M, 4) where it is not to be made in memory.
     """

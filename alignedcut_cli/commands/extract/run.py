@@ -25,7 +25,7 @@ __all__ = ["make", "make_set", "make_shares", "told_when_stopped"]
 
 
 def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[tuple[Header, bool]]:
-    """The feature sets of one model's taps, made or found up to date: (header, whether it was made) each."""
+    """The headers of the feature sets of one model's taps, made unless up to date, and whether each was made."""
     found: dict[str, tuple[Header, bool]] = {}
     with ExitStack() as locks:
         waiting = []
@@ -78,17 +78,17 @@ def make_shares(
 
 
 def _place(plan: Plan) -> tuple[str, Path]:
-    """The identity of a plan's images and where they lie."""
+    """The identity of a plan's images and their folder."""
     return plan.manifest.identity, plan.manifest.root
 
 
 def make_set(
     frame: Frame, recipe: Recipe, place: tuple[str, Path] | None, overwrite: bool, build: Callable[[], Header]
 ) -> tuple[Header, bool]:
-    """A feature set that `build` makes, or that is found up to date: (header, whether it was made).
+    """The header of a feature set, made by `build` unless it is up to date, and whether it was made.
 
-    `place` is the identity of its images and where they lie. Raises OutputExistsError where another recipe's is there,
-    or begun.
+    `place` is the identity of its images and their folder. Raises OutputExistsError if another recipe's exists or is
+    unfinished.
     """
     folder = frame.project.path("features", recipe.name)
     if is_settled(folder) and (found := frame.existing(recipe, overwrite)):
@@ -146,7 +146,7 @@ def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
 def told_when_stopped(
     frame: Frame, writers: Sequence[FeatureWriter], things: str, also: Callable[[], str] = lambda: ""
 ) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
+    """If a signal stops the block, its message says what is saved (whole shards, and what `also` names), how to resume."""
     try:
         yield
     except Stopped as stopped:
