@@ -179,8 +179,8 @@ def _from_column(network: Network, size: int | None) -> Backbone:
 def find_weights(network: Network, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
     """The file that holds a model's weights: the user's, the one next to a local model, or the hub's, downloaded once.
 
-    `random` stands for none. Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub
-    cannot be reached.
+    `random` means none. Raises InputMissingError for a missing file, UnavailableError (exit 69) if the hub cannot be
+    reached.
     """
     if given == Path(RANDOM):
         return WeightsFile(None)

@@ -119,7 +119,7 @@ class Frame:
                 return self.up_to_date(found)
             self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
             header = make()
-            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of whatever recipe
+            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of this or any other recipe
             self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
             return header, True
 

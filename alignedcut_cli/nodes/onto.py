@@ -1,4 +1,4 @@
-"""A cut of new nodes by the stored map of another, its base: what it shares with the base, and its tensors."""
+"""A cut of new nodes by the stored out-of-sample map of its base cut: what both share, and its tensors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["extension_of", "onto_axes", "onto_tensors", "other_slots", "require_extensible", "space_of"]
 
 About = Sequence[Sequence[Mapping[str, Any]]]
-"""What is said of each slot, graph by graph."""
+"""The description of each slot, graph by graph."""
 
 
 def require_extensible(base: Header) -> None:
-    """Raise UsageError for a cut of features that keeps no map for new nodes."""
+    """Raise UsageError for a cut of features without an out-of-sample map."""
     if "landmarks.000" not in base.raw["tensors"]:
         raise UsageError(
             "not-extensible",
@@ -34,7 +34,7 @@ def require_extensible(base: Header) -> None:
 
 
 def other_slots(base: Header, what: str) -> DataError:
-    """The error for features that are not what the base cut was made of."""
+    """The error for features that do not match the base cut."""
     return DataError("other-slots", f"{what}: cut/{base.name} cannot place its nodes", "Extract as its features were")
 
 
@@ -71,7 +71,7 @@ def extension_of(base: Mapping[str, np.ndarray], number: int, gamma: float, devi
 def onto_tensors(
     base: Mapping[str, np.ndarray], groups: About, images: int, rows: Sequence[np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and what each means."""
+    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and their meanings."""
     import numpy as np
 
     tensors = {

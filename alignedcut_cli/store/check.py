@@ -77,7 +77,7 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
-    """The faults of one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    """The faults of one artifact. Raises AlignedcutError if it cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
 
 
@@ -127,7 +127,7 @@ def leftovers(project: Project) -> list[Path]:
 
 
 def _suspect_parts(project: Project, kind: str) -> Iterator[tuple[str, Path]]:
-    """Parts of an artifact that has been committed since, and temporaries of killed writers beside the others."""
+    """Parts of artifacts that have been committed since, and temporary files of killed writers among the others."""
     for name in parts_names(project, kind):
         folder = project.parts_folder(kind, name)
         try:

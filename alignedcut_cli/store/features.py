@@ -1,6 +1,6 @@
 """Feature sets: a folder of shards and an index.json that is written last, so that a set appears atomically.
 
-Shards part a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
+Shards split a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
 holding its own tensors for all images.
 """
 
@@ -80,7 +80,7 @@ class FeatureWriter(ShardWriter):
 class FeatureSet:
     """A finished feature set, read by memory-mapping its shards, which are verified before the first read.
 
-    With `verify` they are hashed even if the files are unchanged; `say` gets a note on what takes a while.
+    With `verify` they are hashed even if the files are unchanged; `say` gets a note if that takes a while.
     """
 
     def __init__(self, folder: Path, *, verify: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
@@ -110,8 +110,8 @@ class FeatureSet:
     def slots(self) -> Sequence[Mapping[str, Any]]:
         return self.header.axes["S"]["slots"]
 
-    def demand(self, tensor: str) -> None:
-        """Raise DataError unless the set has a tensor and every shard is there: from headers alone."""
+    def require(self, tensor: str) -> None:
+        """Raise DataError unless the set has a tensor and every shard exists, by the headers."""
         if tensor not in self.header.raw["tensors"]:
             params, what = self.header.params, tensor.split(".")[0]
             made, remedy = f"--tokens {params.get('tokens')}", "Extract again with --tokens all"
@@ -122,7 +122,7 @@ class FeatureSet:
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
         """One tensor as memory-mapped arrays, from each shard that holds it. Raises DataError for a damaged shard."""
-        self.demand(tensor)
+        self.require(tensor)
         _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts if tensor in layout.offsets]
 

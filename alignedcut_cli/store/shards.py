@@ -24,7 +24,7 @@ __all__ = ["ShardWriter", "other_run", "project_of", "shard_layouts"]
 
 
 def project_of(folder: Path) -> Project:
-    """The project that an artifact's folder lies in."""
+    """The project of an artifact's folder."""
     return Project(folder.parent.parent)
 
 
@@ -49,8 +49,8 @@ def other_run(path: Path) -> DataError:
 class ShardWriter:
     """A folder of `count` shards in the making. Use: `open`, `missing`, `write_shard` for each of these, `commit_index`.
 
-    `file` is where an artifact of that name lies where it is no folder. Shards with other `numerics`, if these are given,
-    count as missing.
+    `file` is the path of an artifact of that name that is a single file. Shards with other `numerics`, if given, count as
+    missing.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ShardWriter:
     def commit_index(self, made: Mapping[str, Any]) -> Header:
         """Write the index, a header object, and make the artifact visible under its name in one rename.
 
-        It holds its shards and nothing else: what a killed run left half written beside them is removed.
+        It holds its shards and nothing else: temporary files of killed runs are removed.
         """
         for path in self.partial.iterdir():
             if path.name not in {PLAN, *map(self.shard_name, range(self._count))}:

@@ -1,8 +1,8 @@
-"""How an artifact that is a folder appears, and replaces another: by renames, of which any may be the last of a killed run.
+"""Committing an artifact that is a folder, or replacing another by it: renames that survive a kill between any two.
 
-Work in progress lies in `KIND/.NAME.partial`, which one rename turns into `KIND/NAME`. What is replaced moves to
-`KIND/.NAME.old` until then, or, where it is a file, is hidden by the folder and then removed. The plan lies in the folder
-until all that is done.
+Work in progress is in `KIND/.NAME.partial`, which one rename turns into `KIND/NAME`. A replaced folder moves to
+`KIND/.NAME.old` until then; a replaced file is hidden by the folder and then removed. The plan stays in the folder until
+all this is done.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def is_settled(folder: Path) -> bool:
 
 
 def swap_in(folder: Path, file: Path | None = None) -> None:
-    """Let the work in progress, whose index is written, take the place of the folder, or of the `file` of that name."""
+    """Replace the folder, or the `file` of that name, by the work in progress, whose index is written."""
     with disk_errors(folder):
         if folder.exists():
             folder.rename(old_folder(folder))
@@ -80,7 +80,7 @@ def swap_in(folder: Path, file: Path | None = None) -> None:
 
 
 def swap_out(folder: Path) -> None:
-    """Let the file of that name, which is written, take the place of a folder, which hides it, in one rename."""
+    """Replace a folder by the file of that name, already written but hidden by the folder, in one rename."""
     old = old_folder(folder)
     remove(old)
     with disk_errors(folder):
@@ -90,7 +90,7 @@ def swap_out(folder: Path) -> None:
 
 
 def finish_swap(folder: Path, file: Path | None = None) -> bool:
-    """Complete an interrupted commit; True if there was one. `file` is where the artifact lies where it is no folder."""
+    """Complete an interrupted commit; True if there was one. `file` is the artifact's path as a single file."""
     old, partial = old_folder(folder), partial_folder(folder)
     if is_settled(folder):
         return False

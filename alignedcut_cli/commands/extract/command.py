@@ -1,4 +1,4 @@
-"""`alignedcut extract`: photographs or captions and models in, feature sets out."""
+"""`alignedcut extract`: from photographs or captions and models to feature sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--standardise", "--memo
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set a model and tap.
+    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set per model and tap.
 
     The whole image is resized to the model's square input. At each tap of a vision transformer the class token comes
     first, then the patches row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in
@@ -72,7 +72,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
-    """Raise UsageError for options that were given and would do nothing."""
+    """Raise UsageError for options given explicitly that have no effect."""
     idle = [option for option in options if option in asked.explicit]
     if idle:
         raise UsageError(
@@ -119,7 +119,7 @@ def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
         memory = max(memory, layout.fixed + max(group.bytes for group in groups))
     inputs = [f"{len(plans[0].manifest.images)} images", *(_told(plan.weights) for plan in plans)]
     described = DryRun(inputs, outputs, memory, counts)
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) -> None:
@@ -136,7 +136,7 @@ def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) 
     paths = [str(frame.project.path("features", plan.recipe.name)) for plan in plans]
     outputs = [(path, kept) for path, (kept, _) in zip(paths, sizes, strict=True)]
     described = DryRun(inputs, outputs, max(memory for _, memory in sizes))
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _told(weights: WeightsFile) -> str:
@@ -160,4 +160,4 @@ def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
         max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
