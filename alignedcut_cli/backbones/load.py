@@ -87,6 +87,11 @@ class Backbone(Network):
         return {key: value for key, value in told.items() if value is not None}
 
     @property
+    def bytes(self) -> int:
+        """Memory of its parameters in float32."""
+        return 4 * sum(one.numel() for one in self.module.parameters())
+
+    @property
     def choices(self) -> dict[str, Any]:
         """The model's parameters in a recipe besides its weights and preprocessing."""
         return {}

@@ -48,7 +48,7 @@ def sample_uniform(total: int, size: int, seed: int, read: Read) -> Tensor:
 def sample_farthest(total: int, size: int, seed: int, read: Read) -> Tensor:
     """Node ids by `farthest_points` among 8 * size nodes drawn uniformly (all of them where there are fewer).
 
-    `read` gives the unit rows of ascending ids.
+    `read` returns the unit rows of ascending ids.
     """
     pool = uniform_sample(total, min(total, CANDIDATES_PER_POINT * size), seed)
     return pool[farthest_points(read(pool), size, seed).cpu()].sort().values
