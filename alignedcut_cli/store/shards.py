@@ -92,14 +92,16 @@ class ShardWriter:
             "params": dict(self.recipe.params),
             "external": dict(self.recipe.external),
             "shards": names,
+            **({"numerics": dict(self._numerics)} if self._numerics else {}),
         }
         writing_text(self.partial / PLAN, canonical_json(plan))
 
     def missing(self) -> list[int]:
         """The shards still to be made. An unreadable one, or one of another recipe, counts as missing."""
-        return [number for number in range(self._count) if not self._is_whole(number)]
+        return [number for number in range(self._count) if not self.is_whole(number)]
 
-    def _is_whole(self, number: int) -> bool:
+    def is_whole(self, number: int) -> bool:
+        """Whether a shard is there, of this recipe and these numerics."""
         try:
             header = read_header(self.partial / self.shard_name(number))
         except AlignedcutError:
@@ -122,13 +124,7 @@ class ShardWriter:
         return [read_header(self.partial / self.shard_name(number)) for number in range(self._count)]
 
     def commit_index(self, made: Mapping[str, Any]) -> Header:
-        """Write the index, a header object, and make the artifact visible under its name in one rename.
-
-        It holds its shards and nothing else: temporary files of killed runs are removed.
-        """
-        for path in self.partial.iterdir():
-            if path.name not in {PLAN, *map(self.shard_name, range(self._count))}:
-                remove(path)
+        """Write the index, a header object, and make the artifact visible under its name in one rename."""
         writing_text(self.partial / INDEX, canonical_json(made))
         swap_in(self.folder, self._file)
         self._remember()

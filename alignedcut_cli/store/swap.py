@@ -48,7 +48,11 @@ def partial_progress(folder: Path) -> tuple[int, int] | None:
 
 def read_plan(folder: Path) -> Mapping[str, Any] | None:
     """The plan of an unfinished artifact; None if there is none, or it cannot be read."""
-    path = partial_folder(folder) / PLAN
+    return _plan_in(partial_folder(folder))
+
+
+def _plan_in(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / PLAN
     if not path.is_file():
         return None
     try:
@@ -90,13 +94,20 @@ def swap_out(folder: Path) -> None:
 
 
 def finish_swap(folder: Path, file: Path | None = None) -> bool:
-    """Complete an interrupted commit; True if there was one. `file` is the artifact's path as a single file."""
+    """Complete an interrupted commit; True if there was one. `file` is the artifact's path as a single file.
+
+    The folder holds its shards and index and nothing else: temporary files of killed runs are removed.
+    """
     old, partial = old_folder(folder), partial_folder(folder)
     if is_settled(folder):
         return False
     is_there = folder.exists() or (file is not None and file.exists())
     if old.exists() and not is_there:
         (partial if (partial / INDEX).is_file() else old).rename(folder)
+    if plan := _plan_in(folder):
+        for path in folder.iterdir():
+            if path.name not in {PLAN, INDEX, *plan["shards"]}:
+                remove(path)
     hidden = [file] if file is not None and (folder / PLAN).exists() else []
     for path in (old, *hidden, folder / PLAN):
         remove(path)
