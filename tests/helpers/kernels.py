@@ -139,13 +139,14 @@ def passed(on: On, device: Any) -> Any:
     for start, stop in ranges:
         made.append(one_pass.Projected.empty(stop - start, COUNT, len(pilot.guess), on(torch.zeros(1)).device))
         sums.add(one_pass.project(pilot, read, start, stop, made[-1], weights=weights()[start:stop], tile=40))
-    degrees = [one_pass.degrees_of(one, one_pass.degree_map(pilot, sums.mass)) for one in made]
+    coefficients = one_pass.degree_map(pilot, sums.mass)
+    degrees = [one_pass.degrees_of(one, coefficients) for one in made]
     some = [weights()[start:stop] for start, stop in ranges]
     gram = one_pass.add_up(map(one_pass.gram_of, made, degrees, some))
     whole = one_pass.Projected(*(torch.cat(parts) for parts in zip(*((p.first, p.spare) for p in made), strict=True)))
     signing = lowrank.signing_nodes(NODES, 0)
     found = one_pass.rotation_of(
-        pilot, sums, gram, COUNT, NODES, lambda ids: whole.rows(ids.to(gram.device)), signing
+        pilot, sums.exact, coefficients, gram, COUNT, NODES, lambda ids: whole.rows(ids.to(gram.device)), signing
     )
     grams = list(map(one_pass.rotate, made, degrees, [found.turn] * 2, [one.first for one in made], some))
     return lowrank.cut_of(pilot, found, torch.cat([one.first for one in made]), one_pass.add_up(grams))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 LONGEST_ROI_NAME = 60
 
 
@@ -47,6 +47,12 @@ class Plan:
     def graphs(self) -> str:
         """What each graph of the cut is of."""
         return "one a slot" if self.recipe.params["per_slot"] else "one for all slots"
+
+    def span(self, number: int) -> int:
+        """The nodes of each range of a graph: of 128 MiB of features, as wide as its widest."""
+        from alignedcut_cli.core.graph.one_pass import range_nodes
+
+        return range_nodes(max(slot.about["width"] for slot in self.groups[number]))
 
     def need(self) -> int:
         """Main memory in bytes for the largest graph and its transforms, without tiles."""

@@ -251,9 +251,15 @@ def _streamed(pilot: Pilot, task: _Task, ranges: list[tuple[int, int]]) -> Cut:
     coefficients = degree_map(pilot, sums.mass)
     degrees = torch.cat([degrees_of(projected.part(*ends), coefficients) for ends in ranges])
     gram = add_up(gram_of(projected.part(a, b), degrees[a:b], task.weights_of(a, b)) for a, b in ranges)
-    signing = signing_nodes(task.total, task.seed)
     found = rotation_of(
-        pilot, sums, gram, task.eigenvectors, task.total, lambda ids: projected.rows(ids.to(device)), signing
+        pilot,
+        sums.exact,
+        coefficients,
+        gram,
+        task.eigenvectors,
+        task.total,
+        lambda ids: projected.rows(ids.to(device)),
+        signing_nodes(task.total, task.seed),
     )
     vectors = projected.first
     grams = (

@@ -44,7 +44,7 @@ __all__ = [
 
 RANGE_BYTES = 128 << 20
 MOST_NODES = 1 << 17
-_STEP = 8192
+STEP = 8192
 """Ranges are multiples of it: of every tile, on a CPU and on a GPU."""
 _PART = 16_384
 Read = Callable[[int, int], Tensor]
@@ -52,7 +52,7 @@ Read = Callable[[int, int], Tensor]
 
 def range_nodes(width: int) -> int:
     """Nodes of a range: 128 MiB of features of `width` float16 numbers, and at most 131,072 nodes."""
-    return max(_STEP, min(MOST_NODES, RANGE_BYTES // (2 * width)) // _STEP * _STEP)
+    return max(STEP, min(MOST_NODES, RANGE_BYTES // (2 * width)) // STEP * STEP)
 
 
 def split(total: int, nodes: int) -> list[tuple[int, int]]:
@@ -207,19 +207,25 @@ class Rotation:
 
 
 def rotation_of(
-    pilot: Pilot, sums: Sums, gram: Tensor, eigenvectors: int, total: int, rows: Callable[[Tensor], Tensor], some: Tensor
+    pilot: Pilot,
+    exact: ExactRows,
+    coefficients: Tensor,
+    gram: Tensor,
+    eigenvectors: int,
+    total: int,
+    rows: Callable[[Tensor], Tensor],
+    some: Tensor,
 ) -> Rotation:
     """The rotation by the sums and the Gram of all M = `total` nodes; `rows` gives Y of some ids, float32.
 
     Its signs are those that `fix_signs` gives the rows of the ids `some`. Raises NumericsError for C > rank.
     """
-    coefficients = degree_map(pilot, sums.mass)
     values, turn = top_rotation(gram, eigenvectors)
     with torch_threads(1):
         turn = turn * fixing_signs(_turned(rows(some), turn, coefficients)).double()
         columns = rows(pilot.chosen).double()
         scale = (pilot.weights.double() / (columns @ coefficients).clamp_min(1)).sqrt()
-        own, images = columns @ turn * scale[:, None], sums.exact.scaled(pilot.weights) @ turn
+        own, images = columns @ turn * scale[:, None], exact.scaled(pilot.weights) @ turn
         rounded = values.float()
         residuals = column_residuals(images, own, rounded, total)
         return Rotation(
