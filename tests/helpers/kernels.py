@@ -132,7 +132,7 @@ def exact_rows(on: On, device: Any) -> Any:
 def passed(on: On, device: Any) -> Any:
     """The steps of a pass in two ranges, as those who share it do them."""
     read, take = readers(on)
-    with mock.patch.object(lowrank, "pilot_nodes", lambda total, size: 50):
+    with mock.patch.object(lowrank, "pilot_nodes", return_value=50):
         assert not lowrank.is_whole(NODES, 30)
         pilot = lowrank.pilot_lowrank(take, NODES, COUNT, nodes=30, tile=40, weights=lambda ids: weights()[ids])
     sums, made, ranges = one_pass.Sums.none(pilot), [], one_pass.split(NODES, 50)

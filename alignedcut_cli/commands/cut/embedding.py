@@ -88,9 +88,7 @@ class Embedding:
     def counts(self) -> list[tuple[str, str, int]]:
         """What --dry-run tells of shared work."""
         nodes, count = self.plan.nodes, self.plan.recipe.params["eigenvectors"]
-        read = sum(
-            2 * slot.about["width"] * slot.nodes for slot in self.plan.slots
-        ) + 4 * count * sum(nodes)
+        read = sum(2 * slot.about["width"] * slot.nodes for slot in self.plan.slots) + 4 * count * sum(nodes)
         most = max((stop - start for _, start, stop in self._ranges), default=0)
         transforms = self.plan.space.opening_bytes() + self.plan.space.transform_bytes(self.plan.slots)
         tiles = 4 * TILE * (2 * max(slot.about["width"] for slot in self.plan.slots) + self._landmarks())

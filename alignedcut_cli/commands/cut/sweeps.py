@@ -84,9 +84,7 @@ def cut_sweeps(cutting: Cutting) -> list[Sweep]:
     ]
 
 
-def _by_graph(
-    cutting: Cutting, name: str, what: str, graphs: Sequence[int], write: Callable[[int], None]
-) -> Sweep:
+def _by_graph(cutting: Cutting, name: str, what: str, graphs: Sequence[int], write: Callable[[int], None]) -> Sweep:
     """A sweep of one task a graph."""
 
     def run(numbers: Sequence[int], advance: Advance) -> None:

@@ -152,29 +152,26 @@ class Cutting:
         cut, weights = solve(self._frame, self._plan, rows, graph, precision, self._device, 0)
         assert cut.extension is not None
         extension = {name: getattr(cut.extension, name).cpu().numpy() for name in ("landmarks", "maps")}
-        told = {name: getattr(cut, name).cpu().numpy() for name in ("eigenvectors", "eigenvalues", "residuals", "sampled")}
+        told = {
+            name: getattr(cut, name).cpu().numpy() for name in ("eigenvectors", "eigenvalues", "residuals", "sampled")
+        }
         weighted = {} if weights is None else {"weights": weights.cpu().numpy()}
         return {**told, **extension, **weighted, **arrays_of(cut.certificate)}, precision
 
     def _streamed_pilot(self, graph: int) -> tuple[Arrays, Precision]:
         from alignedcut_cli.core.graph.lowrank import pilot_lowrank
-        from alignedcut_cli.core.graph.pilot import Pilot
 
         rows, precision = self._chosen(CENTRES, graph) if self.is_balanced else self._choose(graph)
-        weights = self._cell_weights(graph) if self.is_balanced else None
+        weighted, weigh = {}, None
+        if self.is_balanced:
+            weights = self._cell_weights(graph)
+            weighted, weigh = {"cell_weights": weights.numpy()}, lambda ids: weights[self._cells_of(graph, ids)]
 
         def made(tile: int) -> Pilot:
-            return pilot_lowrank(
-                rows.take,
-                len(rows),
-                self._params["eigenvectors"],
-                tile=tile,
-                weights=None if weights is None else lambda ids: weights[self._cells_of(graph, ids)],
-                **landmark_options(self._params, graph),
-            )
+            options = landmark_options(self._params, graph)
+            return pilot_lowrank(rows.take, len(rows), self._params["eigenvectors"], tile=tile, weights=weigh, **options)
 
-        found = arrays_of(in_tiles(self._frame, made, self._device))
-        return found if weights is None else {**found, "cell_weights": weights.numpy()}, precision
+        return {**arrays_of(in_tiles(self._frame, made, self._device)), **weighted}, precision
 
     def _cell_weights(self, graph: int) -> torch.Tensor:
         from alignedcut_cli.core.graph.density import cell_weights
@@ -214,9 +211,7 @@ class Cutting:
         into = Projected.empty(stop - start, self._params["eigenvectors"], len(pilot.guess), self._device)
 
         def made(tile: int) -> Sums:
-            return project(
-                pilot, rows.read, start, stop, into, weights=weights, precision=precision.cosines, tile=tile
-            )
+            return project(pilot, rows.read, start, stop, into, weights=weights, precision=precision.cosines, tile=tile)
 
         sums = in_tiles(self._frame, made, self._device)
         added = {"mass": sums.mass.cpu().numpy(), **arrays_of(sums.exact)}
@@ -339,4 +334,3 @@ class Cutting:
         cells = (tensor_of(part["cells"]) for _, _, part in self._of_graph(CELLS, graph))
         weights = tensor_of(self._graph_part(PILOT, graph)["cell_weights"])
         return cut, torch.cat([weights[one] for one in cells])
-

@@ -237,9 +237,7 @@ def _turned(rows: Tensor, turn: Tensor, coefficients: Tensor) -> Tensor:
     return rows @ turn.float() * (rows @ coefficients.float()).clamp_min_(1).rsqrt()[:, None]
 
 
-def rotate(
-    projected: Projected, degrees: Tensor, turn: Tensor, into: Tensor, weights: Tensor | None = None
-) -> Tensor:
+def rotate(projected: Projected, degrees: Tensor, turn: Tensor, into: Tensor, weights: Tensor | None = None) -> Tensor:
     """X^T diag(w) X (C, C), float64, of X = d^-1/2 Y R of some nodes, which it stores `into` (t, C).
 
     That may be Y's own first columns. With weights a row of X is what each copy of the node has.

@@ -23,7 +23,7 @@ Tiles = Iterator[tuple[int, int]]
 class _InOrder:
     """Gives what threads put in, each for rows start to stop, to `take` in the order of rows, one at a time."""
 
-    def __init__(self, take: Callable[[Any], None]) -> None:
+    def __init__(self, take: Callable[[Any], object]) -> None:
         self._take, self._lock, self._waiting, self._next = take, threading.Lock(), {}, 0
 
     def put(self, start: int, stop: int, found: Any) -> None:
@@ -79,7 +79,7 @@ def fold_tiles(
     tile: int,
     device: torch.device,
     work: Callable[[int, int], Found],
-    add: Callable[[Found], None],
+    add: Callable[[Found], object],
     tick: Tick | None = None,
 ) -> None:
     """Hand `work(start, stop)` of every tile to `add`, in the order of tiles and one at a time: a sum in a fixed order.
