@@ -1,4 +1,4 @@
-"""The photographs behind an artifact, for its pictures."""
+"""The photographs of an artifact, for its pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Photos"]
 
 
 class Photos:
-    """Reduced copies of the photographs behind an artifact; None for missing ones (noted once)."""
+    """Reduced copies of the photographs of an artifact; None for missing ones (noted once)."""
 
     def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
         manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
@@ -31,7 +31,7 @@ class Photos:
         return next((path for path in found if path), None)
 
     def there(self, number: int) -> bool:
-        """Whether a photograph is where it was, unchanged."""
+        """Whether a photograph is still in place and unchanged."""
         return self._path(number) is not None
 
     def __call__(self, number: int) -> Image.Image | None:
@@ -51,7 +51,7 @@ class Photos:
 
 
 def _unchanged(path: Path, sha256: str) -> Path | None:
-    """The path of an image that still has this content; None if it is gone or has changed."""
+    """The path of an image if it still has this content; None if it is missing or has changed."""
     from alignedcut_cli.datasets.images import image_digest
     from alignedcut_cli.datasets.names import find_in_any_form
 

@@ -1,4 +1,4 @@
-"""The steps that all commands that make an artifact share: open the project, decide whether there is work, report."""
+"""The steps shared by all commands that make an artifact: open the project, decide whether to run, report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DryRun", "Frame", "parameter_diff", "require_choice"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would read, write (path, bytes) and use of memory (bytes); `counts` of what it would do besides."""
+    """What a command would read, what it would write (path, bytes), its memory in bytes, and other `counts`."""
 
     inputs: Sequence[str]
     outputs: Sequence[tuple[str, int]]
@@ -81,7 +81,7 @@ class Frame:
         return Journal(self.project)
 
     def existing(self, recipe: Recipe, overwrite: bool) -> Header | None:
-        """The header of the existing artifact if it is up to date; None if there is work to do.
+        """The header of the existing artifact if it is up to date; None if it is to be made.
 
         Raises OutputExistsError (exit 73), with the parameters that differ, if the existing artifact has another recipe and
         `overwrite` is not set. An unreadable artifact, or one that lacks a shard, is also replaced only with `overwrite`;
@@ -122,12 +122,12 @@ class Frame:
             return header, True
 
     def up_to_date(self, header: Header) -> tuple[Header, bool]:
-        """The result of a command that has nothing to make; a note says so."""
+        """The result of a command whose artifact is up to date; a note says so."""
         self.output.note(f"{header.kind}/{header.name} is up to date")
         return header, False
 
     def artifact_object(self, header: Header, *, made: bool) -> dict[str, Any]:
-        """An artifact as the result of a command with --json."""
+        """An artifact as the --json result of a command."""
         return {
             "kind": header.kind,
             "name": header.name,

@@ -7,46 +7,36 @@ were shared among machines, goes on with those whose file is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.sweep import Sweep
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.locks import hold
 
-__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard"]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A list of tasks, numbered from 0, that need nothing of one another.
-
-    name      what the sweep is called among those of its artifact, such as "project"
-    what      what it does, for the progress, such as "cutting"
-    unit      what is counted, such as "nodes"
-    sizes     how many of these each task has
-    missing   the numbers of the tasks whose file is not there
-    run       does some of the tasks in this process, and calls its second argument with a count of units done
-    """
-
-    name: str
-    what: str
-    unit: str
-    sizes: Sequence[int]
-    missing: Callable[[], list[int]]
-    run: Callable[[Sequence[int], Callable[[int], None]], None]
-
-    def count(self, numbers: Sequence[int]) -> int:
-        """The units in some of the tasks."""
-        return sum(self.sizes[number] for number in numbers)
+__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard", "run_sweeps"]
 
 
 def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
     """Do in this process, sweep after sweep, every task whose file is missing."""
     for sweep in sweeps:
         _run(frame, sweep, sweep.missing())
+
+
+def run_sweeps(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Recipe | None = None) -> None:
+    """Do every task whose file is missing: here, or with --cluster on its workers.
+
+    A command that makes several artifacts says by `recipe` whose sweeps they are. Raises UnavailableError (exit 69) for a
+    cluster that cannot be used, or what a task ended with.
+    """
+    if asked.cluster is None:
+        run_here(frame, sweeps)
+    else:
+        from alignedcut_cli.frame.cluster_run import run_on_cluster
+
+        run_on_cluster(frame, asked, sweeps, recipe)
 
 
 def make_shard(

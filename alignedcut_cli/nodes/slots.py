@@ -1,4 +1,4 @@
-"""The slots that a cut joins: layers of feature sets, and their nodes."""
+"""The slots of a cut: layers of feature sets, and their nodes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Slot:
         return f"pooled.{self.layer:02d}"
 
     def require_tokens(self) -> None:
-        """Raise DataError unless all tokens are stored: from headers alone."""
+        """Raise DataError unless all tokens are stored, by the headers."""
         self.source.demand(self.tensor)
 
     def blocks(self) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ def tokens_of(about: Mapping[str, Any]) -> int:
 
 
 def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
-    """The slots of a feature set that `--layers` chooses. Raises DataError for a set of maps, which has no tokens."""
+    """The slots of a feature set selected by `--layers`. Raises DataError for a set of maps, which has no tokens."""
     if features.header.params.get("tap") in MAP_TAPS:
         features.demand("tokens")
     there = {slot["layer"]: slot for slot in features.slots}
@@ -87,7 +87,7 @@ def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
 
 
 def layer_name(slot: Mapping[str, Any]) -> str:
-    """A slot's layer, or the layers of which it is the joint cut: `3`, `0-11`, `0,2,5`."""
+    """A slot's layer, or the layers that it joins: `3`, `0-11`, `0,2,5`."""
     layers = slot.get("layers") or [slot["layer"]]
     whole = len(layers) > 1 and list(range(layers[0], layers[-1] + 1)) == layers
     return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))

@@ -26,7 +26,7 @@ SPACES = ("raw", "aligned", "brain")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The align artifact behind a space. `rois` are the chosen areas (none: all voxels), `voxels` their size."""
+    """The align artifact of a space. `rois` are the chosen areas (none: all voxels), `voxels` their number of voxels."""
 
     given: Input
     header: Header
@@ -41,7 +41,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Space:
-    """The space in which nodes of a cut are compared; `alignment` is None in raw space alone."""
+    """The space in which nodes of a cut are compared; `alignment` is None only in raw space."""
 
     name: str
     alignment: Alignment | None = None
@@ -53,7 +53,7 @@ class Space:
         return {"space": self.name, **rois}
 
     def width(self, slot: Slot) -> int:
-        """An upper bound on the width of a node in this space (less in brain space where beta lacks rank)."""
+        """An upper bound on the width of a node in this space (less in brain space where beta is rank-deficient)."""
         if self.alignment is None:
             return slot.about["width"]
         channels = self.alignment.channels
@@ -64,7 +64,7 @@ class Space:
         return 4 * sum(slot.about["width"] * self.width(slot) for slot in slots) if self.alignment else 0
 
     def opening_bytes(self) -> int:
-        """Memory in bytes for opening the transforms: beta, and the float64 matrices of its Gram."""
+        """Memory in bytes for opening the transforms: beta, and its float64 Gram matrices."""
         if self.alignment is None or self.name != "brain":
             return 0
         channels, voxels = self.alignment.channels, self.alignment.header.axes["N"]["size"]
@@ -205,7 +205,7 @@ def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
 
 
 def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
-    """L of `brain_factor` with each voxel in units of its standard deviation, so that no voxel dominates the cosines."""
+    """L of `brain_factor` with each voxel standardised, so that none dominates the cosines."""
     import numpy as np
     import torch
 
@@ -217,7 +217,7 @@ def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
         membership = torch.from_numpy(np.array(tensors["rois"]))
         voxels = roi_voxels(membership, _area_rows(alignment.header, alignment.rois))
     beta = torch.from_numpy(np.array(tensors["beta"]))
-    if "scale" in tensors:  # artifacts of earlier versions have none
+    if "scale" in tensors:  # missing in artifacts of earlier versions
         beta /= torch.from_numpy(np.array(tensors["scale"]))
     try:
         with torch_threads(1):  # whoever opens the space, with however many threads, has the same rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.store.artifact import read_header
-from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.index import INDEX, read_index
 from alignedcut_cli.store.locks import hold, is_held
@@ -210,15 +210,15 @@ class Project:
     def writing(self, kind: str, name: str) -> Iterator[None]:
         """Hold the lock of an artifact for the block, and first remove what a killed writer left. Raises LockedError."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
-            for path in self.temporaries(kind, name):
+            for path in self.temporaries(kind, name) + abandoned(self.parts_folder(kind, name)):
                 remove(path)
             yield
 
     def temporaries(self, kind: str, name: str) -> list[Path]:
-        """The temporary files of an artifact: of its current writer, or left by a killed one."""
+        """The temporary files of an artifact that are its current writer's, or nobody's."""
         folder = self.root / kind
         if kind == "features":
-            return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
+            return abandoned(folder / f".{name}.partial")
         pattern = re.compile(
             re.escape(f".{name}{_suffix(kind)}.") + r"(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX)
         )

@@ -68,7 +68,7 @@ def make_cut(
     size: int | None = None,
     poison: bool = False,
 ) -> Header:
-    """An artifact that reads another one; `size` is what its header says of M where that differs from its rows."""
+    """An artifact made from another one; `size` is M in its header, if that is to differ from its rows."""
     given, parent = project.input("source", "features" if kind == "cut" else "cut", source)
     vectors = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
     if poison:
@@ -91,14 +91,14 @@ def as_input(header: Header) -> Input:
 
 
 def flip(path: Path, offset: int = -1) -> None:
-    """Turn one bit of a file."""
+    """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
     content[offset] ^= 1
     path.write_bytes(content)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of change and bytes of every file below a folder."""
+    """Modification time and bytes of every file below a folder."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -107,7 +107,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def freeze(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let a folder lie on a file system mounted read-only, as far as Python's calls of the system go."""
+    """Make a folder behave as on a read-only file system, for Python's system calls."""
     writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
     def guarded(real: Callable[..., Any], harms: Callable[..., bool]) -> Callable[..., Any]:

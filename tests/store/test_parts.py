@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -104,3 +106,15 @@ def test_a_job_waits_for_another_that_opens_the_parts(tmp_path: Path) -> None:
         assert not done
     job.join(10)
     assert done and parts.folder.is_dir()
+
+
+def test_temporaries_of_writers_that_are_gone_are_removed_under_the_lock_and_no_others(tmp_path: Path) -> None:
+    project, parts = Project(tmp_path), parts_of(tmp_path)
+    parts.open()
+    here, nobody = platform.node(), 99999999
+    kept = [f".a.{here}.{os.getpid()}.tmp", ".b.elsewhere.12.tmp"]
+    for name in (*kept, f".c.{here}.{nobody}.tmp", ".e.elsewhere.12.tmp"):
+        (parts.folder / name).write_text("x")
+    os.utime(parts.folder / ".e.elsewhere.12.tmp", (0, 0))
+    with project.writing("cut", "a"):
+        assert sorted(path.name for path in parts.folder.glob(".*")) == kept

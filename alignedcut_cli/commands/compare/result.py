@@ -1,4 +1,4 @@
-"""The tensors of a comparison and what they mean, and its rows and tables."""
+"""The tensors of a comparison and their meanings, and its rows and tables."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def axes_of(plan: Plan, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a slot; of alignments one row a measure, kind of pair and state."""
+    """One row per slot; for alignments, per measure, kind of pair and state."""
     kind, axes = header.params["of"], header.axes
     if kind == "align":
         return _gains(axes, tensors)
@@ -104,7 +104,7 @@ def _gains(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> list[d
 
 
 def pair_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a measure, state and pair of slots: the matrices as a table."""
+    """One row per measure, state and pair of slots: the matrices as a table."""
     names = [_slot_name(slot) for slot in header.axes["S"]["slots"]]
     return [
         {"measure": measure, "state": state, "slot": names[one], "other": names[other], **_interval("value", ends)}
@@ -116,7 +116,7 @@ def pair_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[st
 
 
 def table_of(header: Header, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a table; a dash where nothing is known."""
+    """The rows as a table; a dash for missing values."""
     cells = [[_cell(value) for value in row.values()] for row in rows]
     return table([[*rows[0]], *cells])
 
@@ -128,7 +128,7 @@ def _cell(value: Any) -> str:
 
 
 def _interval(name: str, ends: np.ndarray) -> dict[str, float | None]:
-    """The value and its ends, None where they are not known."""
+    """The value and its interval, None where undefined."""
     found = [float(value) if value == value else None for value in ends[:3]]
     return {name: found[0], "low": found[1], "high": found[2]}
 

@@ -36,13 +36,13 @@ def tiles(
 
 
 def patches(slot: Slot, images: int) -> np.ndarray:
-    """Which nodes of a slot are patches and not class tokens: (nodes,) bool."""
+    """Which nodes of a slot are patches, not class tokens: (nodes,) bool."""
     return node_table(slot.about, 0, images)[:, 2] >= 0
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of the nodes of a slot: class ids (nodes,) int64, and which nodes have one (no class token, no void)."""
+    """Labels of the nodes of a slot: class ids (nodes,) int64, and which nodes have one (not class tokens, not void)."""
 
     classes: np.ndarray
     known: np.ndarray
@@ -68,7 +68,7 @@ class Truth:
         return Labels(classes.reshape(-1), known.reshape(-1))
 
     def classes(self, slots: Sequence[Slot]) -> list[int]:
-        """All class ids but the background's that some cell of some slot has, ascending."""
+        """All class ids except the background's that occur in some cell of some slot, ascending."""
         found = [np.unique(labels.classes[labels.known]) for labels in map(self.labels, slots)]
         return sorted(set(np.concatenate(found).tolist()) - {self.background})
 

@@ -1,4 +1,4 @@
-"""The arrays of an artifact, verified once and then read one by one."""
+"""The arrays of an artifact, verified once and then read lazily."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Arrays(Mapping[str, "np.ndarray"]):
 
 
 def given_artifact(frame: Frame, header: Header) -> Given:
-    """An artifact with its arrays (features: none). Raises DataError if they are not those of its content id."""
+    """An artifact with its arrays (features: none). Raises DataError if they do not match its content id."""
     if header.kind == "features":
         return Given(header, {})
     arrays = _Arrays(frame.project.path(header.kind, header.name))

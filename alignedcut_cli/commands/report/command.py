@@ -1,4 +1,4 @@
-"""`alignedcut report`: artifacts in, one page that answers when it is clicked out."""
+"""`alignedcut report`: from artifacts to one interactive page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`alignedcut segment --method agnostic`: masks of whatever parts from its surroundings, scored where regions are known."""
+"""`alignedcut segment --method agnostic`: class-agnostic masks, scored against regions where these are known."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LABELS = ("best IoU", "recall at 1", "recall at 10", "recall at 100")
 
 @dataclass(frozen=True)
 class Regions:
-    """The ground truth: masks of classes, and of instances where they are known, of the `scored` images."""
+    """The ground truth of the `scored` images: masks of classes, and of instances where known."""
 
     masks: MaskSet
     scored: tuple[int, ...]
@@ -54,7 +54,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class AgnosticPlan:
-    """The slots of which masks are proposed, and the regions they are scored by, if any."""
+    """The slots for which masks are proposed, and the regions to score them, if any."""
 
     recipe: Recipe
     cuts: tuple[Header, ...]
@@ -67,7 +67,7 @@ class AgnosticPlan:
         return self.cuts[0].axes["B"]["images"]
 
     def need(self) -> int:
-        """Bytes of main memory: eigenvectors, the distances of one image's cells, and its masks at its own size."""
+        """Bytes of main memory: eigenvectors, distances between one image's cells, and its masks at its own size."""
         nodes = sum(cut.axes["M"]["size"] * (4 * cut.axes["C"]["size"] + 24) for cut in self.cuts)
         cells = max(slot["grid"][0] * slot["grid"][1] for slot in self.slots)
         pixels = max(image["height"] * image["width"] for image in self.images)
@@ -75,7 +75,7 @@ class AgnosticPlan:
 
 
 def run_agnostic(frame: Frame, asked: Asked) -> None:
-    """Plan, then propose masks, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    """Plan, then propose masks, or print the plan. Raises UsageError, DataError or InputMissingError."""
     plan = _plan(frame, asked)
     path, folder = frame.project.path("segment", plan.recipe.name), frame.project.pictures("segment", plan.recipe.name)
     if asked.dry_run:
@@ -122,7 +122,7 @@ def _plan(frame: Frame, asked: Asked) -> AgnosticPlan:
 def _regions(
     frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]
 ) -> tuple[Regions, dict[str, Any], dict[str, str]]:
-    """The regions that masks are scored by, the parameters of the scores, and the digests of what they were read from."""
+    """The regions to score masks by, the parameters of the scores, and the digests of the regions' files."""
     assert asked.masks is not None
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)

@@ -26,7 +26,7 @@ METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kw
 
 @dataclass(frozen=True)
 class Line:
-    """One curve over layers: one model of one cut, and its slots (numbers in the axis S) in order of layer."""
+    """One curve over layers: one model of one cut, and its slots (indices into axis S) in order of layer."""
 
     name: str
     cut: int
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
-    """The plan of a segmentation by the masks at `place`. Reads each once: their ids decide the classes and the recipe.
+    """The plan of a segmentation by the masks at `place`. Reads each once: their ids determine the classes and the recipe.
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
@@ -123,7 +123,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _targets(plain: Classes, merge: str) -> tuple[Classes, ...]:
-    """The labellings that are scored: the classes, figure against ground, or both."""
+    """The labellings to score: the classes, figure against ground, or both."""
     if merge == "none":
         return (plain,)
     return (figure_ground(plain),) if merge == FIGURE_GROUND else (plain, figure_ground(plain))

@@ -1,4 +1,4 @@
-"""`alignedcut trace`: a joint cut in, the paths of pixels over layers and the concepts that they pass out."""
+"""`alignedcut trace`: from a joint cut to the paths of pixels over layers and the concepts on them."""
 
 from __future__ import annotations
 
