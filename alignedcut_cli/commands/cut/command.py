@@ -34,7 +34,7 @@ from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.frame.stability import stability_lines
-from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_here
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.nodes.spaces import SPACES
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -220,7 +220,7 @@ def _solved(
     if not (asked.cluster or cutting.parts.begun):
         return solve_graphs(frame, plan, device, budget)
     tell_plan(frame, plan, device)
-    run_here(frame, _opened(cutting))
+    run_sweeps(frame, asked, _opened(cutting))
     solved = cutting.solved()
     for number, one in enumerate(solved):
         tell_cut(frame, number, one, plan.recipe.params)

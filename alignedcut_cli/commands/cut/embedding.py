@@ -13,7 +13,7 @@ from alignedcut_cli.commands.cut.arrays import numerics
 from alignedcut_cli.commands.cut.asked import Asked
 from alignedcut_cli.commands.cut.onto import OntoPlan, make_onto, plan_onto
 from alignedcut_cli.frame.run import DryRun, Frame
-from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_here
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.nodes.onto import extension_of
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot
@@ -108,7 +108,7 @@ class Embedding:
         count = self.plan.recipe.params["eigenvectors"]
         found = [np.empty((nodes, count), np.float32) for nodes in self.plan.nodes]
         if asked.cluster or self._parts.begun:
-            run_here(self._frame, self.opened())
+            run_sweeps(self._frame, asked, self.opened())
             for number, (graph, start, stop) in enumerate(self._ranges):
                 found[graph][start:stop] = self._parts.read(EMBED, number, len(self._ranges))["rows"]
             return found

@@ -222,7 +222,7 @@ def rotation_of(
     """
     values, turn = top_rotation(gram, eigenvectors)
     with torch_threads(1):
-        turn = turn * fixing_signs(_turned(rows(some), turn, coefficients)).double()
+        turn = (turn * fixing_signs(_turned(rows(some), turn, coefficients)).double()).contiguous()
         columns = rows(pilot.chosen).double()
         scale = (pilot.weights.double() / (columns @ coefficients).clamp_min(1)).sqrt()
         own, images = columns @ turn * scale[:, None], exact.scaled(pilot.weights) @ turn

@@ -131,9 +131,9 @@ def guide(
     return Pilot(
         factor.landmarks,
         sampled,
-        maps,
-        guess,
-        correction,
+        maps.contiguous(),
+        guess.contiguous(),
+        correction.contiguous(),  # as it is read back from a file: the digits of a product depend on the layout
         chosen,
         unit_rows(take(chosen)),
         weights(chosen).to(factor.landmarks.device).float(),
