@@ -108,8 +108,7 @@ class Course:
             self._hand_out(number)
 
     def _forget(self, keys: Sequence[str]) -> None:
-        if keys:
-            self._crew.cancel([self._out.pop(key).future for key in keys])
+        self._crew.cancel([self._out.pop(key).future for key in keys])
 
     def _look(self) -> None:
         """See who is there and who is slow; hand out again what waits for workers that are gone."""

@@ -48,7 +48,9 @@ class Crew:
             raise UnavailableError(
                 "cluster-no-workers",
                 f"--cluster {self._text}: no worker{' that offers a GPU' if self._gpu else ''} for {WORKERS_SECONDS} s",
-                "Start some with `dask worker" + (" --resources GPU=1`" if self._gpu else "`"),
+                "This machine may be too busy"
+                if self.local
+                else "Start some with `dask worker" + (" --resources GPU=1`" if self._gpu else "`"),
             )
         return serving
 
@@ -114,8 +116,9 @@ class Crew:
 
     def cancel(self, futures: Sequence[Future]) -> None:
         """Forget tasks: those that wait are not done, and nobody waits for those under way."""
-        with self._answered():
-            self._client.cancel(list(futures))
+        if futures:
+            with self._answered():
+                self._client.cancel(list(futures))
 
     def gone(self) -> UnavailableError:
         """The failure for a scheduler that is there no longer."""

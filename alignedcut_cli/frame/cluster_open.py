@@ -7,7 +7,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError
 from alignedcut_cli.store.files import disk_errors
 
 if TYPE_CHECKING:
-    from distributed import Client, SpecCluster
+    from distributed import Client, Nanny, SpecCluster
 
 __all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "connect", "local_workers", "require_cluster"]
 
@@ -27,7 +27,10 @@ ALLOWED_FAILURES = 3
 """How many workers of this machine a task may lose before it counts as their killer."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_SILENT = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+_SILENT = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",  # after a killed command
+}
 
 
 def require_cluster(text: str, shard: str | None = None) -> None:
@@ -118,10 +121,16 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
     They share its cores, and take its GPUs in turn. A process that dies is started again.
     """
     import dask.config
-    from distributed import Scheduler, SpecCluster
+    from distributed import Nanny, Scheduler, SpecCluster
 
     listening = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     scheduler = {"cls": Scheduler, "options": {**listening, "port": 0, "allowed_failures": ALLOWED_FAILURES}}
+    nannies: list[Nanny] = []
+
+    def nanny(*given: Any, **options: Any) -> Nanny:
+        nannies.append(Nanny(*given, **options))
+        return nannies[-1]
+
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count))
     with _environment({**dict.fromkeys(_THREADS, threads), **_SILENT}) as variables:
         settings: Any = {
@@ -133,36 +142,43 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
             "distributed.deploy.lost-worker-timeout": "1 day",  # a process may take long to start again
         }
         with dask.config.set(settings):  # pyright: ignore[reportPrivateImportUsage]
-            cluster = SpecCluster({number: _worker(number, listening, gpu) for number in range(count)}, scheduler)
+            with _without_interrupts():
+                cluster = SpecCluster({}, scheduler)
             try:
+                options = {**listening, "nthreads": 1, "memory_limit": None, "preload": [f"{__package__}.cluster_task"]}
+                for number in range(count):
+                    cluster.worker_spec[number] = {"cls": nanny, "options": options | (_gpu(number) if gpu else {})}
+                cluster.scale(count)
                 yield cluster
             finally:
-                _end(cluster)
+                _end(cluster, nannies)
 
 
-def _worker(number: int, listening: Mapping[str, Any], gpu: bool) -> dict[str, Any]:
-    """How a worker process of this machine is started, as SpecCluster takes it."""
-    from distributed import Nanny
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Threads that begin in the block, and the processes that they start, leave Ctrl-C to this thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    options = {**listening, "nthreads": 1, "memory_limit": None, "preload": [f"{__package__}.cluster_task"]}
-    if gpu:
-        options |= {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": _gpu(number)}}
-    return {"cls": Nanny, "options": options}
 
-
-def _gpu(number: int) -> str:
-    """The GPU of a worker, as CUDA_VISIBLE_DEVICES names it."""
+def _gpu(number: int) -> dict[str, Any]:
+    """The options of a worker that has a GPU of its own, as far as there are enough."""
     import torch
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     there = given if given != [""] else [str(one) for one in range(torch.cuda.device_count())]
-    return there[number % len(there)] if there else ""
+    one = there[number % len(there)] if there else ""
+    return {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": one}}
 
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Variables that Dask sets in this process for its children: after the block it has its own again."""
+    """Variables of this process for its children: after the block it has its own again."""
     before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield variables
     finally:
@@ -176,9 +192,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end(cluster: SpecCluster) -> None:
+def _end(cluster: SpecCluster, nannies: Sequence[Nanny]) -> None:
     """End the workers at once, whatever they do: what they write appears whole or not at all."""
-    for nanny in cluster.workers.values():
+    for nanny in nannies:
         nanny.close_gracefully()
         if pid := nanny.pid:
             with contextlib.suppress(ProcessLookupError):

@@ -10,7 +10,6 @@ import functools
 import importlib
 import os
 import platform
-import signal
 import threading
 from collections.abc import Sequence
 from contextlib import chdir
@@ -186,8 +185,7 @@ def _worker() -> str:
 
 
 def dask_setup(_: Any) -> None:
-    """Make a worker process of the client's own machine say nothing on its terminal, and leave Ctrl-C to the client."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Make a worker process of the client's own machine say nothing on its terminal."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)

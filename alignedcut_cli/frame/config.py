@@ -132,10 +132,11 @@ def _section(path: Path, parsed: Mapping[str, Any], name: str, options: Sequence
     return section
 
 
-def resolve_device(text: str) -> torch.device:
-    """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU.
+def resolve_device(text: str, cluster: str | None = None) -> torch.device:
+    """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU of this machine.
 
-    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback.
+    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback. With a `cluster`
+    of other machines it is theirs, and need not be here.
     """
     import torch
 
@@ -145,7 +146,7 @@ def resolve_device(text: str) -> torch.device:
     match = re.fullmatch(r"(cpu|cuda|mps)(?::(\d+))?", text)
     if not match:
         raise UsageError("bad-device", f"--device {text!r} is no device", "Give auto, cpu, cuda, cuda:N or mps")
-    if int(match[2] or 0) >= there[match[1]]:
+    if int(match[2] or 0) >= there[match[1]] and (cluster is None or cluster.startswith("local:")):
         raise UnavailableError("device-missing", f"there is no device {text} here", "Give --device cpu, or auto")
     return torch.device(text)
 

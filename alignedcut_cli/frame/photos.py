@@ -18,11 +18,12 @@ __all__ = ["Photos"]
 class Photos:
     """Reduced copies of the photographs of an artifact; None for missing ones (noted once)."""
 
-    def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
+    def __init__(self, frame: Frame, header: Header, folder: Path | None, remedy: str = "; see --images") -> None:
+        """`folder` (None: where they were read from) is looked in; `remedy` ends the note on missing ones."""
         manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
-        self._frame = frame
+        self._frame, self._remedy = frame, remedy
         self._said = False
 
     def _path(self, number: int) -> Path | None:
@@ -45,7 +46,7 @@ class Photos:
         if not self._said:
             place = self._roots[0] / entry["path"] if self._roots else entry["path"]
             more = f" (looked for in {len(self._roots)} folders)" if self._roots[1:] else ""
-            self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without; see --images")
+            self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without{self._remedy}")
             self._said = True
         return None
 

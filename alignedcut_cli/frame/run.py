@@ -13,6 +13,7 @@ from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
 from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.files import remove
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
@@ -30,7 +31,7 @@ class DryRun:
     counts: Sequence[tuple[str, str, int]] = ()
 
     def text(self) -> str:
-        rows = [("reads", given, "") for given in self.inputs]
+        rows = [("reads", given, "") for given in dict.fromkeys(self.inputs)]
         rows += [("does", f"{of}: {what}" if of else what, f"{count:,}") for of, what, count in self.counts]
         rows += [("writes", path, format_bytes(size)) for path, size in self.outputs]
         return table([*rows, ("needs", "main memory", format_bytes(self.memory))])
@@ -38,7 +39,7 @@ class DryRun:
     def as_object(self) -> dict[str, Any]:
         return {
             "schema": "alignedcut.dry-run/1",
-            "inputs": list(self.inputs),
+            "inputs": list(dict.fromkeys(self.inputs)),
             "outputs": [{"path": path, "bytes": size} for path, size in self.outputs],
             "memory": self.memory,
             **(
@@ -118,8 +119,13 @@ class Frame:
                 return self.up_to_date(found)
             self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
             header = make()
+            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of whatever recipe
             self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
             return header, True
+
+    def dry_run(self, described: DryRun) -> None:
+        """Print what a command would do, as its result."""
+        self.output.result(described.text(), described.as_object())
 
     def up_to_date(self, header: Header) -> tuple[Header, bool]:
         """The result of a command whose artifact is up to date; a note says so."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.nodes.slots import Slot
-from alignedcut_cli.store.artifact import map_tensor, read_layout
-from alignedcut_cli.store.canonical import tensor_digest
+from alignedcut_cli.store.artifact import map_tensors, open_tensors, read_header
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.project import Project
 
@@ -104,7 +103,7 @@ def _area_rows(header: Header, rois: Sequence[str]) -> list[int]:
 
 
 def _count_voxels(path: Path, header: Header, rois: Sequence[str]) -> int:
-    membership = map_tensor(read_layout(path), "rois")[_area_rows(header, rois)]
+    membership = map_tensors(path)["rois"][_area_rows(header, rois)]
     count = int(membership.any(0).sum())
     if not count:
         raise DataError(
@@ -193,15 +192,9 @@ def brain_axes(alignment: Alignment) -> Tensor:
 
 def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
     """All tensors of the align artifact, memory-mapped, verified against the recipe."""
-    layout = read_layout(alignment.path)
-    tensors = {name: map_tensor(layout, name) for name in layout.offsets}
-    if tensor_digest(tensors) != alignment.given.content:
-        raise DataError(
-            "artifact-corrupt",
-            f"{alignment.path}: the tensors do not match the content id in the header",
-            "Make it again; alignedcut check --deep says how",
-        )
-    return tensors
+    if read_header(alignment.path).content != alignment.given.content:
+        raise DataError("input-changed", f"{alignment.path} has changed since it was planned with", "Run it again")
+    return open_tensors(alignment.path)
 
 
 def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:

@@ -28,6 +28,7 @@ from alignedcut_cli.errors import (
     UsageError,
 )
 from alignedcut_cli.frame import cluster_course, cluster_crew, cluster_open, cluster_run
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.cluster_open import connect, require_cluster
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
@@ -48,6 +49,7 @@ NUMBERS = 6
 def cluster() -> Iterator[Any]:
     """The client of two worker processes that all tests here share."""
     with connect("local:2", gpu=False) as client:
+        client.wait_for_workers(2, 120)
         yield client
 
 
@@ -262,8 +264,8 @@ def test_a_killed_client_takes_its_workers_along_and_the_next_run_goes_on(study:
     children = Path(f"/proc/{client.pid}/task/{client.pid}/children")
     workers = [int(pid) for pid in children.read_text().split()] if children.is_file() else []
     client.kill()
-    out, _ = client.communicate()
-    assert out == b"" and len(parts.missing("rows", NUMBERS)) < NUMBERS
+    assert client.communicate() == (b"", b"")
+    assert len(parts.missing("rows", NUMBERS)) < NUMBERS
     until = time.monotonic() + 10
     while (left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
         time.sleep(0.05)
@@ -333,6 +335,28 @@ def test_scheduler_files_that_are_none(study: Frame) -> None:
         Path("bad.json").write_text(content)
         with pytest.raises(DataError, match="is no scheduler file"):
             made(study, cluster="bad.json")
+
+
+@pytest.mark.parametrize("way", ["cluster", "shard", ""])
+def test_a_dry_run_counts_the_tasks_that_are_left_and_what_they_cost(study: Frame, way: str) -> None:
+    given = {"cluster": {"cluster": "local:2"}, "shard": {"shard": "1/4"}, "": {}}[way]
+    asked = Asked(project=study.project.root, count=8, **given)
+    parts_of(study, asked).open()
+    (_, sweeps), *_ = open_sweeps(study, asked)
+    sweeps[0].run([0], lambda _: None)
+    sweeps[1].run([0, 1], lambda _: None)
+    rows = shared_counts(asked, "toy", sweeps, read=900, memory=50)
+    told = {f"{of}: {what}": count for of, what, count in rows}
+    messages = told.pop("network: bytes of messages, without signs of life", None)
+    if way == "cluster":
+        assert messages is not None and 6 * 5000 + 80_000 < messages < 6 * 10_000 + 80_000
+        one = {"disk: bytes read": 600, "each worker: bytes of main memory": 50}
+        assert told == {"looking: tasks of pilot": 0, "cutting: tasks of rows": 6, **one}
+    elif way == "shard":
+        one = {"disk: bytes read": 100, "this job: bytes of main memory": 50}
+        assert told == {"looking: tasks of pilot": 0, "cutting: tasks of rows": 1, **one}
+    else:
+        assert rows == ()
 
 
 def test_failures_survive_the_way_from_a_worker() -> None:

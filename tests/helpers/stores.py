@@ -66,18 +66,19 @@ def make_cut(
     kind: str = "cut",
     rows: int = 6,
     size: int | None = None,
-    poison: bool = False,
+    poison: float | None = None,
+    meaning: str = "vectors",
 ) -> Header:
     """An artifact made from another one; `size` is M in its header, if that is to differ from its rows."""
     given, parent = project.input("source", "features" if kind == "cut" else "cut", source)
     vectors = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
-    if poison:
-        vectors[1, 1] = np.nan
+    if poison is not None:
+        vectors[1, 1] = poison
     header = write_artifact(
         project.path(kind, name),
         Recipe(kind, name, 1, {"rows": rows}, (given,)),
         {"eigenvectors": vectors},
-        {"eigenvectors": ("M C", "vectors")},
+        {"eigenvectors": ("M C", meaning)},
         axes={"M": {"size": rows if size is None else size}, "C": {"size": 2}},
         numerics=NUMERICS,
         parents=(parent,),

@@ -53,7 +53,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             plan.need(),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     if plan.kind == "align" and not asked.source:
         frame.output.note("these are the images that trained the alignment; give --from features/NAME for others")

@@ -79,9 +79,9 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 def _require_used(asked: Asked, kind: str) -> None:
     """Raise UsageError for options given explicitly that this kind does not use."""
     uses = {"cut": {"--eigenvectors"}, "color": set(), "align": {"--from", "--layers"}}
-    typed = [one for one in ("--eigenvectors", "--from", "--layers") if one in asked.explicit - uses[kind]]
-    if typed:
-        raise UsageError("option-unused", f"compare of {kind}/ does not use {', '.join(typed)}", "Leave it out")
+    unused = [one for one in ("--eigenvectors", "--from", "--layers") if one in asked.explicit - uses[kind]]
+    if unused:
+        raise UsageError("option-unused", f"compare of {kind}/ does not use {', '.join(unused)}", "Leave it out")
 
 
 def _cuts(asked: Asked, kind: str, names: Sequence[str], given: Sequence[tuple[Input, Header]]) -> Plan:

@@ -23,15 +23,24 @@ MEANINGS = {
         "A C",
         "cosines of the principal angles of the spans: all slots (NaN unless one graph), then each",
     ),
-    "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval"),
-    "procrustes": ("A V", "likeness of the t-SNE spaces after the best rotation and scale, and its interval"),
-    "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval"),
-    "cka": ("K S S V", "unbiased CKA of pairs of slots, own channels, then aligned ones, and its interval"),
-    "cka.gain": ("W K D", "mean over pairs of slots, within models and across: before, then what is gained, with p"),
-    "procrustes.gain": ("W K D", "likewise of Procrustes"),
+    "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval; NaN: none"),
+    "procrustes": (
+        "A V",
+        "likeness of the t-SNE spaces after the best rotation and scale, and its interval; NaN: none",
+    ),
+    "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval; NaN: undefined"),
+    "cka": (
+        "K S S V",
+        "unbiased CKA of pairs of slots, own channels, then aligned ones, and its interval; NaN: undefined",
+    ),
+    "cka.gain": (
+        "W K D",
+        "mean over pairs of slots, within models and across: before, then what is gained, with p; NaN: no such pairs",
+    ),
+    "procrustes.gain": ("W K D", "likewise of Procrustes; NaN: no such pairs"),
     "procrustes.chance": ("K S S", "Procrustes where one slot's images are in another order, mean over orders"),
 }
-_OF_SLOTS = ("K S S V", "Procrustes of pairs of slots, own channels, then aligned ones, and its interval")
+_OF_SLOTS = ("K S S V", "Procrustes of pairs of slots, own channels, then aligned ones, and its interval; NaN: none")
 
 
 def measured(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:

@@ -74,7 +74,7 @@ def _print_dry_run(frame: Frame, plan: Plan, pictures: bool) -> None:
         [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:

@@ -14,7 +14,7 @@ from alignedcut_cli.core.groups.activations import roi_readout
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, node_table
-from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.artifact import map_tensors
 
 __all__ = ["Labels", "Readout", "Tiles", "Truth", "patches", "readout_of", "tiles"]
 
@@ -89,12 +89,12 @@ class Readout:
 
 def readout_of(plan: Plan) -> Readout:
     """The read-out of a plan's align artifact; areas without a voxel are left out."""
-    layout = read_layout(plan.alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))
+    tensors = map_tensors(plan.alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    membership = torch.from_numpy(np.array(tensors["rois"]))
     labels = plan.alignment.header.axes["R"]["labels"]
     there = [number for number in range(len(labels)) if bool(membership[number].any())]
     everything = torch.ones(1, beta.shape[1], dtype=membership.dtype)
     kept = torch.cat([membership[there], everything])
-    vertices = np.array(map_tensor(layout, "vertices")) if plan.on_surface else None
+    vertices = np.array(tensors["vertices"]) if plan.on_surface else None
     return Readout(beta, roi_readout(beta, kept), (*(labels[number] for number in there), ALL), kept, vertices)

@@ -72,11 +72,11 @@ def read_naming(frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]])
 
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for options given without the one that they modify, and for --words without embeddings."""
-    typed = sorted(asked.explicit & SERVES)
+    given = sorted(asked.explicit & SERVES)
     if asked.words is None:
-        if typed:
+        if given:
             raise UsageError(
-                "option-unused", f"{', '.join(typed)} serves --words alone", "Give --words, or leave it out"
+                "option-unused", f"{', '.join(given)} serves --words alone", "Give --words, or leave it out"
             )
         return
     if asked.embeddings is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from alignedcut_cli.commands.cut.sweeps import cut_sweeps, require_sweeps
 from alignedcut_cli.commands.cut.tasks import Cutting
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
+Counts = Sequence[tuple[str, str, int]]
 OF_GRAPHS = (
     "--heads",
     "--scope",
@@ -128,7 +131,7 @@ def command(frame: Frame, asked: Asked) -> None:
         )
     cutting = Cutting(frame, plan, device)
     if asked.dry_run:
-        _print_dry_run(frame, plan, cost, need, cutting if shared else None)
+        _print_dry_run(frame, plan, cost, need, _counts(asked, plan, cutting) if shared else ())
         return
     if cost:
         frame.output.note(cost)
@@ -178,7 +181,7 @@ def _require_features(asked: Asked) -> None:
         )
 
 
-def _print_dry_run(frame: Frame, plan: Plan, cost: str | None, need: int, cutting: Cutting | None) -> None:
+def _print_dry_run(frame: Frame, plan: Plan, cost: str | None, need: int, counts: Counts) -> None:
     frame.output.detail(f"solver {plan.recipe.params['solver']}: {plan.why}")
     if cost:
         frame.output.note(cost)
@@ -188,23 +191,17 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None, need: int, cuttin
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
         [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16 + 4 * bool(replicates)))],
         need,
-        _counts(plan, cutting) if cutting else [],
+        counts,
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
-def _counts(plan: Plan, cutting: Cutting) -> list[tuple[str, str, int]]:
+def _counts(asked: Asked, plan: Plan, cutting: Cutting) -> Counts:
     """What --dry-run tells of shared work."""
-    tasks = [(sweep.name, "tasks", len(sweep.sizes)) for sweep in cut_sweeps(cutting)]
-    streamed = [plan.nodes[graph] for graph in cutting.streamed]
-    read = plan.feature_bytes() * (2 if cutting.is_balanced else 1) + plan.projected_bytes(sum(streamed)) * 2
-    kept = 4 * plan.recipe.params["eigenvectors"] * sum(plan.nodes)
-    most = max((stop - start for _, start, stop in cutting.ranges), default=max(plan.nodes))
-    return [
-        *tasks,
-        ("all tasks", "bytes from disk", read + kept),
-        ("a worker", "bytes of memory", plan.need_of_a_task(most)),
-    ]
+    streamed = sum(plan.nodes[graph] for graph in cutting.streamed)
+    read = plan.feature_bytes() * (2 if cutting.is_balanced else 1) + 2 * plan.projected_bytes(streamed)
+    most = max((stop - start for _, start, stop in cutting.ranges), default=0)
+    return shared_counts(asked, NAME, cut_sweeps(cutting), read=read, memory=plan.need_of_a_task(most))
 
 
 def _opened(cutting: Cutting) -> list[Sweep]:

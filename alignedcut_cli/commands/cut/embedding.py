@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from alignedcut_cli.commands.cut.arrays import numerics
 from alignedcut_cli.commands.cut.asked import Asked
 from alignedcut_cli.commands.cut.onto import OntoPlan, make_onto, plan_onto
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.run import DryRun, Frame
 from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.nodes.onto import extension_of
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.nodes.spaces import open_transforms
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
+from alignedcut_cli.store.artifact import map_tensors
 from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ Advance = Callable[[int], None]
 def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
     """Plan, then embed, or print the plan (--dry-run). Raises UsageError, DataError or InputMissingError."""
     plan = plan_onto(frame, asked, onto)
-    path, embedding = frame.project.path("cut", plan.recipe.name), Embedding(frame, plan, device)
+    embedding = Embedding(frame, plan, device)
     if asked.dry_run:
-        _print_dry_run(frame, plan, embedding.counts() if asked.cluster or asked.shard else [])
+        _print_dry_run(frame, asked, embedding)
         return
     if asked.shard:
         frame.output.result(*make_shard(frame, plan.recipe, asked.shard, embedding.opened))
@@ -47,19 +48,26 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
     header, made = make_onto(frame, plan, device, asked.overwrite, lambda base: embedding.rows(asked, base))
     embedding.drop()
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
-    frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
+    frame.output.result(value["path"], {**value, "solver": header.params["solver"], "certificates": []})
 
 
-def _print_dry_run(frame: Frame, plan: OntoPlan, counts: Sequence[tuple[str, str, int]]) -> None:
-    count, nodes = plan.recipe.params["eigenvectors"], sum(plan.nodes)
-    need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
+def _print_dry_run(frame: Frame, asked: Asked, embedding: Embedding) -> None:
+    plan, nodes = embedding.plan, sum(embedding.plan.nodes)
+    count = plan.recipe.params["eigenvectors"]
+    transforms = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots)
     described = DryRun(
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
         [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16))],
-        need,
-        counts,
+        transforms + nodes * 4 * (count + 4),
+        shared_counts(
+            asked,
+            "cut",
+            embedding.sweeps(),
+            read=sum(2 * slot.about["width"] * slot.nodes for slot in plan.slots) + 4 * count * nodes,
+            memory=transforms + embedding.task_bytes(),
+        ),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 class Embedding:
@@ -85,21 +93,12 @@ class Embedding:
         if self._parts.begun:
             self._parts.drop()
 
-    def counts(self) -> list[tuple[str, str, int]]:
-        """What --dry-run tells of shared work."""
-        nodes, count = self.plan.nodes, self.plan.recipe.params["eigenvectors"]
-        read = sum(2 * slot.about["width"] * slot.nodes for slot in self.plan.slots) + 4 * count * sum(nodes)
+    def task_bytes(self) -> int:
+        """Memory in bytes of a task: the rows of a range, and a tile with its affinities."""
         most = max((stop - start for _, start, stop in self._ranges), default=0)
-        transforms = self.plan.space.opening_bytes() + self.plan.space.transform_bytes(self.plan.slots)
-        tiles = 4 * TILE * (2 * max(slot.about["width"] for slot in self.plan.slots) + self._landmarks())
-        return [
-            ("embedding", "tasks", len(self._ranges)),
-            ("all tasks", "bytes from disk", read),
-            ("a worker", "bytes of memory", transforms + 4 * count * most + tiles),
-        ]
-
-    def _landmarks(self) -> int:
-        return max(shape[0] for name, (_, shape, _) in self._layout.offsets.items() if name.startswith("landmarks."))
+        landmarks = self.plan.base.raw["tensors"]["landmarks.000"]["shape"][0]
+        widest = max(slot.about["width"] for slot in self.plan.slots)
+        return 4 * most * self.plan.recipe.params["eigenvectors"] + 4 * TILE * (2 * widest + landmarks)
 
     def rows(self, asked: Asked, base: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The rows (M, C) of each graph: by the parts on a cluster, or where some are there; else held in memory."""
@@ -118,14 +117,10 @@ class Embedding:
         return found
 
     def _write(self, numbers: Sequence[int], advance: Advance) -> None:
-        base = {name: map_tensor(self._layout, name) for name in self._layout.offsets}
+        base = map_tensors(self.plan.path)
         for number in numbers:
             rows = self._embedded(*self._ranges[number], base, advance)
             self._parts.write(EMBED, number, len(self._ranges), {"rows": rows})
-
-    @cached_property
-    def _layout(self) -> Layout:
-        return read_layout(self.plan.path)
 
     @cached_property
     def _transform(self) -> Callable[[Slot], torch.Tensor | None]:

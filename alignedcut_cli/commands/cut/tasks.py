@@ -169,7 +169,9 @@ class Cutting:
 
         def made(tile: int) -> Pilot:
             options = landmark_options(self._params, graph)
-            return pilot_lowrank(rows.take, len(rows), self._params["eigenvectors"], tile=tile, weights=weigh, **options)
+            return pilot_lowrank(
+                rows.take, len(rows), self._params["eigenvectors"], tile=tile, weights=weigh, **options
+            )
 
         return {**arrays_of(in_tiles(self._frame, made, self._device)), **weighted}, precision
 

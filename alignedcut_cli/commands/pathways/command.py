@@ -56,7 +56,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             plan.need(),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = _make(frame, plan, asked.overwrite)
     _tell(frame, header, made, folder if asked.pictures else None)

@@ -45,7 +45,7 @@ def command(frame: Frame, asked: Asked) -> None:
             *([(f"{folder}/", 0)] if asked.pictures else []),
         ]
         described = DryRun([f"features/{plan.parent.name}", str(asked.queries)], outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     from alignedcut_cli.commands.probe.result import query_rows, score_rows, told
     from alignedcut_cli.commands.probe.run import make

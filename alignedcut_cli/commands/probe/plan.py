@@ -113,9 +113,9 @@ def _require_used(asked: Asked) -> None:
     if asked.what not in USED:
         raise UsageError("bad-choice", f"{asked.what!r} is no probe", "Give classify or brain")
     for what, names in USED.items():
-        typed = [option for option in names if option in asked.explicit]
-        if what != asked.what and typed:
-            raise UsageError("option-unused", f"probe {asked.what} does not use {', '.join(typed)}", "Leave it out")
+        given = [option for option in names if option in asked.explicit]
+        if what != asked.what and given:
+            raise UsageError("option-unused", f"probe {asked.what} does not use {', '.join(given)}", "Leave it out")
     if asked.split.startswith("kfold"):
         raise UsageError(
             "bad-split", f"--split {asked.split} is not for probes", "Give even-odd, given or a file of names"

@@ -33,10 +33,10 @@ _MEANINGS = {
     "accuracy.interval": ("E R", "its 95% bootstrap interval over images"),
     "coefficients": ("Q K", "of the ridge classifier on standardised query similarities"),
     "similarity": ("B Q", "cosine of each image's embedding and each query"),
-    "score": ("E C M", "crsa, ereg and ersa on test images, from the embedding and from the queries"),
-    "interval": ("E C R", "ereg: 95% bootstrap interval over images"),
+    "score": ("E C M", "crsa, ereg and ersa on test images, from the embedding and from the queries; NaN: undefined"),
+    "interval": ("E C R", "ereg: 95% bootstrap interval over images; NaN: none"),
     "importance": ("Q C", "mean over voxels of |coefficient| of each query"),
-    "random": ("D C", "ereg of random sets of as many vectors"),
+    "random": ("D C", "ereg of random sets of as many vectors; NaN: undefined"),
     "rank": ("C", "place of the queries among them, from 1"),
 }
 

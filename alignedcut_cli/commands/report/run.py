@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import PIL
 
-from alignedcut_cli.commands.report.arrays import given_artifact
 from alignedcut_cli.commands.report.model import Built, build_lens, image_objects, lens_of
 from alignedcut_cli.commands.report.plan import Group, Plan
 from alignedcut_cli.commands.report.spaces import AlignedRows, aligned_rows
@@ -24,6 +23,7 @@ from alignedcut_cli.report.page.kinds.kind import Given, Section
 from alignedcut_cli.report.page.pictures import sheets
 from alignedcut_cli.report.page.registry import REGISTRY
 from alignedcut_cli.report.page.trust import Made, trust_chapter
+from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.page import write_page
 
@@ -47,7 +47,7 @@ class _Filled:
 
 def write_report(frame: Frame, plan: Plan) -> Header:
     """Write the page to the project, and return its header."""
-    given = {one.reference: one for one in (given_artifact(frame, header) for header in plan.headers)}
+    given = {one.reference: one for one in (_given(frame, header) for header in plan.headers)}
     told, lacking = _told(plan, given)
     given = {name: one for name, one in given.items() if name in told}
     groups = tuple(group for group in plan.groups if all(f"cut/{cut.name}" in told for cut in group.cuts))
@@ -70,6 +70,12 @@ def write_report(frame: Frame, plan: Plan) -> Header:
         left_out=filled.left_out,
         cosine_cost=costs,
     )
+
+
+def _given(frame: Frame, header: Header) -> Given:
+    """An artifact with its arrays (features: none). Raises DataError if they are not those of its content id."""
+    path = frame.project.path(header.kind, header.name)
+    return Given(header, {} if header.kind == "features" else open_tensors(path))
 
 
 def _told(plan: Plan, given: Mapping[str, Given]) -> tuple[dict[str, tuple[Made, Sequence[Section]]], list[str]]:
@@ -169,7 +175,7 @@ class _Maker:
 
     def __init__(self, frame: Frame, plan: Plan, given: Mapping[str, Given]) -> None:
         self._frame, self._plan, self._given = frame, plan, given
-        self._photos = Photos(frame, plan.groups[0].cuts[0], None)
+        self._photos = Photos(frame, plan.groups[0].cuts[0], None, "; run extract on them where they are now")
         self._rows: dict[str, AlignedRows | None] = {}
         self.notes: list[str] = []
 

@@ -18,7 +18,7 @@ from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, aligned_space, brain_axes, comparable_slots, open_transforms
 from alignedcut_cli.report.page.codes import Code, cosine_cost, directions, pack, quantised
 from alignedcut_cli.report.page.lens import Lens, Part, patch_rows
-from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.artifact import map_tensors
 from alignedcut_cli.store.header import Header
 
 __all__ = ["RANK", "AlignedRows", "aligned_code", "aligned_rows"]
@@ -142,9 +142,9 @@ def _lengths(lengths: np.ndarray) -> dict[str, Any]:
 
 def _areas(alignment: Alignment) -> tuple[list[str], np.ndarray]:
     """The areas that have voxels, except parts of others, then all voxels, and the read-out of each: (E, R) float64."""
-    layout = read_layout(alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))
+    tensors = map_tensors(alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    membership = torch.from_numpy(np.array(tensors["rois"]))
     labels = alignment.header.axes["R"]["labels"]
     parts = {part for group, made_of in GROUPS.items() if group in labels for part in made_of if part != group}
     there = [n for n, name in enumerate(labels) if name not in parts and bool(membership[n].any())]

@@ -85,19 +85,19 @@ def run_agnostic(frame: Frame, asked: Asked) -> None:
         ]
         inputs = [*(f"cut/{cut.name}" for cut in plan.cuts), *([str(plan.truth.masks.place)] if plan.truth else [])]
         described = DryRun(inputs, outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
     _tell(frame, header, made, asked)
 
 
 def _plan(frame: Frame, asked: Asked) -> AgnosticPlan:
-    typed = [option for option in UNUSED if option in asked.explicit]
+    unused = [option for option in UNUSED if option in asked.explicit]
     if asked.masks is None:
-        typed += [option for option in OF_MASKS if option in asked.explicit]
-    if typed:
-        what = "--method agnostic" + (" without --masks" if typed[0] in OF_MASKS else "")
-        raise UsageError("option-unused", f"{what} does not use {', '.join(typed)}", "Leave it out")
+        unused += [option for option in OF_MASKS if option in asked.explicit]
+    if unused:
+        what = "--method agnostic" + (" without --masks" if unused[0] in OF_MASKS else "")
+        raise UsageError("option-unused", f"{what} does not use {', '.join(unused)}", "Leave it out")
     names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
     least = min(cuts, key=lambda cut: cut.axes["C"]["size"])
@@ -257,7 +257,10 @@ def _scores(
     meanings = {
         "regions": ("g U", "image, class id, instance number (0 none) and pixels of each region of the ground truth"),
         "best_iou": ("S g", "the largest IoU of any mask of its image with each region"),
-        "values": ("S Z", "mean of the best IoU, and average recall with the best 1, 10 and 100 masks, see axis Z"),
+        "values": (
+            "S Z",
+            "mean of the best IoU, and average recall with the best 1, 10 and 100 masks, see axis Z; NaN: no regions",
+        ),
     }
     if plan.recipe.params["bootstrap"] and len(truth.scored) > 1:
         found["interval"] = _intervals(plan, overlaps)

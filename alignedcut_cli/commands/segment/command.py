@@ -104,7 +104,7 @@ def _unpack(frame: Frame, dataset: str, masks: Path, folder: Path, dry_run: bool
     count = len(open_imagenet(masks).keys)
     if dry_run:
         described = DryRun([str(masks)], [(f"{folder}/", count * (1 << 18))], 64 << 20)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     with frame.output.progress("unpacking", count, "images") as advance:
         unpack_imagenet(masks, folder, advance)
@@ -117,7 +117,7 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
     outputs = [(str(frame.project.path("segment", plan.recipe.name)), nodes * (16 + 4 * len(plan.targets)) + counts)]
     inputs = [*(f"cut/{cut.name}" for cut in plan.cuts), str(plan.masks.place)]
     described = DryRun(inputs, [*outputs, *([(f"{folder}/", 0)] if folder else [])], plan.need())
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:

@@ -113,11 +113,11 @@ def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that the method does not use."""
     for method, options in METHOD_OPTIONS.items():
-        typed = [option for option in options if option in asked.explicit]
-        if method != asked.method and typed:
+        given = [option for option in options if option in asked.explicit]
+        if method != asked.method and given:
             raise UsageError(
                 "option-unused",
-                f"--method {asked.method} does not use {', '.join(typed)}",
+                f"--method {asked.method} does not use {', '.join(given)}",
                 f"Leave it out, or use {method}",
             )
 

@@ -55,7 +55,7 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
     size = total * (4 * recipe.params["dims"] + 16 + 4 + (plan.labels is not None))
     outputs = [(str(frame.project.path("trace", recipe.name)), size), *([(f"{folder}/", 0)] if folder else [])]
     described = DryRun([f"cut/{plan.parent.name}"], outputs, plan.need())
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:

@@ -25,8 +25,11 @@ MEANINGS = {
     "clusters": ("L L", "cluster of each leaf in the nested partitions into 1, 2, .. L clusters"),
     "sizes": ("c", "nodes of each clade: the leaves, then what each join makes"),
     "support": ("c", "mean overlap (IoU) of a clade with its best match over draws of images; -1 without draws"),
-    "areas": ("j R D", "mean predicted response of the first side less the second, and its standard error over images"),
-    "classes": ("j K D", "share of a class in the first side less that in the second, and its standard error"),
+    "areas": (
+        "j R D",
+        "mean predicted response of the first side less the second, and its error over images; NaN: undefined",
+    ),
+    "classes": ("j K D", "share of a class in the first side less that in the second, and its error; NaN: undefined"),
 }
 TELLING, CLEAR = 3, 2.0
 """The most areas and classes named for each side, and the least difference in standard errors."""

@@ -15,7 +15,7 @@ from alignedcut_cli.core.resample.draws import bootstrap_weights
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.spaces import open_transforms
-from alignedcut_cli.store.artifact import load_tensors, map_tensor, read_layout
+from alignedcut_cli.store.artifact import load_tensors, map_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,11 +82,11 @@ def _differences(tree: Tree, sums: Tensor, counts: Tensor) -> np.ndarray:
 def _areas(plan: Plan, cells: Tensor, count: int) -> tuple[Tensor, list[str]]:
     """Sums over each cell of the predicted response of each area, in voxels' standard deviations, and the areas' names."""
     assert plan.space is not None and plan.space.alignment is not None
-    layout = read_layout(plan.space.alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    if "scale" in layout.offsets:
-        beta /= torch.from_numpy(np.array(map_tensor(layout, "scale")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois"))).bool()
+    tensors = map_tensors(plan.space.alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    if "scale" in tensors:
+        beta /= torch.from_numpy(np.array(tensors["scale"]))
+    membership = torch.from_numpy(np.array(tensors["rois"])).bool()
     there = membership.any(1)
     names = [name for name, known in zip(plan.space.alignment.header.axes["R"]["labels"], there, strict=True) if known]
     readout = roi_readout(beta, membership[there])
