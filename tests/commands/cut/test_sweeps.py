@@ -12,8 +12,10 @@ import pytest
 
 from alignedcut_cli.commands.cut.sweeps import open_sweeps
 from alignedcut_cli.core.graph import lowrank, one_pass, quantised_cosines
+from alignedcut_cli.store.index import read_header
 from alignedcut_cli.store.parts import Parts
-from alignedcut_cli.store.tensors import read_header
+from alignedcut_cli.store.project import Project
+from tests.commands.cut import test_space
 from tests.commands.cut.test_space import COUNT, joined, refused
 from tests.conftest import Cli
 
@@ -68,9 +70,7 @@ def test_shares_in_any_order_give_the_bytes_of_one_process(cli: Cli, studies: tu
     assert bytes_of(shared) == bytes_of(alone)
 
 
-def test_the_precision_is_chosen_once(
-    cli: Cli, studies: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_precision_is_chosen_once(cli: Cli, studies: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """By the process that does the pilot; others may be quick in other precisions."""
     alone, shared = studies
     auto = (*LOWRANK, *CASES["aligned"], "--precision", "auto")
@@ -210,7 +210,6 @@ def test_opening_the_sweeps_reads_and_writes_nothing(
     from alignedcut_cli.frame.output import Output
     from alignedcut_cli.frame.run import Frame
     from alignedcut_cli.nodes import rows
-    from alignedcut_cli.store.project import Project
 
     def never(*given: Any) -> Any:
         raise AssertionError("a tensor was read")
@@ -225,3 +224,24 @@ def test_opening_the_sweeps_reads_and_writes_nothing(
     assert (recipe.kind, recipe.name) == ("cut", "made")
     assert [sweep.name for sweep in sweeps] == ["pilot", "project", "sum", "gram", "rotation", "rows"]
     assert sorted(study.rglob("*")) == before
+
+
+def test_two_workers_give_the_bytes_of_one_process(
+    cli: Cli, joined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is run: 140,000 nodes in one pass over two ranges, and their embedding in the cut."""
+    pytest.importorskip("distributed")
+    monkeypatch.undo()
+    monkeypatch.setattr(test_space, "GRID", (50, 70))
+    study, ran = tmp_path / "study", tmp_path / "ran"
+    project = Project(joined)
+    test_space.write_features(Project(study), project.header("features", "tiny"), "many", {0: 8, 1: 8})
+    shutil.copytree(study, ran)
+    for argv in (LOWRANK, ("cut", "--onto", "cut/made", "--name", "again", "-q")):
+        assert cli(*argv, "-p", study).status == 0
+        run = cli(*argv, "-p", ran, "--cluster", "local:2")
+        assert run.status == 0, run.err
+    for name in ("made", "again"):
+        one, other = (folder / "cut" / f"{name}.safetensors" for folder in (study, ran))
+        assert one.read_bytes() == other.read_bytes()
+    assert sorted(path.name for path in (ran / "cut").iterdir()) == ["again.safetensors", "made.safetensors"]
