@@ -77,7 +77,7 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
-    """The faults of one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    """The faults of one artifact. Raises AlignedcutError if it cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
 
 

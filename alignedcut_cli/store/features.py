@@ -80,7 +80,7 @@ class FeatureWriter(ShardWriter):
 class FeatureSet:
     """A finished feature set, read by memory-mapping its shards, which are verified before the first read.
 
-    With `verify` they are hashed even if the files are unchanged; `say` gets a note on what takes a while.
+    With `verify` they are hashed even if the files are unchanged; `say` gets a note if that takes a while.
     """
 
     def __init__(self, folder: Path, *, verify: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
@@ -111,7 +111,7 @@ class FeatureSet:
         return self.header.axes["S"]["slots"]
 
     def demand(self, tensor: str) -> None:
-        """Raise DataError unless the set has a tensor and every shard is there: from headers alone."""
+        """Raise DataError unless the set has a tensor and every shard exists, by the headers."""
         if tensor not in self.header.raw["tensors"]:
             params, what = self.header.params, tensor.split(".")[0]
             made, remedy = f"--tokens {params.get('tokens')}", "Extract again with --tokens all"

@@ -1,4 +1,4 @@
-"""`alignedcut color`: a cut in, a colour for every node and pictures out."""
+"""`alignedcut color`: from a cut to a colour for every node, and pictures."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _resolve_device(text: str) -> torch.device:
 
 
 def _need(params: Any, parent: Header, base: Base | None) -> int:
-    """Main memory in bytes: eigenvectors twice, coordinates, colours; affinities and neighbours of the sample; a tile."""
+    """Main memory in bytes: two copies of eigenvectors, coordinates, colours; affinities and neighbours of the sample."""
     counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
     rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
     if base:
@@ -155,7 +155,7 @@ def _make(
 
 
 def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
-    """Draw the pictures, unless they show this content with these settings already."""
+    """Draw the pictures, unless they already show this content with these settings."""
     wanted = {
         "content": header.content,
         "upscale": asked.upscale,

@@ -128,7 +128,7 @@ def _matched(frame: Frame, base: Header, names: list[str], headers: list[Header]
 
 
 class Onto(Protocol):
-    """What the artifact of an embedding is written from, whatever cut it is onto."""
+    """What the artifact of an embedding is written from, for any kind of base cut."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -154,7 +154,7 @@ def make_onto(
     overwrite: bool,
     rows_of: Callable[[Tensors], Sequence[np.ndarray]],
 ) -> tuple[Header, bool]:
-    """The header of an embedding, and whether it was made now: `rows_of` gives each graph's rows by the base's tensors."""
+    """The header of an embedding, and whether it was made now: `rows_of` returns each graph's rows by the base's tensors."""
     import torch
 
     recipe = plan.recipe

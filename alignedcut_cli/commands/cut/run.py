@@ -28,7 +28,7 @@ LARGEST_RESIDUAL = 1e-3
 
 
 class CutPlan(Protocol):
-    """What the artifact of a cut is written from, whatever its graphs are."""
+    """What the artifact of a cut is written from, for any kind of graph."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -45,7 +45,7 @@ class CutPlan(Protocol):
 class Solved:
     """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    `computed` names the precision; `stability` is there with --bootstrap.
+    `computed` names the precision; `stability` is present with --bootstrap.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Solved:
 
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
-    """The cut of every graph of a plan. Raises DataError for a graph that has no such cut."""
+    """The cut of every graph of a plan. Raises DataError for a graph that cannot be cut."""
     params = plan.recipe.params
     tell_plan(frame, plan, device)
     able = quick_for(params, max(plan.nodes), device)
@@ -98,7 +98,7 @@ def tell_plan(frame: Frame, plan: Plan, device: torch.device) -> None:
 
 
 def tell_cut(frame: Frame, number: int, solved: Solved, params: Any) -> None:
-    """Report the certificate with --verbose; warn of an inaccurate cut in any case."""
+    """Report the certificate with --verbose; always warn of an inaccurate cut."""
     found, worst = solved.certificate, float(solved.cut.residuals.max())
     frame.output.detail(
         f"graph {number}: certificate: residual {found.residual:.2g} of the smallest eigenvalue on {found.rows} exact "
@@ -114,7 +114,7 @@ def tell_cut(frame: Frame, number: int, solved: Solved, params: Any) -> None:
 
 
 def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
-    """The certificate of each graph, as it is printed and as headers keep it."""
+    """The certificate of each graph, as printed and stored in headers."""
     return [
         {
             "residual": float(f"{one.certificate.residual:.6g}"),
@@ -127,7 +127,7 @@ def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
 
 
 def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The tensors of a cut artifact, and what each means."""
+    """The tensors of a cut artifact, and their meanings."""
     import numpy as np
 
     cuts = [one.cut for one in solved]

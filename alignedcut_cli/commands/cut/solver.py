@@ -59,7 +59,7 @@ def choose_solver(asked: Asked, nodes: int, device: torch.device) -> tuple[str |
 def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -> dict[str, Any]:
     """The parameters of a solver for graphs of up to `nodes` nodes, every `auto` resolved.
 
-    Raises UsageError for options that the solver does not use, or that contradict one another.
+    Raises UsageError for options that the solver does not use, or that contradict each other.
     """
     _require_used(asked, solver)
     params: dict[str, Any] = {
@@ -134,7 +134,7 @@ def _require_used(asked: Asked, solver: str) -> None:
 
 
 def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
-    """Landmarks and precision of lowrank; of the exact solver, the centres of its cells."""
+    """Landmarks and precision of lowrank; for the exact solver, the centres of its Voronoi cells."""
     from alignedcut_cli.core.graph.lowrank import landmark_count
 
     found: dict[str, Any] = {

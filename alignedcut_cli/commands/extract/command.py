@@ -1,4 +1,4 @@
-"""`alignedcut extract`: photographs or captions and models in, feature sets out."""
+"""`alignedcut extract`: from photographs or captions and models to feature sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _OF_MAPS = ("--modules", "--keep", "--keep-duplicates", "--standardise", "--memo
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set a model and tap.
+    """Read what each layer of a model sees in photographs, or makes of their captions: a feature set per model and tap.
 
     The whole image is resized to the model's square input. At each tap of a vision transformer the class token comes
     first, then the patches row by row; register tokens are left out. Sets of a tap other than attn end in its name, as in
@@ -72,7 +72,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _refuse(asked: Asked, options: Sequence[str], reason: str) -> None:
-    """Raise UsageError for options that were given and would do nothing."""
+    """Raise UsageError for options given explicitly that have no effect."""
     idle = [option for option in options if option in asked.explicit]
     if idle:
         raise UsageError(

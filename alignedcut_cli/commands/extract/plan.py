@@ -30,7 +30,7 @@ __all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "re
 
 ALGORITHM = 2
 HEADED = ("q", "k", "v")
-"""Taps whose channels are those of the heads, side by side."""
+"""Taps whose channels are the concatenated heads."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Plan:
 
 
 def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
-    """For each model one plan a tap. Images are checked; no weights are loaded.
+    """For each model one plan per tap. Images are checked; no weights are loaded.
 
     Raises UsageError, DataError or InputMissingError.
     """
@@ -73,7 +73,7 @@ def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
 
 
 def _name(given: str | None, tap: str, taps: int) -> str | None:
-    """The name of one tap's set, where the user gave one; of several taps each but attn adds its own."""
+    """The name of one tap's set, if the user gave one; of several taps, each except attn is appended."""
     return f"{given}-{tap}" if given and taps > 1 and tap != "attn" else given
 
 
@@ -168,9 +168,9 @@ def _plan(
 
 
 def weights_digest(frame: Frame, asked: Asked, weights: WeightsFile) -> dict[str, str]:
-    """What identifies the weights in a recipe: their sha256, and the hub's revision where they came from there.
+    """The identity of weights in a recipe: their sha256, and the hub's revision if they come from there.
 
-    Of several files it is the digest of their names and contents.
+    For several files it is the digest of their names and contents.
     """
     if weights.path is None:
         return {"weights": f"random:{asked.seed}"}

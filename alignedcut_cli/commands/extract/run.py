@@ -23,7 +23,7 @@ __all__ = ["make", "make_set", "told_when_stopped"]
 
 
 def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[tuple[Header, bool]]:
-    """The feature sets of one model's taps, made or found up to date: (header, whether it was made) each."""
+    """The headers of the feature sets of one model's taps, made unless up to date, and whether each was made."""
     found: dict[str, tuple[Header, bool]] = {}
     with ExitStack() as locks:
         waiting = []
@@ -40,7 +40,7 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
                 found[name] = frame.up_to_date(header)
             else:
                 waiting.append((plan, _writer(plan, folder, asked.overwrite)))
-        # What is read in one pass has the same shards; taps of other widths have others, as if they were read alone.
+        # Sets that are read in one pass have the same shards; taps of other widths have others, as if they were read alone.
         for ranges in dict.fromkeys(plan.ranges for plan, _ in waiting):
             together = [(plan, writer) for plan, writer in waiting if plan.ranges == ranges]
             for (plan, _), header in zip(together, _extract(frame, together, asked, device), strict=True):
@@ -49,17 +49,17 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
 
 
 def _place(plan: Plan) -> tuple[str, Path]:
-    """The identity of a plan's images and where they lie."""
+    """The identity of a plan's images and their folder."""
     return plan.manifest.identity, plan.manifest.root
 
 
 def make_set(
     frame: Frame, recipe: Recipe, place: tuple[str, Path] | None, overwrite: bool, build: Callable[[], Header]
 ) -> tuple[Header, bool]:
-    """A feature set that `build` makes, or that is found up to date: (header, whether it was made).
+    """The header of a feature set, made by `build` unless it is up to date, and whether it was made.
 
-    `place` is the identity of its images and where they lie. Raises OutputExistsError where another recipe's is there,
-    or begun.
+    `place` is the identity of its images and their folder. Raises OutputExistsError if another recipe's exists or is
+    unfinished.
     """
     folder = frame.project.path("features", recipe.name)
     if is_settled(folder) and (found := frame.existing(recipe, overwrite)):
@@ -79,7 +79,7 @@ def make_set(
 
 
 def _writer(plan: Plan, folder: Path, overwrite: bool) -> FeatureWriter:
-    """What writes a feature set, or goes on with one. Raises OutputExistsError if another recipe's was begun there."""
+    """The writer of a new or unfinished feature set. Raises OutputExistsError if another recipe's is unfinished."""
     writer = FeatureWriter(folder, plan.recipe, plan.ranges)
     begun = writer.recorded_plan()
     if begun is not None and begun["recipe"] != plan.recipe.identity and not overwrite:
@@ -90,7 +90,7 @@ def _writer(plan: Plan, folder: Path, overwrite: bool) -> FeatureWriter:
 def _extract(
     frame: Frame, together: Sequence[tuple[Plan, FeatureWriter]], asked: Asked, device: torch.device
 ) -> list[Header]:
-    """The headers of feature sets of one model and one plan of shards, whose taps one pass over the images reads."""
+    """The headers of feature sets of one model and one plan of shards, whose taps are read in one pass over the images."""
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
 
     plan = together[0][0]
@@ -148,7 +148,7 @@ def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> 
 
 
 def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Record the folder of the same images if it is new; a read-only project stays as it is."""
+    """Record the folder of the same images if it is new; a read-only project is left unchanged."""
     if place and place[1] not in frame.journal.image_roots([place[0]]):
         with suppress(PermissionDeniedError):
             _note_done(frame, recipe, place)
@@ -172,7 +172,7 @@ def _write_behind(
 def told_when_stopped(
     frame: Frame, writers: Sequence[FeatureWriter], things: str, also: Callable[[], str] = lambda: ""
 ) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
+    """If a signal stops the block, its message says what is saved (whole shards, and what `also` names), how to resume."""
     try:
         yield
     except Stopped as stopped:

@@ -1,4 +1,4 @@
-"""What a scoring stores and says: tensors and axes, the long table, differences, and the best layers."""
+"""The results of a scoring: tensors and axes, the long table, differences, and the best layers."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def axes_of(
 
 
 def _number(value: Any) -> float | None:
-    """A finite number; None for one that is not there."""
+    """A finite number; None for NaN."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -248,7 +248,7 @@ def _difference(
 
 
 def dimension_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """How effective dimensionality and test score go together over the layers of each model, and of all."""
+    """The rank correlation of effective dimensionality and test score over the layers of each model, and of all."""
     return [
         {
             **target,
@@ -264,7 +264,7 @@ def dimension_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[di
 
 
 def main_targets(targets: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The targets that stand for a measure of a region: the mean over subjects where there are several."""
+    """One target per measure and region: the mean over subjects where there are several."""
     first: dict[tuple[str, str], int] = {}
     for number, target in enumerate(targets):
         first.setdefault((target["metric"], target["region"]), number)

@@ -1,4 +1,4 @@
-"""Normalized cut by a low-rank factor of the affinity, from landmarks: one pass over the nodes.
+"""Normalized cut by a low-rank factor of the affinity, from landmarks, in one pass over the nodes.
 
 A = kappa 1 1^T + B with kappa = exp(-1 / gamma) exact, and B ~ K W^+ K^T for the columns K (M, m) of B at m landmarks
 (Nystrom in factor form: Williams and Seeger 2001, Fowlkes et al. 2004). With P P^T = W^+ the factor is
@@ -6,25 +6,26 @@ Phi = [sqrt(kappa) 1, K P], the degrees d = Phi (Phi^T 1), and the eigenvectors 
 vectors of D^-1/2 Phi. Phi is never held for all nodes:
 
 1. Pilot: Phi of n sampled nodes (`pilot_nodes`) gives their Gram G = Phi^T D^-1 Phi and S (r, p), its top p = 2 C + 8
-   eigenvectors. Where n = M this is the answer.
-2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is t itself, as the pilot saw it; the
-   rest of S corrects it: d = Y (S^T G S)^-1 S^T G t.
-3. The left singular vectors of D^-1/2 Y, from its p x p Gram in float64: orthonormal whatever came before.
+   eigenvectors. If n = M this is the result.
+2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is the pilot's estimate of t, which the
+   other columns correct: d = Y (S^T G S)^-1 S^T G t.
+   3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
 
 Landmarks are means of neighbourhoods (`choose_landmarks`). Subspace error of the top 10, gamma 1: on 7,840 patches of a
-layer of real ViT-Ti, where the pilot sees all, m = 1000 means leave .0002 to .0045 and 1000 single nodes .0004 to .0087.
-On 94,080 patches of twelve layers in one graph, m = 1024 means and a pilot of n = 8,192, 16,384, 32,768 leave .011,
-.008, .006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
-Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more where a
-transform gives the nodes. Bytes: the features once; 4 M C + 2 M (p - C) held, as the spare columns of Y are float16.
+layer of real ViT-Ti, where the pilot covers all, .0002 to .0045 with m = 1000 means, .0004 to .0087 with 1000 single
+nodes. On 94,080 patches of twelve layers in one graph, m = 1024 means, a pilot of n = 8,192, 16,384, 32,768: .011, .008,
+.006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
+Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more with a
+transform. Bytes: the features are read once; 4 M C + 2 M (p - C) in memory, as the spare columns of Y are float16.
 
 Shared among processes, step 2 is one sweep over ranges of nodes and step 3 two more, of Y, which the first one stored: the
-degrees need t of all nodes before the Gram can be taken, and the rows need the Gram. A node of D = 768, C = 20 costs 1,536
-bytes of features read once, 136 of Y written and twice read, 80 written and read: 1,968 read and written, against 4,768 for
-three sweeps of the features. One process that took the Gram and the rows alone would read 272 bytes a node, which at equal
-disks is longer than the pass of 6 others. Degrees frozen as the pilot saw them would save one reading of Y, 136 bytes or
-7 %; on 60,000 nodes of 30 clusters (D = 64, m = 256) they leave .0082 where corrected ones leave .0081 with n = 16,384, .0121
-against .0118 with 8,192, and differ from them by .0014 and .0033. The correction stays: all ways then give the same bytes.
+degrees need t of all nodes before the Gram matrix can be summed, and the rows need the Gram matrix. A node of D = 768,
+C = 20 costs 1,536 bytes of features read once, 136 of Y written once and read twice, 80 of X written and read: 2,104 in
+all, against 4,768 for three sweeps of the features. One process that did both sweeps of Y alone would read 272 bytes a
+node, as long as the pass takes six at equal disks. Degrees frozen as the pilot estimates them would save one reading of Y,
+6 %: on 60,000 nodes of 30 equal clusters (D = 64, m = 256) they leave .0082 where corrected ones leave .0081 with
+n = 16,384, .0121 against .0118 with n = 8,192; with clusters of sizes 1 / rank^1.5 and n = 2,048 .098 against .090. They
+stay corrected, as in one process, so that all ways give the same bytes.
 """
 
 from __future__ import annotations
@@ -77,25 +78,25 @@ Weigh = Callable[[Tensor], Tensor]
 
 
 def landmark_count(total: int) -> int:
-    """m by default: 1,024 where the pilot sees all nodes; 512 beyond, where its sample limits the error as well."""
+    """The default m: 1,024 where the pilot covers all nodes; 512 beyond, where its sample limits the error as well."""
     return min(total, 1024 if total <= PILOT else 512)
 
 
 def pilot_nodes(total: int, nodes: int) -> int:
-    """n: the nodes whose Gram gives the directions of the pass. All of them in graphs of at most 16,384.
+    """n: the nodes whose Gram matrix gives the directions of the pass. All of them in graphs of at most 16,384.
 
-    Beyond, 16,384, or 8 m if that is more: what sampling them adds to the error falls as 1 / sqrt(n).
+    Beyond, 16,384, or 8 m if that is more: the error from sampling them falls as 1 / sqrt(n).
     """
     return min(total, max(PILOT, 8 * nodes))
 
 
 def is_whole(total: int, nodes: int | None) -> bool:
-    """Whether the pilot sees all nodes, so that there is no pass."""
+    """Whether the pilot covers all nodes, so that there is no pass."""
     return pilot_nodes(total, min(nodes or landmark_count(total), total)) == total
 
 
 def spare_columns(eigenvectors: int) -> int:
-    """p = 2 C + 8: the columns kept through the pass, so that what lies beyond C does not disturb the top C."""
+    """p = 2 C + 8: the columns kept through the pass, as oversampling, so that the top C are accurate."""
     return 2 * eigenvectors + 8
 
 
@@ -124,10 +125,10 @@ def ncut_lowrank(
     """The cut of all M = `total` nodes by m = `nodes` landmarks: eigenvectors (M, C), orthonormal, float32.
 
     m is `landmark_count` by default, and `sampling` one of LANDMARK_CHOICES.
-    `read(start, stop)` gives features (stop - start, D), `take(ids)` the rows of ascending ids (from `read` where it is
-    not given). `weights` (M,) makes every node count as that many: X^T diag(w) X = I. `precision` is that of the
-    cosines in the pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. Sums are taken over ranges of
-    `span` nodes (default `range_nodes`). `tick` counts rows. The Cut
+    `read(start, stop)` returns features (stop - start, D), `take(ids)` the rows of ascending ids (by `read` where it is
+    not given). `weights` (M,) are multiplicities of nodes: X^T diag(w) X = I. `precision` is that of the cosines in the
+    pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. Sums are over ranges of `span` nodes (default
+    `range_nodes`), one after another. `tick` counts rows. The Cut
     carries its certificate and its Extension. Raises NumericsError for C > rank, and for rows without a direction.
     """
     take = take or (lambda ids: gather(read, total, ids, tile))
@@ -220,7 +221,7 @@ class _Task:
 
 
 def _whole(begun: _Begun, task: _Task) -> Cut:
-    """The cut where the pilot saw all nodes."""
+    """The cut where the pilot covers all nodes."""
     seen, device = begun.seen, begun.seen.phi.device
     with torch_threads(1):
         rows = seen.phi @ seen.directions.float()  # (M, p)
@@ -249,7 +250,7 @@ def _whole(begun: _Begun, task: _Task) -> Cut:
 
 
 def _streamed(pilot: Pilot, task: _Task, ranges: list[tuple[int, int]]) -> Cut:
-    """The cut by one pass over all nodes, which also serves the certificate."""
+    """The cut by one pass over all nodes, which also computes the certificate."""
     device = pilot.landmarks.device
     projected, sums = Projected.empty(task.total, task.eigenvectors, len(pilot.guess), device), Sums.none(pilot)
     options = {"precision": task.precision, "tile": task.tile, "tick": task.tick}
@@ -277,7 +278,7 @@ def _streamed(pilot: Pilot, task: _Task, ranges: list[tuple[int, int]]) -> Cut:
 
 
 def cut_of(pilot: Pilot, found: Rotation, vectors: Tensor, gram: Tensor) -> Cut:
-    """The cut whose eigenvectors are `vectors` (M, C), with the Gram X^T diag(w) X (C, C) as it was summed."""
+    """The cut whose eigenvectors are `vectors` (M, C), with the Gram matrix X^T diag(w) X (C, C) as it was summed."""
     certificate = Certificate(found.residual, orthogonality_defect(gram), pilot.rank, len(pilot.chosen))
     extension = Extension(pilot.landmarks, found.maps(pilot), pilot.gamma)
     return Cut(vectors, found.values, found.residuals, pilot.sampled, certificate, extension)
