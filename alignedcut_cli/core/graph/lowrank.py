@@ -9,7 +9,7 @@ vectors of D^-1/2 Phi. Phi is never held for all nodes:
    eigenvectors. If n = M this is the result.
 2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is the pilot's estimate of t, which the
    other columns correct: d = Y (S^T G S)^-1 S^T G t.
-   3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
+3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
 
 Landmarks are means of neighbourhoods (`choose_landmarks`). Subspace error of the top 10, gamma 1: on 7,840 patches of a
 layer of real ViT-Ti, where the pilot covers all, .0002 to .0045 with m = 1000 means, .0004 to .0087 with 1000 single
@@ -23,9 +23,8 @@ degrees need t of all nodes before the Gram matrix can be summed, and the rows n
 C = 20 costs 1,536 bytes of features read once, 136 of Y written once and read twice, 80 of X written and read: 2,104 in
 all, against 4,768 for three sweeps of the features. One process that did both sweeps of Y alone would read 272 bytes a
 node, as long as the pass takes six at equal disks. Degrees frozen as the pilot estimates them would save one reading of Y,
-6 %: on 60,000 nodes of 30 equal clusters (D = 64, m = 256) they leave .0082 where corrected ones leave .0081 with
-n = 16,384, .0121 against .0118 with n = 8,192; with clusters of sizes 1 / rank^1.5 and n = 2,048 .098 against .090. They
-stay corrected, as in one process, so that all ways give the same bytes.
+6 %, and leave more: with n = 16,384, on 60,000 nodes (D = 64, m = 256) of 30 clusters of sizes 1 / rank^1.5, .021 where
+corrected ones leave .013 (n = 8,192: .047, .027), and as much on equal clusters, .008 (n = 8,192: .012).
 """
 
 from __future__ import annotations

@@ -168,8 +168,8 @@ def test_a_dry_run_tells_tasks_bytes_and_the_memory_of_a_worker(cli: Cli, studie
 
     def told(*argv: object) -> dict[str, int]:
         dry = cli(*argv, "--dry-run", "--json", "-p", study).object
-        assert all(one["n"] > 0 for one in dry.get("counts", ()))
-        return {one["what"]: one["n"] for one in dry.get("counts", ())}
+        assert all(one["count"] > 0 for one in dry.get("counts", ()))
+        return {one["what"]: one["count"] for one in dry.get("counts", ())}
 
     counts = told(*LOWRANK, *TINY, "--shard", "1/1")
     tasks = {"pilot": 1, "project": 4, "sum": 1, "gram": 4, "rotation": 1, "rows": 4}
