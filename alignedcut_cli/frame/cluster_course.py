@@ -83,9 +83,11 @@ class Course:
 
     def _taken(self, key: str) -> int | None:
         """The number of the task with a key, if it is done now; None if it is out again, or its twin was first."""
-        task = self._out.pop(key, None)
-        if task is None:
+        if key not in self._out:
             return None
+        if self._out[key].future.status in ("lost", "pending"):  # its worker died before it could tell
+            return self._once_more([key])
+        task = self._out.pop(key)
         answer = self._crew.answer(task.future)
         self._since[answer["worker"]] = time.monotonic()
         for note in answer["notes"]:
@@ -107,6 +109,13 @@ class Course:
         if all(one.number != number for one in self._out.values()):
             self._hand_out(number)
 
+    def _once_more(self, keys: Sequence[str]) -> None:
+        """Hand out again what nobody will answer."""
+        numbers = [self._out[key].number for key in keys]
+        self._forget(keys)
+        for number in numbers:
+            self._hand_out(number)
+
     def _forget(self, keys: Sequence[str]) -> None:
         self._crew.cancel([self._out.pop(key).future for key in keys])
 
@@ -115,10 +124,8 @@ class Course:
         busy, now = self._crew.busy(), time.monotonic()
         idle = [worker for worker, keys in busy.items() if not keys]
         self._since = {worker: now if worker in idle else self._since.get(worker, now) for worker in busy}
-        stranded = {key: one for key, one in self._out.items() if one.among and not one.among & busy.keys()}
-        self._forget(list(stranded))
-        for one in stranded.values():
-            self._hand_out(one.number)
+        stranded = [key for key, one in self._out.items() if one.among and not one.among & busy.keys()]
+        self._once_more(stranded)
         if idle and self._seconds:
             self._make_twins(busy, len(idle), now - max(SLOW_SECONDS, SLOW * statistics.median(self._seconds)))
 

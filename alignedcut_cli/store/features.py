@@ -110,7 +110,7 @@ class FeatureSet:
     def slots(self) -> Sequence[Mapping[str, Any]]:
         return self.header.axes["S"]["slots"]
 
-    def demand(self, tensor: str) -> None:
+    def require(self, tensor: str) -> None:
         """Raise DataError unless the set has a tensor and every shard exists, by the headers."""
         if tensor not in self.header.raw["tensors"]:
             params, what = self.header.params, tensor.split(".")[0]
@@ -122,7 +122,7 @@ class FeatureSet:
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
         """One tensor as memory-mapped arrays, from each shard that holds it. Raises DataError for a damaged shard."""
-        self.demand(tensor)
+        self.require(tensor)
         _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts if tensor in layout.offsets]
 

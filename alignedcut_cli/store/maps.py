@@ -83,7 +83,7 @@ class MapSet:
 
     def _tensor(self, what: str, number: int) -> np.ndarray:
         name = f"{what}.{number:03d}"
-        self.features.demand(name)
+        self.features.require(name)
         (block,) = self.features.blocks(name)
         return block
 

@@ -126,7 +126,7 @@ class Project:
 
     def header(self, kind: str, name: str) -> Header:
         """The checked header of an artifact, under its current name. Raises InputMissingError or DataError."""
-        self.demand(kind, name)
+        self.require(kind, name)
         path = self.path(kind, name)
         read = {"features": read_index, REPORTS: read_page}.get(kind, read_header)
         found = read(path)
@@ -134,7 +134,7 @@ class Project:
             raise DataError("wrong-kind", f"{path} holds a {found.kind} artifact", f"Move it to {found.kind}/")
         return Header({**found.raw, "name": name})
 
-    def demand(self, kind: str, name: str) -> None:
+    def require(self, kind: str, name: str) -> None:
         """Raise InputMissingError (exit 66), naming the existing artifacts, if this one does not exist."""
         if self.header_path(kind, name).is_file():
             return

@@ -119,4 +119,4 @@ def _print_dry_run(frame: Frame, plan: Plan, values: Sequence[float]) -> None:
         [(str(frame.project.path("align", name)), size) for name in names],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)

@@ -76,7 +76,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             _need(params, parent, base),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = _make(frame, recipe, parent, base, device, asked.overwrite)
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
@@ -90,10 +90,10 @@ def command(frame: Frame, asked: Asked) -> None:
 
 def _require_unused(asked: Asked) -> None:
     """Raise UsageError for options of t-SNE given with --onto, which runs no t-SNE."""
-    typed = [option for option in PLACING if option in asked.explicit]
-    if typed:
+    unused = [option for option in PLACING if option in asked.explicit]
+    if unused:
         raise UsageError(
-            "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
+            "option-unused", f"--onto does not use {', '.join(unused)}: they are the other coloring's", "Leave it out"
         )
 
 

@@ -174,10 +174,10 @@ def _require_alone(asked: Asked, what: str) -> None:
 def _require_features(asked: Asked) -> None:
     """Raise UsageError for options given explicitly that apply only to graphs of q, k and v."""
     drawn = ("--images", "--pictures") if asked.bootstrap else ()
-    typed = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
-    if typed:
+    unused = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
+    if unused:
         raise UsageError(
-            "option-unused", f"--graph features does not use {', '.join(typed)}", f"Give --graph {', '.join(GRAPHS)}"
+            "option-unused", f"--graph features does not use {', '.join(unused)}", f"Give --graph {', '.join(GRAPHS)}"
         )
 
 

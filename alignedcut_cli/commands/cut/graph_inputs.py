@@ -104,7 +104,7 @@ def source_slots(frame: Frame, source: Source, layers: str) -> list[tuple[Slot, 
     pairs = list(zip(*(find_slots(sets[name], layers) for name in (source.queries, source.keys)), strict=True))
     for slot in dict.fromkeys(slot.tensor for pair in pairs for slot in pair):
         for features in sets.values():
-            features.demand(slot)
+            features.require(slot)
     return pairs
 
 

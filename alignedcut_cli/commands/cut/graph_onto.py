@@ -97,7 +97,7 @@ def run_graphs_onto(frame: Frame, asked: Asked, onto: str, budget: int) -> None:
         outputs = [(str(path), size * (4 * plan.base.axes["C"]["size"] + 16))]
         outputs += [(f"{folder}/", 0)] if asked.pictures else []
         described = DryRun([f"{one.kind}/{one.name}" for one in plan.recipe.inputs], outputs, need)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     import torch
 

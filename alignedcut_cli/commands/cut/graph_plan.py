@@ -172,9 +172,9 @@ def _is_of(layer: GraphLayer, name: str) -> bool:
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for invalid values, and for options given explicitly that are not used here."""
     require_choice("--solver", asked.solver, GRAPH_SOLVERS)
-    typed = [option for option in OF_FEATURES if option in asked.explicit]
-    if typed:
-        raise UsageError("option-unused", f"--graph {asked.graph} does not use {', '.join(typed)}", "Leave it out")
+    unused = [option for option in OF_FEATURES if option in asked.explicit]
+    if unused:
+        raise UsageError("option-unused", f"--graph {asked.graph} does not use {', '.join(unused)}", "Leave it out")
     if asked.scope:
         require_choice("--scope", asked.scope, ("dataset", "image"))
     if asked.threshold is not None and not 0 <= asked.threshold < 1:

@@ -78,7 +78,7 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
         size = sum(plan.nodes) * (4 * plan.recipe.params["eigenvectors"] + 16)
         outputs = [(str(path), size), *([(f"{folder}/", 0)] if asked.pictures else [])]
         described = DryRun([f"features/{given.name}" for given in plan.recipe.inputs], outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}

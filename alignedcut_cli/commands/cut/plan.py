@@ -152,10 +152,10 @@ def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | Non
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that the space does not use."""
     unused = {"raw": ["--align", "--roi"], "aligned": ["--roi"]}.get(asked.space, [])
-    typed = [option for option in unused if option in asked.explicit]
-    if typed:
-        remedy = "Leave it out, or give --space brain" + ("" if "--roi" in typed else " or aligned")
-        raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(typed)}", remedy)
+    given = [option for option in unused if option in asked.explicit]
+    if given:
+        remedy = "Leave it out, or give --space brain" + ("" if "--roi" in given else " or aligned")
+        raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(given)}", remedy)
 
 
 def _require_distinct(names: Sequence[str]) -> None:

@@ -112,13 +112,13 @@ def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
 
 
 def _require_used(asked: Asked, solver: str) -> None:
-    typed = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
+    unused = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
     if solver == "exact" and asked.balance != "none":
-        typed = [option for option in typed if option not in ("--nodes", "--sampling")]
-    if typed:
-        able = [name for name, used in USES.items() if used.issuperset(typed)]
+        unused = [option for option in unused if option not in ("--nodes", "--sampling")]
+    if unused:
+        able = [name for name, used in USES.items() if used.issuperset(unused)]
         remedy = f"Leave it out, or use {' or '.join(able)}" if able else "Leave it out"
-        raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(typed)}", remedy)
+        raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(unused)}", remedy)
     if solver == "nystrom" and asked.sampling == "means":
         raise UsageError(
             "option-contradicts",

@@ -119,7 +119,7 @@ def _run_maps(frame: Frame, asked: Asked, device: torch.device) -> None:
         memory = max(memory, layout.fixed + max(group.bytes for group in groups))
     inputs = [f"{len(plans[0].manifest.images)} images", *(_told(plan.weights) for plan in plans)]
     described = DryRun(inputs, outputs, memory, counts)
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) -> None:
@@ -136,7 +136,7 @@ def _run_captions(frame: Frame, asked: Asked, path: Path, device: torch.device) 
     paths = [str(frame.project.path("features", plan.recipe.name)) for plan in plans]
     outputs = [(path, kept) for path, (kept, _) in zip(paths, sizes, strict=True)]
     described = DryRun(inputs, outputs, max(memory for _, memory in sizes))
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _told(weights: WeightsFile) -> str:
@@ -160,4 +160,4 @@ def _print_dry_run(frame: Frame, models: Sequence[Sequence[Plan]]) -> None:
         [(str(frame.project.path("features", plan.recipe.name)), plan.bytes) for plans in models for plan in plans],
         max(sum(4 * plan.ranges[0][1] * plan.bytes // max(1, images) for plan in plans) for plans in models),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)

@@ -59,7 +59,7 @@ def command(frame: Frame, asked: Asked) -> None:
         outputs += [(f"{folder}/", 0)] if asked.pictures else []
         inputs = [*(f"{given.kind}/{given.name}" for given in plan.recipe.inputs), str(asked.brain)]
         described = DryRun(inputs, outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     from alignedcut_cli.commands.score.run import make
 

@@ -53,7 +53,7 @@ DIFFERENCES = ["difference", "low", "high", "p", "p.holm"]
 
 
 def meanings_of(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
-    """Shape axes and meaning of every tensor."""
+    """Shape axes and meaning of every tensor; scores that are undefined are NaN."""
     found = dict(_MEANINGS)
     for name in tensors:
         kind, _, case = name.partition(".")
@@ -61,7 +61,8 @@ def meanings_of(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]
             found[name] = f"S N.{case}", "ereg: test score of each voxel of a subject, mean over folds"
         elif kind == "column":
             found[name] = f"N.{case}", "the column of each voxel in the responses"
-    return {name: found[name] for name in tensors}
+    undefined = {name: "; NaN: undefined" if tensors[name].dtype.kind == "f" else "" for name in tensors}
+    return {name: (found[name][0], found[name][1] + undefined[name]) for name in tensors}
 
 
 def axes_of(
