@@ -95,7 +95,7 @@ def _host() -> str:
 
 
 def temporary_path(path: Path) -> Path:
-    """The hidden file beside `path` that this process writes before it is renamed; its name says whose it is."""
+    """The hidden file next to `path` that this process writes before renaming it; its name identifies the process."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 

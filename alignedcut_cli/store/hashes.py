@@ -52,7 +52,7 @@ class HashCache:
 def stamp(path: Path) -> list[int]:
     """Size, modification times and inode of a file, which change with its content.
 
-    For a path inside an HDF5 file, those of that file; empty if there is no file.
+    For a path inside an HDF5 file or a video, those of that file; empty if there is no file.
     """
     try:
         found = path.stat()

@@ -36,7 +36,7 @@ def _suffix(kind: str) -> str:
 
 
 def _is_folder(kind: str, path: Path) -> bool:
-    """Whether a path is an artifact in shards, of a kind that may also lie in one file."""
+    """Whether a path is an artifact in shards, of a kind that may also be a single file."""
     return kind not in _SUFFIXES and is_artifact_folder(path)
 
 
@@ -92,12 +92,12 @@ class Project:
         return self
 
     def path(self, kind: str, name: str) -> Path:
-        """The file of an artifact, or its folder if it lies in shards, as features always do."""
+        """The file of an artifact, or its folder if it is in shards, as features always are."""
         folder = self.root / kind / name
         return folder if _is_folder(kind, folder) else self.root / kind / f"{name}{_suffix(kind)}"
 
     def file(self, kind: str, name: str) -> Path | None:
-        """The file of an artifact of a kind that may lie in one file or in shards; None for other kinds."""
+        """The file of an artifact of a kind that may be a single file or in shards; None for other kinds."""
         return None if kind in _SUFFIXES else self.root / kind / f"{name}{_suffix(kind)}"
 
     def header_path(self, kind: str, name: str) -> Path:

@@ -47,7 +47,7 @@ def command(frame: Frame, asked: Asked) -> None:
     t-SNE places a sample of nodes by their top eigenvectors; every other node takes the place of its nearest one.
     Colours are one mapping for all images and slots of a joint cut, and one for each slot of a --per-slot cut. With
     --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
-    each image a row of its layers, and a contact sheet a model.
+    each image a row of its layers, and a contact sheet per model.
     """
     require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
     if asked.onto:
@@ -98,7 +98,7 @@ def _require_unused(asked: Asked) -> None:
 
 
 def _resolve_device(text: str) -> torch.device:
-    """The device of the exact repulsion: CUDA if it is there, else the CPU (MPS has no float64)."""
+    """The device of the exact repulsion: CUDA if available, else the CPU (MPS has no float64)."""
     import torch
 
     found = resolve_device(text)
