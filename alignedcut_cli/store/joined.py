@@ -50,7 +50,9 @@ class JoinedRows(Rows, np.lib.mixins.NDArrayOperatorsMixin):
         found = self._read(rows)
         if found is None:
             return np.asarray(self)[key]
-        return found[(..., *columns)] if isinstance(rows, int) else found[(slice(None), *columns)]
+        if not columns:
+            return found
+        return found[tuple(columns)] if found.ndim < self.ndim else found[(slice(None), *columns)]
 
     def _read(self, rows: Any) -> np.ndarray | None:
         """The rows for an index into the first axis; None for an index that needs the whole tensor."""
