@@ -161,10 +161,12 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def two_workers() -> Iterator[str]:
-    """The address of a Dask scheduler with two worker processes on this machine."""
+    """The address of a Dask scheduler with two worker processes on this machine, which may be busy."""
     pytest.importorskip("distributed")
+    from alignedcut_cli.frame import cluster_crew
     from alignedcut_cli.frame.cluster_open import connect
 
-    with connect("local:2", gpu=False) as client:
+    with pytest.MonkeyPatch.context() as patch, connect("local:2", gpu=False) as client:
+        patch.setattr(cluster_crew, "WORKERS_SECONDS", 600)
         assert client.scheduler
         yield client.scheduler.address
