@@ -19,10 +19,11 @@ from scipy.sparse import csr_matrix
 from alignedcut_cli.core.embed import affinities as module
 from alignedcut_cli.core.embed import descent, kernels
 from alignedcut_cli.core.embed import tsne as schedule
-from alignedcut_cli.core.embed.affinities import Affinities, affinities, conditionals, nearest_others
+from alignedcut_cli.core.embed.affinities import affinities, conditionals, nearest_others
 from alignedcut_cli.core.embed.descent import OnHost
 from alignedcut_cli.core.embed.device import OnDevice, pull_all, push_all
 from alignedcut_cli.core.embed.forces import AllPairs, Tree
+from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, REPULSIONS, ROUND, choose_repulsion, tsne
 from alignedcut_cli.core.numerics import NumericsError

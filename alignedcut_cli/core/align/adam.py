@@ -28,7 +28,7 @@ class Adam:
         for now, (mean, square), rate in zip(self.parameters, self.moments, rates, strict=True):
             if now.grad is not None:
                 count = torch.tensor(float(self.steps), device=now.device)
-                torch._fused_adam_(
+                torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
                     [now], [now.grad], [mean], [square], [], [count],
                     lr=rate, beta1=0.9, beta2=0.99, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False,
                 )  # fmt: skip

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 __all__ = ["Threads"]
 
 
+def _thread_count() -> int:
+    """Torch's number of threads; where it is not loaded, what OMP_NUM_THREADS says, or the cores there are."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Threads:
-    """Torch's number of threads, started at the first need and ended with the context."""
+    """As many threads as torch would use, started at the first need and ended with the context."""
 
     def __init__(self) -> None:
-        self._count = torch.get_num_threads()
+        self._count = _thread_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Threads:

@@ -1,0 +1,24 @@
+"""Ranks of values, equals sharing theirs: what rank correlations and their draws are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["midranks"]
+
+
+def midranks(values: np.ndarray) -> np.ndarray:
+    """The rank of each of (..., P) in its row, from 1, equals sharing their mean rank, NaN left out and staying: float64."""
+    rows = values.reshape(-1, values.shape[-1])
+    if not rows.size:
+        return np.zeros(values.shape)
+    order = rows.argsort(-1, kind="stable")
+    ranked = np.take_along_axis(rows, order, -1)
+    begins = np.ones(rows.shape, bool)  # of a run of equals
+    begins[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    run = begins.ravel().cumsum() - 1
+    means = np.flatnonzero(begins) % rows.shape[1] + (np.bincount(run) + 1) / 2
+    found = np.empty(rows.shape)
+    np.put_along_axis(found, order, means[run].reshape(rows.shape), -1)
+    found[np.isnan(rows)] = np.nan
+    return found.reshape(values.shape)
