@@ -9,9 +9,9 @@ __all__ = ["midranks"]
 
 def midranks(values: np.ndarray) -> np.ndarray:
     """The rank of each of (..., P) in its row, from 1, equals sharing their mean rank, NaN left out and staying: float64."""
-    rows = values.reshape(-1, values.shape[-1])
-    if not rows.size:
+    if not values.size:
         return np.zeros(values.shape)
+    rows = values.reshape(-1, values.shape[-1])
     order = rows.argsort(-1, kind="stable")
     ranked = np.take_along_axis(rows, order, -1)
     begins = np.ones(rows.shape, bool)  # of a run of equals
