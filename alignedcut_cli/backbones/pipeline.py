@@ -1,4 +1,4 @@
-"""The extraction loop: decode, forward, keep; the next images are decoded while the model runs."""
+"""The extraction loop: decode, forward, keep; on a GPU the next images are decoded while the model runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TokenChoice:
 
 
 def parse_tokens(text: str, tokens: int) -> TokenChoice:
-    """The choice that `--tokens` names for a model of P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
+    """The choice of `--tokens` for a model with P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
     if text in ("all", "pooled"):
         return TokenChoice(text == "all")
     kind, _, count = text.partition(":")
@@ -67,7 +67,7 @@ def tensor_meanings(layers: Sequence[int], tokens: TokenChoice) -> dict[str, tup
 
 
 def bytes_per_image(widths: Sequence[int], tokens: Sequence[int], choice: TokenChoice, dtype: str) -> int:
-    """Bytes per image on disk, of layers of these widths and numbers of tokens."""
+    """Bytes per image on disk, for layers of these widths and numbers of tokens."""
     size = DTYPES[dtype].itemsize
     total = 0
     for width, count in zip(widths, tokens, strict=True):
@@ -93,8 +93,8 @@ def extract_shards(
 ) -> Iterator[tuple[int, dict[str, dict[str, np.ndarray]]]]:
     """The tensors of each tap of each shard (number, start, stop) in turn, as named in `tensor_meanings`.
 
-    Batches never cross a shard, so that a resumed run computes what an undisturbed one would. Raises DataError, naming
-    the layer, for features that are not finite or do not fit `dtype`.
+    Batches never cross a shard, so that a resumed run computes the same as an uninterrupted one. Raises DataError, naming
+    the layer, for features that are not finite or exceed the range of `dtype`.
     """
     device = next(backbone.module.parameters()).device
     batches = [
@@ -103,8 +103,8 @@ def extract_shards(
         for first in range(start, stop, batch_size)
     ]
     size = batch_size
-    # On a CPU the model's threads wait for each other at every layer: a decoder that takes one core stalls them all, so
-    # the next batch is decoded by all cores between two forward passes. A GPU computes while the CPU decodes.
+    # On a CPU the model's threads synchronise at every layer, so a decoder that takes one core stalls them all: the next
+    # batch is decoded by all cores between two forward passes. With a GPU, decoding overlaps with the forward pass.
     lookahead = LOOKAHEAD[device.type]
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future[np.ndarray]]] = deque()
@@ -177,7 +177,7 @@ def _keep(
 
 
 def draw_tokens(tokens: int, count: int, seed: int, image: int) -> Tensor:
-    """`count` different tokens of one image, ascending, the same in all layers and models of one grid: (count,) int64."""
+    """`count` distinct tokens of one image, ascending, the same in all layers and models with one grid: (count,) int64."""
     generator = torch.Generator().manual_seed(stream(seed, "tokens", image))
     return torch.randperm(tokens, generator=generator)[:count].sort().values
 

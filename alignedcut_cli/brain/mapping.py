@@ -1,8 +1,8 @@
 """The names of labels, pickled in mapping_*.npy, read without executing the pickle.
 
 A pickle is a program. Unpickling runs it; here its opcodes are read one by one, and the few that numpy.save writes for
-a dict are followed on plain values. A global is only compared with the five that such files need, and
-no opcode leads to an import, a constructor, or an allocation that the file's own size does not bound.
+a dict are interpreted on plain values. A global is only compared with the five that such files need, and
+no opcode leads to an import, a constructor, or an allocation beyond the file's own size.
 """
 
 from __future__ import annotations

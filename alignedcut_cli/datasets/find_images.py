@@ -1,4 +1,4 @@
-"""Finding the photographs that arguments name: files, folders, patterns, and lists on stdin."""
+"""Finding the images that arguments name: files, folders, patterns, and lists on stdin."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def find_images(
 ) -> list[Path]:
     """The image files that arguments name: files as given, folders recursively in sorted order, `-` a list on stdin.
 
-    Of a pattern such as `photos/*.jpg` or `photos/**/face-?.png`, which no shell has expanded, all that matches, sorted.
+    A pattern that the shell has not expanded, such as `photos/*.jpg` or `photos/**/face-?.png`, names all matches, sorted.
     FILE.hdf5 and FILE.hdf5:RANGE name images inside a file. Broken links are included, as bad images
-    for `read_manifest`. A note counts what is left out of folders. Raises InputMissingError for a path that is not
-    there or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
+    for `read_manifest`. A note counts what is skipped in folders. Raises InputMissingError for a missing path
+    or a folder without images, UsageError for none, for a project's own folder, or for one file given twice, and
     as `hdf5.paths_in` does.
     """
     found: list[Path] = []
@@ -46,14 +46,14 @@ def find_images(
 
 
 def _listed(line: str) -> list[Path]:
-    """The images that a line names; trailing spaces may or may not belong to the name."""
+    """The images that a line names; trailing spaces may be part of the name."""
     name = line.rstrip("\r\n")
     there = find_in_any_form(Path(name)) is not None
     return _named(name if there else name.strip())
 
 
 def _matches(text: str) -> list[Path]:
-    """What a pattern with * or ? matches, sorted; nothing for what is no pattern, or names a file as it stands."""
+    """The matches of a pattern with * or ?, sorted; none for text that is not a pattern, or names an existing file."""
     if not set("*?") & set(text) or "\0" in text or find_in_any_form(Path(text)):
         return []
     return sorted(map(Path, glob.glob(text.replace("[", "[[]"), recursive=True)))  # noqa: PTH207  # absolute ones too

@@ -1,4 +1,4 @@
-"""Photographs: checked and decoded the same way everywhere."""
+"""Images, checked and decoded the same way everywhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNREAD = frozenset({
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image of a manifest: its path below the root, hash and number of its bytes, and its upright size in pixels."""
+    """One image of a manifest: its path below the root, the hash and number of its bytes, and its upright size in pixels."""
 
     path: str
     sha256: str
@@ -56,7 +56,7 @@ class BadImage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Images in their order. `root` is their folder on this machine, and no part of the identity."""
+    """Images in order. `root` is their folder on this machine, and not part of the identity."""
 
     root: Path
     images: tuple[ImageEntry, ...]
@@ -169,7 +169,7 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
 
     EXIF orientation is applied; grey, palette, CMYK, 16-bit and float images are converted by value (16-bit to 8-bit
     by its high byte, float by its own range), and transparent pixels are composited on white. With `near`, a JPEG may
-    be decoded at a reduced scale of sides of at least 2 * near pixels, which is faster and then resized the same way.
+    be decoded at a reduced scale with sides of at least 2 * near pixels, which is faster.
     """
     if file_of(path) != path:
         return Image.fromarray(read_pixels(path))

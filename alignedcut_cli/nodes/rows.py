@@ -1,4 +1,4 @@
-"""The nodes of a graph, read and transformed tile by tile: no intermediate result is stored."""
+"""The rows of a graph's nodes, read and transformed tile by tile, without intermediate results on disk."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def patch_rows(slot: Slot) -> Tensor:
 
 
 class GraphRows:
-    """The concatenated rows of several slots in one space: `read(start, stop)` gives (stop - start, r) float32.
+    """The concatenated rows of several slots in one space: `read(start, stop)` returns (stop - start, r) float32.
 
-    `products` names the precision in which `read` applies the transforms; `take` applies them in float32.
+    `products` is the precision in which `read` applies the transforms; `take` applies them in float32.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class GraphRows:
         return rows
 
     def take(self, ids: Tensor) -> Tensor:
-        """Rows V T of the nodes with ascending `ids` (n,), reading no others: (n, r). Raises DataError as `read` does."""
+        """Rows V T of the nodes with ascending `ids` (n,), read alone: (n, r). Raises DataError as `read` does."""
         import numpy as np
         import torch
 

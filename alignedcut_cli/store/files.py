@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +16,21 @@ from alignedcut_cli.errors import AlignedcutError, DiskError, InputMissingError,
 
 __all__ = [
     "TEMPORARY_SUFFIX",
+    "abandoned",
     "disk_error",
     "disk_errors",
     "free_disk",
     "fsync_folder",
     "make_folder",
     "remove",
+    "temporary_path",
     "writing",
     "writing_text",
 ]
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LONGEST_WRITE = 3600.0
 _DENIED = {errno.EACCES, errno.EPERM}
 
 
@@ -90,6 +94,32 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
 
 
+def temporary_path(path: Path) -> Path:
+    """The hidden file beside `path` that this process writes before it is renamed; its name says whose it is."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The temporary files in a folder whose writers are gone; many may write there, from several machines."""
+    return [path for path in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not _is_written(path)]
+
+
+def _is_written(temporary: Path) -> bool:
+    """Whether a temporary file's process runs; of a process of another machine, whether it was changed within an hour."""
+    named = re.search(r"\.([A-Za-z0-9-]+)\.(\d+)" + re.escape(TEMPORARY_SUFFIX) + "$", temporary.name)
+    if named is None:
+        return True
+    try:
+        if named[1] != _host():
+            return time.time() - temporary.stat().st_mtime < _LONGEST_WRITE
+        os.kill(int(named[2]), 0)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 @contextmanager
 def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; on success it gets the umask's mode, is synced and renamed.
@@ -97,7 +127,7 @@ def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     On failure or interruption the temporary file is removed and `path` is as it was. Without `lasting`, nothing is
     synced, which takes longer than writing a small file, and a power cut may leave it empty.
     """
-    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = temporary_path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

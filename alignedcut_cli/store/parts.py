@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.errors import AlignedcutError, DataError
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import make_folder, remove, writing_text
 from alignedcut_cli.store.header import KEY, Recipe
 from alignedcut_cli.store.index import read_json
 from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.tensors import Layout, map_tensor, read_layout, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "count_parts", "parts_names", "parts_owner"]
 
 OWNER = "owner.json"
 
@@ -43,19 +43,11 @@ class Parts:
         """Create the folder, or go on with it; one left by another recipe is removed."""
         lock = self._project.lock_path(self._recipe.kind, f"{self._recipe.name}.parts")
         with hold(lock, f"{self._recipe.kind}/{self._recipe.name}", wait=True):
-            if self._owner() == self._recipe.identity:
+            if parts_owner(self.folder) == self._recipe.identity:
                 return
             remove(self.folder)
             make_folder(self.folder)
             writing_text(self.folder / OWNER, canonical_json({"recipe": self._recipe.identity}))
-
-    def _owner(self) -> str | None:
-        """The recipe whose parts the folder holds; None if there is none, or it cannot be read."""
-        try:
-            found = read_json(self.folder / OWNER)
-        except AlignedcutError:
-            return None
-        return found.get("recipe") if isinstance(found, dict) else None
 
     def missing(self, sweep: str, count: int) -> list[int]:
         """The numbers, of `count`, whose part is not there whole."""
@@ -102,6 +94,25 @@ class Parts:
             return None
         wanted = canonical_json(self._header(sweep, number, count))
         return layout if _without_content(layout.metadata.get(KEY, "")) == wanted else None
+
+
+def parts_owner(folder: Path) -> str | None:
+    """The recipe whose parts a folder holds; None if there is none, or it cannot be read."""
+    try:
+        found = read_json(folder / OWNER)
+    except AlignedcutError:
+        return None
+    return found.get("recipe") if isinstance(found, dict) else None
+
+
+def parts_names(project: Project, kind: str) -> list[str]:
+    """The names of the artifacts of a kind with a folder of parts, sorted."""
+    return sorted(path.name[1:].removesuffix(".parts") for path in (project.root / kind).glob(".*.parts"))
+
+
+def count_parts(project: Project, kind: str, name: str) -> int:
+    """How many parts there are of an artifact."""
+    return sum(1 for _ in project.parts_folder(kind, name).glob("[!.]*.safetensors"))
 
 
 def _without_content(text: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from alignedcut_cli.errors import DataError
-from alignedcut_cli.store.artifact import Layout
 from alignedcut_cli.store.canonical import stored_digest
 from alignedcut_cli.store.files import disk_errors
 from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.tensors import Layout
 
 __all__ = ["Shard", "require_whole"]
 

@@ -1,4 +1,4 @@
-"""The plan of a run of `concepts`: the coloring and cut behind it, slots, masks, pixels, and the memory needed."""
+"""The plan of a run of `concepts`: its coloring and cut, slots, masks, pixels, and the memory needed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be computed: `slots` with `offsets`, the first node of each in the cut; `masks` as they were read.
+    """The plan: `slots` with `offsets`, the first node of each in the cut; `masks` as read.
 
     `comparable` are the same slots with their transforms in `space`, where pixels are compared.
     """
@@ -96,7 +96,7 @@ class Plan:
         return maps + self.nodes * (2 * len(self.pixels) + 18)
 
     def need(self) -> int:
-        """Bytes of main memory, tiles not counted."""
+        """Bytes of main memory, without tiles."""
         channels = self.alignment.channels
         covariances = 8 * 3 * (self.recipe.params["concepts"] + 1) * channels**2
         masks = sum(mask.nbytes for mask in self.masks)
@@ -181,7 +181,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _color_name(frame: Frame, source: str | None) -> str:
-    """The coloring that --from names: itself, or the only one made from that cut."""
+    """The coloring of --from: the one named, or the only one of the cut named."""
     project = frame.project
     if source is None:
         return project.only("color")

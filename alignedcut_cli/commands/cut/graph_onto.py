@@ -104,7 +104,8 @@ def run_graphs_onto(frame: Frame, asked: Asked, onto: str, budget: int) -> None:
     batch = max(1, (budget - plan.fixed_bytes()) // plan.image_bytes())
     rows_of = partial(_rows, frame, plan, batch)
     header, made = make_onto(frame, plan, torch.device("cpu"), asked.overwrite, rows_of)
-    lines, value = [str(path)], {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    lines = [value["path"]]
     value |= {"solver": header.params["solver"], "certificates": []}
     if asked.pictures:
         draw_eigenvectors(frame, header, asked.images)

@@ -81,7 +81,8 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
         frame.output.result(described.text(), described.as_object())
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
-    lines, value = [str(path)], {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    lines = [value["path"]]
     value |= {"solver": header.params["solver"], "certificates": header.raw.get("certificates", [])}
     if asked.pictures:
         draw_eigenvectors(frame, header, asked.images)

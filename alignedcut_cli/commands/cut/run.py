@@ -10,7 +10,7 @@ from alignedcut_cli.commands.cut.stability import stability_of, stability_tensor
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
-from alignedcut_cli.nodes.slots import Slot, node_table
+from alignedcut_cli.nodes.slots import Slot, joined, node_tables
 from alignedcut_cli.nodes.spaces import open_transforms
 from alignedcut_cli.store.header import Recipe
 
@@ -228,7 +228,7 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
         "eigenvectors": joined([cut.eigenvectors.cpu().numpy() for cut in cuts]),
         "eigenvalues": np.stack([cut.eigenvalues.cpu().numpy() for cut in cuts]),
         "residuals": np.stack([cut.residuals.cpu().numpy() for cut in cuts]),
-        "nodes": node_tables(plan.slots, len(plan.images)),
+        "nodes": node_tables([slot.about for slot in plan.slots], len(plan.images)),
         "sampled": np.concatenate([cut.sampled.numpy() + offset for cut, offset in zip(cuts, offsets, strict=False)]),
         "graphs": np.stack([offsets[:-1], offsets[1:]], 1).astype(np.int64),
         "certificate": np.array([list(one.values()) for one in certificates(solved)], np.float64),
@@ -263,18 +263,6 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
             )
     replicates, told = stability_tensors([one.stability for one in solved if one.stability])
     return tensors | replicates, meanings | told
-
-
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The concatenated arrays, without a copy if there is only one."""
-    import numpy as np
-
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def node_tables(slots: Sequence[Slot], images: int) -> np.ndarray:
-    """The concatenated node tables of several slots."""
-    return joined([node_table(slot.about, number, images) for number, slot in enumerate(slots)])
 
 
 def cut_axes(plan: CutPlan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:

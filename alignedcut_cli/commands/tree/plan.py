@@ -1,4 +1,4 @@
-"""What the tree is grown from: one graph's cut, and the masks and the alignment that say what its sides are."""
+"""The plan of a tree: one graph's cut, and the masks and alignment that describe its sides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALGORITHM = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """The cut, and what is known of its nodes: classes by `masks`, brain areas by `space` and its `slots`."""
+    """The cut, and descriptions of its nodes: classes by `masks`, brain areas by `space` and its `slots`."""
 
     recipe: Recipe
     cut: Header
@@ -36,7 +36,7 @@ class Plan:
     slots: tuple[Slot, ...] = ()
 
     def need(self) -> int:
-        """Main memory in bytes: eigenvectors twice, leaves of each replicate, one tile of features."""
+        """Main memory in bytes: two copies of the eigenvectors, leaves of each replicate, one tile of features."""
         nodes, params = self.cut.axes["M"]["size"], self.recipe.params
         return nodes * (8 * params["eigenvectors"] + 40) + 8 * params["clusters"] ** 2 + (128 << 20)
 

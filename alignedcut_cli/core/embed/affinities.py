@@ -1,4 +1,4 @@
-"""Affinities of t-SNE on any device: a Gaussian over each row's nearest, as wide as the perplexity asks, made symmetric."""
+"""Affinities of t-SNE on any device: a Gaussian over each row's nearest neighbours at the given perplexity, symmetrised."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TILE = 1 << 26
 def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
     """P = (p_j|i + p_i|j) / 2 m of rows (m, C) float32 (van der Maaten and Hinton 2008, Eq. 1), on the rows' device.
 
-    p_j|i is 0 but for the 3 x perplexity nearest rows.
+    p_j|i is 0 except for the 3 x perplexity nearest rows.
     """
     if rows.device.type == "cpu":
         found = on_host.host_affinities(rows.numpy(), perplexity, threads)
@@ -36,7 +36,7 @@ def _joint(indices: Tensor, shares: Tensor) -> Affinities:
     total = len(indices)
     mine = torch.arange(total, device=indices.device)[:, None].expand_as(indices).flatten()
     others, values = indices.flatten().long(), shares.flatten()
-    # Each pair under one number, twice where both rows have it
+    # Each pair as one number, twice where it is in both rows
     pairs, order = torch.cat([mine * total + others, others * total + mine]).sort(stable=True)
     pairs, place = pairs.unique_consecutive(return_inverse=True)
     summed = torch.zeros(len(pairs), dtype=values.dtype, device=values.device)
@@ -46,9 +46,9 @@ def _joint(indices: Tensor, shares: Tensor) -> Affinities:
 
 
 def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, Tensor]:
-    """The `count` nearest other rows of each of rows (m, C) float32: indices (m, k) int32, squared distances float32.
+    """The `count` nearest neighbours of each of rows (m, C) float32: indices (m, k) int32, squared distances float32.
 
-    All m^2 distances, from differences: in a compiled loop on the CPU, elsewhere in tiles. In no stated order.
+    Brute force, from differences: in a compiled loop on the CPU, elsewhere in tiles. Neighbours are not sorted.
     """
     if rows.device.type == "cpu":
         indices, squares = on_host.nearest_among(rows.numpy(), None, count, threads)
@@ -72,7 +72,7 @@ def _squares_of(columns: Tensor, first: int, last: int) -> Tensor:
 
 
 def triton_kernels(tensor: Tensor) -> Any:
-    """The module of compiled kernels that serve a tensor: None but on a GPU of CUDA or ROCm where Triton is installed."""
+    """The module of Triton kernels for a tensor: None unless it is on a CUDA or ROCm GPU and Triton is installed."""
     if not (tensor.is_cuda and torch.cuda.is_available() and find_spec("triton")):
         return None
     from alignedcut_cli.core.embed import triton_kernels
@@ -81,9 +81,9 @@ def triton_kernels(tensor: Tensor) -> Any:
 
 
 def conditionals(squares: Tensor, perplexity: float) -> Tensor:
-    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), each row's entropy log `perplexity`: float64.
+    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), with entropy log `perplexity` per row: float64.
 
-    log b_i by Newton's method between bounds. Where more neighbours than the perplexity are equally near, they share alike.
+    log b_i by safeguarded Newton. Where more neighbours than the perplexity are equally near, their p are equal.
     """
     if squares.device.type == "cpu":
         with Threads() as threads:

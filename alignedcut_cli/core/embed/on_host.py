@@ -12,7 +12,7 @@ from alignedcut_cli.core.embed.threads import Threads
 __all__ = ["CLOSE", "MOST_STEPS", "REACH", "Affinities", "conditionals", "host_affinities", "joint", "nearest_among"]
 
 REACH = 3
-"""Neighbours of a row, in perplexities."""
+"""Neighbours of each row, as a multiple of the perplexity."""
 MOST_STEPS = 100
 CLOSE = 1e-7
 _LARGE = 1_000_000
@@ -20,7 +20,7 @@ _LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Affinities:
-    """P (m, m) by rows, symmetric, of sum 1, no diagonal: values float32 and columns int32 (nnz,), bounds (m + 1,) int64.
+    """P (m, m) in CSR format, symmetric, sum 1, no diagonal: values float32, columns int32 (nnz,), bounds (m + 1,) int64.
 
     Arrays of numpy, or tensors on one device.
     """
@@ -33,7 +33,7 @@ class Affinities:
 def host_affinities(rows: np.ndarray, perplexity: float, threads: Threads) -> Affinities:
     """P = (p_j|i + p_i|j) / 2 m of rows (m, C) float32 (van der Maaten and Hinton 2008, Eq. 1), as arrays.
 
-    p_j|i is 0 but for the 3 x perplexity nearest rows.
+    p_j|i is 0 except for the 3 x perplexity nearest rows.
     """
     total = len(rows)
     indices, squares = nearest_among(rows, None, min(total - 1, int(REACH * perplexity)), threads)
@@ -45,7 +45,7 @@ def nearest_among(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
 
-    All M m distances, from differences in float32, in a compiled loop; (M, count), in no stated order.
+    Brute force, from differences in float32, in a compiled loop; (M, count), not sorted.
     """
     from alignedcut_cli.core.embed.kernels import nearest
 
@@ -58,7 +58,7 @@ def nearest_among(
 
 
 def _columns(rows: np.ndarray) -> np.ndarray:
-    """Rows (m, C) as columns float32, zero columns added up to a multiple of 4."""
+    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4."""
     width = rows.shape[1]
     found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
     found[:width] = rows.T
@@ -66,9 +66,9 @@ def _columns(rows: np.ndarray) -> np.ndarray:
 
 
 def conditionals(squares: np.ndarray, perplexity: float, threads: Threads) -> np.ndarray:
-    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), each row's entropy log `perplexity`: float64.
+    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), with entropy log `perplexity` per row: float64.
 
-    Where more neighbours than the perplexity are equally near, they share alike.
+    Where more neighbours than the perplexity are equally near, their p are equal.
     """
     from alignedcut_cli.core.embed import perplexity as loops
 

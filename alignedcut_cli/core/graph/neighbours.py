@@ -1,4 +1,4 @@
-"""The nearest places of every place, within its image and in other images: exact, in tiles, nothing N x N is held."""
+"""Exact nearest neighbours of every place (patch), within its image and in other images, in tiles without N x N arrays."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from alignedcut_cli.core.numerics import Tick, compiled
 __all__ = ["Neighbours", "largest_within", "nearest_across", "nearest_among", "nearest_within"]
 
 ROW_TILE, COLUMN_TILE = 384, 4096
-"""Of the search across images: a tile of cosines and its codes stay near the caches."""
+"""Of the search across images: a tile of cosines and its codes fit in the caches."""
 MORE_CANDIDATES = 2
-"""Of K neighbours, K / 2 more candidates are found in low precision, and all are ranked again in float32."""
+"""K / 2 extra candidates for K neighbours are found in low precision, and all are ranked again in float32."""
 _GROUP = 64
 
 
@@ -31,7 +31,7 @@ class Neighbours:
     counts: np.ndarray
 
     def least(self, threshold: float) -> np.ndarray:
-        """The cosine (N,) float32 that one more place must exceed to be among the neighbours of each."""
+        """The cosine (N,) float32 that another place must exceed to become a neighbour of each."""
         found = np.full(len(self.counts), threshold, np.float32)
         full = self.counts == self.ids.shape[1]
         if self.ids.shape[1]:
@@ -80,17 +80,17 @@ def nearest_across(
 ) -> Neighbours:
     """The at most `count` places of other images with the largest cosine above `threshold`.
 
-    queries, keys: unit rows (N, D), float32, image by image of P = `per_image` places each. Work: 2 N^2 D, shared out
-    among threads. In a `precision` other than float32 half as many candidates more are found, and ranked again in
-    float32. Neither tiles nor threads change what comes out. `tick` counts rows.
+    queries, keys: unit rows (N, D), float32, image by image of P = `per_image` places each. Work: 2 N^2 D, divided
+    among threads. In a `precision` other than float32, half as many extra candidates are found, and ranked again in
+    float32. Results do not depend on tiles or threads. `tick` counts rows.
     """
     return _nearest(queries, keys, min(count, len(keys) - per_image), threshold, precision, tick, per_image)
 
 
 def nearest_among(queries: Tensor, keys: Tensor, count: int, threshold: float) -> Neighbours:
-    """The at most `count` of other places, keys (M, D), with the largest cosine above `threshold` with each of n queries.
+    """The at most `count` keys (M, D) with the largest cosine above `threshold` with each of n queries.
 
-    queries (n, D), keys: unit rows, float32; ids are rows of `keys`. Work: 2 n M D, shared out among threads.
+    queries (n, D), keys: unit rows, float32; ids are rows of `keys`. Work: 2 n M D, divided among threads.
     """
     return _nearest(queries, keys, min(count, len(keys)), threshold, "float32", None, None)
 
@@ -104,7 +104,7 @@ def _nearest(
     tick: Tick | None,
     per_image: int | None,
 ) -> Neighbours:
-    """The `kept` nearest keys of each query; with `per_image` both are the same places, and those of one image are none."""
+    """The `kept` nearest keys of each query; with `per_image` both are the same places, and the own image is excluded."""
     total = len(queries)
     found = Neighbours(
         np.zeros((total, kept), np.int32), np.zeros((total, kept), np.float32), np.zeros(total, np.int32)
@@ -115,7 +115,7 @@ def _nearest(
     candidates = kept if precision == "float32" else min(kept + kept // MORE_CANDIDATES + 1, most)
     blocks = [(first, keys[first : first + COLUMN_TILE]) for first in range(0, len(keys), COLUMN_TILE)]
     columns = [(first, len(block), cosines_at(block, precision)) for first, block in blocks]
-    # what low precision takes for too small may be large enough
+    # values rounded below the threshold may be above it
     floor = np.float32(threshold if precision == "float32" else threshold - 0.01)
     exact = (queries.numpy(), keys.numpy())
 
@@ -149,9 +149,9 @@ def _hide_own_image(tile: Tensor, start: int, first: int, per_image: int) -> Non
 
 @compiled
 def _keep_largest(ids: np.ndarray, values: np.ndarray, count: int, kept: int) -> np.float32:
-    """Move the `kept` largest of `count` > kept values to the front, in their order; the smallest of them is returned.
+    """Move the `kept` largest of `count` > kept values to the front, in their order, and return the smallest of them.
 
-    Of equal values the earlier ones stay.
+    Ties go to the earlier values.
     """
     least = np.partition(values[:count], count - kept)[count - kept]
     equal = kept
@@ -174,10 +174,10 @@ def _keep_largest(ids: np.ndarray, values: np.ndarray, count: int, kept: int) ->
 def _collect(
     tile: np.ndarray, first: int, kept: int, least: np.ndarray, ids: np.ndarray, values: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Add what exceeds least[i] in row i of `tile` (t, w), whose columns begin at `first`, to the row's candidates.
+    """Add values above least[i] in row i of `tile` (t, w), whose columns begin at `first`, to the row's candidates.
 
-    ids, values (t, 2 kept), counts, least (t,). A full row is cut to its `kept` largest, and `least` rises to the
-    smallest of these. Columns are looked through in groups, most of which hold nothing.
+    ids, values (t, 2 kept), counts, least (t,). A full row is reduced to its `kept` largest, and `least` rises to the
+    smallest of these. Columns are scanned in groups, most of which hold none.
     """
     rows, width = tile.shape
     for i in range(rows):
@@ -207,7 +207,7 @@ def _collect(
 def _rank_again(
     queries: np.ndarray, keys: np.ndarray, start: int, ids: np.ndarray, values: np.ndarray, counts: np.ndarray
 ) -> None:
-    """Give the candidates of the rows from `start` on their float32 cosines: queries, keys (N, D)."""
+    """Replace the values of the candidates of the rows from `start` on by float32 cosines: queries, keys (N, D)."""
     for i in range(len(ids)):
         query = queries[start + i]
         for place in range(counts[i]):
