@@ -52,7 +52,7 @@ def conditionals(
             else:
                 high, has_high = place, True
             found = place + 1.0 if not has_high else place - 1.0 if not has_low else (low + high) / 2
-            slope = scale * scale * variance  # the entropy falls by b^2 Var(d^2) for each unit of log b
+            slope = scale * (scale * variance)  # the entropy falls by b^2 Var(d^2) for each unit of log b
             if slope * 4 > abs(excess):
                 newton = place + excess / slope
                 if (not has_low or newton > low) and (not has_high or newton < high):

@@ -14,13 +14,12 @@ __all__ = ["Threads"]
 
 
 def _thread_count() -> int:
-    """Torch's number of threads; where it is not loaded, what OMP_NUM_THREADS says, or the cores there are."""
+    """Torch's number of threads; where it is not loaded, the cores there are, at most OMP_NUM_THREADS."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, int(told)) if told.isdecimal() and int(told) else cores
 
 
 class Threads:
