@@ -87,6 +87,11 @@ class Backbone(Network):
         return {key: value for key, value in told.items() if value is not None}
 
     @property
+    def bytes(self) -> int:
+        """Memory of its parameters in float32."""
+        return 4 * sum(one.numel() for one in self.module.parameters())
+
+    @property
     def choices(self) -> dict[str, Any]:
         """The model's parameters in a recipe besides its weights and preprocessing."""
         return {}
@@ -179,8 +184,8 @@ def _from_column(network: Network, size: int | None) -> Backbone:
 def find_weights(network: Network, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
     """The file that holds a model's weights: the user's, the one next to a local model, or the hub's, downloaded once.
 
-    `random` stands for none. Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub
-    cannot be reached.
+    `random` means none. Raises InputMissingError for a missing file, UnavailableError (exit 69) if the hub cannot be
+    reached.
     """
     if given == Path(RANDOM):
         return WeightsFile(None)

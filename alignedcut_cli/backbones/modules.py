@@ -1,4 +1,4 @@
-"""Every module's output in a forward pass: which there are, which are the same, and their rows, one an image."""
+"""The outputs of all modules in a forward pass: a list of them, duplicates, and their rows, one per image."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from alignedcut_cli.errors import UnavailableError, first_line
 __all__ = ["Output", "Survey", "matching", "read_outputs", "survey_outputs"]
 
 _FEWEST = 3
-"""Images of a survey at least: their axis is told from others by how it grows by one."""
+"""The fewest images of a survey: the axis of images is the one that grows with them."""
 _ELEMENTWISE = 4
-"""Products that stand for a unit of a module without a matrix."""
+"""The assumed multiply-adds per unit of a module without a matrix."""
 Visit = Callable[[str, nn.Module, Tensor], None]
 
 

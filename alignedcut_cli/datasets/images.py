@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.datasets.hdf5 import MOST_PIXELS, file_of, read_pixels
+from alignedcut_cli.datasets.hdf5 import MOST_PIXELS
+from alignedcut_cli.datasets.inside import file_of, read_pixels
 from alignedcut_cli.errors import DataError, first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 

@@ -1,4 +1,4 @@
-"""What a dry run says of work that is shared: tasks, messages, bytes from disk, memory of a worker."""
+"""The costs of distributed work in a dry run: tasks, messages, bytes from disk, memory of a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignedcut_cli.frame.sweeps import parse_shard, share_of
 __all__ = ["shared_counts"]
 
 HOPS, TASK_BYTES, WORKER_BYTES = 3, 5000, 40_000
-"""How often what tasks have in common is sent for each; the rest of a task's messages; a worker's before its first task."""
+"""Copies of the common job sent per task; bytes of a task's other messages; bytes sent to a worker before its first."""
 
 
 def shared_counts(
@@ -23,7 +23,7 @@ def shared_counts(
 ) -> tuple[tuple[str, str, int], ...]:
     """The rows for DryRun.counts of a command with --cluster or --shard; none without.
 
-    `read` are the bytes that all tasks read from disk, `memory` what a worker needs. Tasks whose file is there do not count.
+    `read` are the bytes that all tasks read from disk, `memory` those that a worker needs. Finished tasks do not count.
     """
     if asked.cluster is None and asked.shard is None:
         return ()
@@ -38,6 +38,6 @@ def shared_counts(
 
 
 def _message_bytes(asked: Any, command: str, tasks: int) -> int:
-    """The bytes of the messages of some tasks, estimated from the size of what is sent; loopback counted 6,500 each."""
+    """The bytes of the messages of some tasks, estimated from the size of the job; 6,500 per task, measured on loopback."""
     job = Job(command, for_workers(asked), "0" * 64, str(asked.project.absolute()), "0" * 64, versions())
     return tasks * (HOPS * len(pickle.dumps(job)) + TASK_BYTES) + max(1, local_workers(asked.cluster)) * WORKER_BYTES

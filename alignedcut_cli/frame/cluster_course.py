@@ -1,4 +1,4 @@
-"""The course of one sweep over a Dask cluster: its tasks handed out a few at a time, each until it was done once."""
+"""One sweep on a Dask cluster: its tasks are submitted a few at a time, each until it is done once."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["RETRIES", "Course"]
 
 RETRIES = 3
-"""How often a task is done again, elsewhere, because a worker could not read or write the disk."""
+"""Retries of a task on other workers, after one could not read or write the disk."""
 SLOW, SLOW_SECONDS = 3.0, 5.0
-"""A task is slow that takes this many times the median of those done, and at least these seconds."""
+"""A task is slow if it takes this multiple of the median of finished ones, and at least these seconds."""
 AHEAD = 3
-"""Tasks handed out for each worker: one under way, the others at hand when it ends."""
+"""Tasks submitted per worker: one running, the others queued."""
 TICK = 1.0
 _OF_THE_DISK = (DiskError, InputMissingError, PermissionDeniedError)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A task that is out: which, and the workers that may do it (empty: all)."""
+    """A submitted task: its number, and the workers allowed to do it (empty: all)."""
 
     number: int
     future: Future
@@ -54,7 +54,7 @@ class Course:
         self._handed = 0
 
     def run(self, numbers: Sequence[int], advance: Callable[[int], None]) -> None:
-        """Do these tasks; `advance` is told the units of each that is done. Raises what a task ended with."""
+        """Do these tasks; `advance` is called with the units of each finished one. Raises the error of a failed task."""
         waiting, left = deque(numbers), set(numbers)
         looked = 0.0
         while left:
@@ -72,7 +72,7 @@ class Course:
                 advance(self._sweep.sizes[done])
 
     def _hand_out(self, number: int, without: Sequence[str] = ()) -> None:
-        """Give a task to the cluster, but not to workers that lost the disk, nor to those of `without`."""
+        """Submit a task to the cluster, except to workers without the disk and those in `without`."""
         away = self._shunned.union(without)
         among = frozenset(self._since) - away if away else frozenset()
         self._handed += 1
@@ -82,10 +82,12 @@ class Course:
         future.add_done_callback(lambda ended: self._ended.put(ended.key))
 
     def _taken(self, key: str) -> int | None:
-        """The number of the task with a key, if it is done now; None if it is out again, or its twin was first."""
-        task = self._out.pop(key, None)
-        if task is None:
+        """The number of the task with a key, if it is done; None if it was resubmitted, or its duplicate finished first."""
+        if key not in self._out:
             return None
+        if self._out[key].future.status in ("lost", "pending"):  # its worker died before it could tell
+            return self._once_more([key])
+        task = self._out.pop(key)
         answer = self._crew.answer(task.future)
         self._since[answer["worker"]] = time.monotonic()
         for note in answer["notes"]:
@@ -98,7 +100,7 @@ class Course:
         return task.number
 
     def _again(self, number: int, answer: Mapping[str, Any]) -> None:
-        """Hand out a task again that failed by the disk of its worker; raise any other failure, and the last one."""
+        """Resubmit a task that failed by the disk of its worker; raise any other failure, or that of the last retry."""
         error = error_from(answer["error"])
         if not isinstance(error, _OF_THE_DISK) or self._failed[number] >= RETRIES:
             raise error
@@ -107,23 +109,28 @@ class Course:
         if all(one.number != number for one in self._out.values()):
             self._hand_out(number)
 
+    def _once_more(self, keys: Sequence[str]) -> None:
+        """Hand out again what nobody will answer."""
+        numbers = [self._out[key].number for key in keys]
+        self._forget(keys)
+        for number in numbers:
+            self._hand_out(number)
+
     def _forget(self, keys: Sequence[str]) -> None:
         self._crew.cancel([self._out.pop(key).future for key in keys])
 
     def _look(self) -> None:
-        """See who is there and who is slow; hand out again what waits for workers that are gone."""
+        """Check for lost and slow workers; resubmit tasks that were queued for lost ones."""
         busy, now = self._crew.busy(), time.monotonic()
         idle = [worker for worker, keys in busy.items() if not keys]
         self._since = {worker: now if worker in idle else self._since.get(worker, now) for worker in busy}
-        stranded = {key: one for key, one in self._out.items() if one.among and not one.among & busy.keys()}
-        self._forget(list(stranded))
-        for one in stranded.values():
-            self._hand_out(one.number)
+        stranded = [key for key, one in self._out.items() if one.among and not one.among & busy.keys()]
+        self._once_more(stranded)
         if idle and self._seconds:
             self._make_twins(busy, len(idle), now - max(SLOW_SECONDS, SLOW * statistics.median(self._seconds)))
 
     def _make_twins(self, busy: Mapping[str, Sequence[str]], most: int, since: float) -> None:
-        """Give what a worker has had since before a time to the others too: the first to finish counts."""
+        """Submit duplicates of tasks started before a time to other workers: the first to finish counts."""
         for worker, keys in busy.items():
             tasks = [self._out[key] for key in keys if key in self._out] if self._since[worker] < since else []
             for one in tasks:

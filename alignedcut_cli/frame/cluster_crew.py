@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster as a command sees them: who is there, what each does, whether it is the client's equal."""
+"""The workers of a Dask cluster: which are connected, their tasks, and whether they match the client's installation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["WORKERS_SECONDS", "Crew"]
 
 WORKERS_SECONDS = 60
-"""How long a command waits for a first worker, and for the answers of all."""
+"""Seconds to wait for a first worker, and for the answers of all."""
 _STEP = 0.1
 
 
 class Crew:
-    """The workers of the cluster at `text` that serve a command: with `gpu` those that offer the resource GPU."""
+    """The workers of the cluster at `text` for a command: with `gpu`, those that offer the resource GPU."""
 
     def __init__(self, client: Client, text: str, *, gpu: bool) -> None:
         self._client, self._text, self._gpu = client, text, gpu
@@ -32,11 +32,11 @@ class Crew:
 
     @property
     def local(self) -> bool:
-        """Whether the workers are of this machine and this command."""
+        """Whether the workers were started by this command on this machine."""
         return self._text.startswith("local:")
 
     def busy(self) -> dict[str, tuple[str, ...]]:
-        """The keys of the tasks that each worker has. Raises UnavailableError if none is there for WORKERS_SECONDS."""
+        """The keys of the tasks of each worker. Raises UnavailableError without a worker for WORKERS_SECONDS."""
         with self._answered():
             processing: Any = self._client.processing()
         found = {worker: tuple(keys) for worker, keys in processing.items()}
@@ -62,9 +62,9 @@ class Crew:
         return not self._gpu or self._offers.get(worker, False)
 
     def examine(self, job: Job) -> list[str]:
-        """The workers, once at least one is there, that did not answer in time whether they are the client's equals.
+        """Check that the workers match the client, once there is one; returns those that did not answer in time.
 
-        Raises the failure of the first that is not: AlignedcutError.
+        Raises the AlignedcutError of the first that does not match.
         """
         while not (workers := self.busy()):
             time.sleep(_STEP)
@@ -83,7 +83,7 @@ class Crew:
         return waiting
 
     def submit(self, job: Job, sweep: str, number: int, key: str, among: Sequence[str] = ()) -> Future:
-        """Hand out a task of a sweep, to any worker or to one of some."""
+        """Submit a task of a sweep, to any worker or to one of `among`."""
         return self._submit(run_task, job, sweep, number, key=key, workers=list(among) or None)
 
     def _submit(self, function: Any, *given: Any, key: str, workers: list[str] | None) -> Future:
@@ -92,7 +92,7 @@ class Crew:
             return self._client.submit(function, *given, key=key, workers=workers, resources=resources, pure=False)
 
     def answer(self, future: Future, worker: str = "of the cluster") -> dict[str, Any]:
-        """What a task that has ended returned. Raises what it raised; UnavailableError if the workers or scheduler died."""
+        """The result of a finished task. Raises its exception; UnavailableError if the workers or the scheduler died."""
         if future.status == "finished":
             with self._answered():
                 return future.result()
@@ -115,13 +115,13 @@ class Crew:
         raise failure
 
     def cancel(self, futures: Sequence[Future]) -> None:
-        """Forget tasks: those that wait are not done, and nobody waits for those under way."""
+        """Cancel tasks: queued ones are dropped, and the results of running ones are ignored."""
         if futures:
             with self._answered():
                 self._client.cancel(list(futures))
 
     def gone(self) -> UnavailableError:
-        """The failure for a scheduler that is there no longer."""
+        """The error for a lost scheduler."""
         return UnavailableError(
             "cluster-gone",
             f"--cluster {self._text}: the Dask scheduler went away",
@@ -130,7 +130,7 @@ class Crew:
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
-        """Turn whatever Dask raises when its scheduler is gone into one failure."""
+        """Convert all exceptions of Dask for a lost scheduler into one error."""
         try:
             yield
         except (OSError, TimeoutError, concurrent.futures.CancelledError, asyncio.CancelledError) as error:

@@ -1,4 +1,4 @@
-"""Where the workers are: the value of --cluster, and the Dask client that speaks to its scheduler."""
+"""Connecting to a cluster: the value of --cluster, and the Dask client of its scheduler."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "connect", "local_workers", "require_cluster"]
 
 CONNECT_SECONDS = 10
-"""How long a scheduler may take to answer."""
+"""Seconds to wait for a scheduler."""
 ALLOWED_FAILURES = 3
-"""How many workers of this machine a task may lose before it counts as their killer."""
+"""Lost local workers after which a task counts as the cause."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SILENT = {
@@ -34,7 +34,7 @@ _SILENT = {
 
 
 def require_cluster(text: str, shard: str | None = None) -> None:
-    """Raise UsageError for a value of --cluster that cannot be, or one beside --shard; UnavailableError without Dask."""
+    """Raise UsageError for an invalid value of --cluster, or one together with --shard; UnavailableError without Dask."""
     if shard is not None:
         raise UsageError(
             "option-contradicts", f"--cluster {text} and --shard {shard} are two ways to share the work", "Give one"
@@ -56,9 +56,9 @@ def local_workers(text: str) -> int:
 
 @contextmanager
 def connect(text: str, *, gpu: bool) -> Iterator[Client]:
-    """A client of the scheduler at `text`; for local:N of one whose workers start and end with the block.
+    """A client of the scheduler at `text`; for local:N, of workers that start and end with the block.
 
-    With `gpu` each of these offers one GPU. Raises UnavailableError (exit 69) if nobody answers.
+    With `gpu` each of these offers one GPU. Raises UnavailableError (exit 69) if there is no answer.
     """
     count = local_workers(text)
     with contextlib.ExitStack() as stack:
@@ -71,7 +71,7 @@ def connect(text: str, *, gpu: bool) -> Iterator[Client]:
 
 @contextmanager
 def _answering(text: str) -> Iterator[None]:
-    """Turn whatever Dask raises while it connects into one failure."""
+    """Convert all exceptions of Dask while connecting into one error."""
     try:
         yield
     except (OSError, TimeoutError, RuntimeError, TypeError, ValueError, ImportError) as error:
@@ -109,7 +109,7 @@ def _client(where: Any) -> Client:
 
 
 def _leave(client: Client) -> None:
-    """Close a client; what it had submitted is forgotten by the scheduler."""
+    """Close a client; the scheduler drops its tasks."""
     with contextlib.suppress(Exception):
         client.close(timeout=CONNECT_SECONDS)
 
@@ -118,7 +118,7 @@ def _leave(client: Client) -> None:
 def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
     """A cluster of `count` processes of one task each on this machine, on loopback, without dashboard or memory limit.
 
-    They share its cores, and take its GPUs in turn. A process that dies is started again.
+    They share its cores, and get its GPUs round-robin. A process that dies is restarted.
     """
     import dask.config
     from distributed import Nanny, Scheduler, SpecCluster
@@ -156,7 +156,7 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Threads that begin in the block, and the processes that they start, leave Ctrl-C to this thread."""
+    """Threads started in the block, and their child processes, ignore Ctrl-C, which this thread handles."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -165,7 +165,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _gpu(number: int) -> dict[str, Any]:
-    """The options of a worker that has a GPU of its own, as far as there are enough."""
+    """The options of a worker with its own GPU, if there are enough."""
     import torch
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -176,7 +176,7 @@ def _gpu(number: int) -> dict[str, Any]:
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Variables of this process for its children: after the block it has its own again."""
+    """Environment variables for child processes, restored after the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -193,7 +193,7 @@ def _cores() -> int:
 
 
 def _end(cluster: SpecCluster, nannies: Sequence[Nanny]) -> None:
-    """End the workers at once, whatever they do: what they write appears whole or not at all."""
+    """Kill the workers at once, which is safe, as files are written atomically."""
     for nanny in nannies:
         nanny.close_gracefully()
         if pid := nanny.pid:

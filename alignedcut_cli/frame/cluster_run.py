@@ -1,4 +1,4 @@
-"""Sweeps run by the workers of a Dask cluster: the client's side from the first connection to the last file."""
+"""Running sweeps on the workers of a Dask cluster, from the client's side."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from alignedcut_cli.store.project import MACHINE
 __all__ = ["for_workers", "run_on_cluster"]
 
 SETTLE_SECONDS = 60.0
-"""How long another machine's file may take to appear on a shared disk."""
+"""Seconds until another machine's file must appear on a shared disk."""
 
 
 def run_on_cluster(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Recipe | None = None) -> None:
-    """Have the workers at `asked.cluster` do, sweep after sweep, every task whose file is missing.
+    """Run every task whose file is missing on the workers at `asked.cluster`, sweep by sweep.
 
-    `recipe` is the artifact's; None: of the only one that the command makes. Raises UsageError, UnavailableError, DataError
-    or what a task ended with.
+    `recipe` is that of the artifact; None: of the only one that the command makes. Raises UsageError, UnavailableError,
+    DataError or the error of a failed task.
     """
     if not any(sweep.missing() for sweep in sweeps):
         return
@@ -57,7 +57,7 @@ def run_on_cluster(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Re
 
 
 def for_workers(asked: Any) -> Any:
-    """The options as workers get them: without cluster and share, and with the device that `auto` means here."""
+    """The options sent to workers: without cluster and shard, and with `auto` resolved to the device of this machine."""
     device = getattr(asked, "device", None)
     resolved = {"device": resolve_device("auto").type} if device == "auto" else {}
     return dataclasses.replace(asked, cluster=None, shard=None, **resolved)
@@ -77,7 +77,7 @@ def _run(frame: Frame, course: Course, sweep: Sweep) -> None:
 
 
 def _settle(sweep: Sweep, seconds: float) -> None:
-    """Wait until this machine sees the files that others wrote. Raises DataError if it does not."""
+    """Wait until the files written by others are visible here. Raises DataError if they do not appear."""
     until = time.monotonic() + seconds
     while left := sweep.missing():
         if time.monotonic() >= until:
@@ -91,7 +91,7 @@ def _settle(sweep: Sweep, seconds: float) -> None:
 
 @contextmanager
 def _token(frame: Frame) -> Iterator[str]:
-    """The name of a file in the project, there during the block, by which workers know that they see the project."""
+    """The name of a file in the project during the block, by which workers check that they share its disk."""
     folder = frame.project.create().root / MACHINE
     for left in abandoned(folder):
         remove(left)
@@ -105,7 +105,7 @@ def _token(frame: Frame) -> Iterator[str]:
 
 @contextmanager
 def _told_when_stopped(frame: Frame, recipe: Recipe, sweeps: Sequence[Sweep]) -> Iterator[None]:
-    """If a signal stops the block, its message says how much is kept and how to go on."""
+    """If a signal stops the block, its message says how much is saved and how to resume."""
     try:
         yield
     except Stopped as stopped:

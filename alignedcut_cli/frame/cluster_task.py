@@ -1,7 +1,7 @@
-"""What a worker of a Dask cluster does: one task of a sweep at a time, told by small messages, answered by small ones.
+"""The worker's side of a Dask cluster: one task of a sweep at a time, with small messages both ways.
 
-A worker makes the command's plan again from its options, and does nothing before it is sure to be the client's equal:
-the same code and torch, the same project on its disk, the same recipe.
+A worker makes the command's plan again from its options, after checking that it matches the client: the same code and
+torch, the same project on its disk, the same recipe.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Job:
     asked      the command's options: those of clusters and shares cleared, the device no longer `auto`
     recipe     the identity of the artifact's recipe
     folder     the client's working directory
-    token      a file in the project's hidden folder, there while the client runs, that holds its own name
-    versions   what the client runs: `versions()` there
+    token      a file in the project's hidden folder while the client runs, which holds its own name
+    versions   `versions()` of the client
     """
 
     command: str
@@ -56,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Heard(Output):
-    """An output that says nothing, and keeps the notes for the client."""
+    """A silent output that collects the notes for the client."""
 
     notes: list[str] = field(default_factory=list)
 
@@ -71,7 +71,7 @@ class _Heard(Output):
 
 
 def run_task(job: Job, sweep: str, number: int) -> dict[str, Any]:
-    """Do one task of a sweep: `seconds` it took, `notes`, and as `error` the AlignedcutError that it ended with, or None.
+    """Do one task of a sweep: its `seconds`, `notes`, and as `error` its AlignedcutError, or None.
 
     Other exceptions are raised. A process does one task at a time, in the client's working directory.
     """
@@ -82,7 +82,7 @@ def run_task(job: Job, sweep: str, number: int) -> dict[str, Any]:
 
 
 def examine(job: Job) -> dict[str, Any]:
-    """What `run_task` would say against this worker before any task, as its `error`."""
+    """The `error` with which `run_task` would refuse any task on this worker, or None."""
     with _ONE_AT_A_TIME:
         error, _ = _tried(job, lambda _: None)
         return {"error": error, "worker": _address()}
@@ -93,7 +93,7 @@ def _run(opened: _Opened, sweep: str, number: int) -> None:
 
 
 def _tried(job: Job, work: Any) -> tuple[dict[str, Any] | None, list[str]]:
-    """How `work` on the opened sweeps of a job ended: its failure as an object or None, and its notes."""
+    """The outcome of `work` on the opened sweeps of a job: its error as an object or None, and its notes."""
     opened = None
     try:
         with quiet_libraries(), _inside(job.folder):
@@ -115,7 +115,7 @@ def _inside(folder: str) -> chdir[str]:
 
 @dataclass(frozen=True)
 class _Opened:
-    """The sweeps of a job on this worker, by name, and where their notes are."""
+    """The sweeps of a job on this worker, by name, and the output with their notes."""
 
     output: _Heard
     sweeps: dict[str, Sweep]
@@ -123,7 +123,7 @@ class _Opened:
 
 @functools.lru_cache(maxsize=1)
 def _open(job: Job) -> _Opened:
-    """The sweeps of a job. Raises UnavailableError or DataError that names the worker if it is not the client's equal."""
+    """The sweeps of a job. Raises UnavailableError or DataError, naming the worker, if it does not match the client."""
     here = dict(versions())
     for what, wanted in job.versions:
         if here[what] != wanted:
@@ -157,19 +157,19 @@ def _no_project(fault: str) -> UnavailableError:
 
 
 def open_sweeps_of(frame: Frame, asked: Any) -> list[tuple[Recipe, Sequence[Sweep]]]:
-    """Each artifact of a command with its sweeps, planned from its options by `open_sweeps` beside their dataclass."""
+    """Each artifact of a command with its sweeps, planned from its options by `open_sweeps` of the command's package."""
     package = type(asked).__module__.rpartition(".")[0]
     return importlib.import_module(f"{package}.sweeps").open_sweeps(frame, asked)
 
 
 @functools.cache
 def versions() -> tuple[tuple[str, str], ...]:
-    """What the bytes of an artifact may depend on besides its recipe: this package, with a digest of its code, and torch."""
+    """The versions that the bytes of an artifact may depend on: this package, with a digest of its code, and torch."""
     return (("alignedcut", f"{__version__} ({_code()})"), ("torch", version("torch")))
 
 
 def _code() -> str:
-    """Eight digits that tell the sources of two installations apart."""
+    """Eight digits that identify the sources of an installation."""
     folder = Path(__file__).parents[1]
     return digest({str(path.relative_to(folder)): file_digest(path) for path in sorted(folder.rglob("*.py"))})[:8]
 
@@ -185,7 +185,7 @@ def _worker() -> str:
 
 
 def dask_setup(_: Any) -> None:
-    """Make a worker process of the client's own machine say nothing on its terminal."""
+    """Silence a worker process on the client's own terminal."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)

@@ -18,8 +18,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "--align", "--background", "--brain", "--brain-images", "--captions", "--captions-per-image",
         "--class-map", "--classes", "--dataset", "--exact", "--filter", "--from", "--ignore", "--instances", "--labels",
         "--layer", "--layers", "--mask-suffix", "--masks", "--min-snr", "--model", "--modules", "--names",
-        "--on-bad-image", "--on-extra-mask", "--onto", "--pixel", "--pixels", "--pool", "--queries", "--roi",
-        "--split", "--subject", "--tap", "--unpack", "--verify", "--weights", "--where",
+        "--on-bad-image", "--on-extra-mask", "--onto", "--other-weights", "--pixel", "--pixels", "--pool", "--queries",
+        "--roi", "--split", "--subject", "--tap", "--unpack", "--verify", "--weights", "--where",
     ),
     COMPUTE: (),
     DRAW: (

@@ -20,7 +20,7 @@ class Photos:
 
     def __init__(self, frame: Frame, header: Header, folder: Path | None, remedy: str = "; see --images") -> None:
         """`folder` (None: where they were read from) is looked in; `remedy` ends the note on missing ones."""
-        manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
+        manifests = {node["external"]["manifest"] for node in header.history if "manifest" in node["external"]}
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
         self._frame, self._remedy = frame, remedy

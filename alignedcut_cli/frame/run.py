@@ -106,11 +106,13 @@ class Frame:
             return header
         raise exists_error(recipe, header.raw)
 
-    def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
+    def make_once(
+        self, recipe: Recipe, overwrite: bool, make: Callable[[], Header], **noted: str
+    ) -> tuple[Header, bool]:
         """The header of an artifact, and whether `make` wrote it now; a note says if it was up to date.
 
-        Made under the artifact's lock, and recorded in the journal. An artifact that is up to date needs neither the lock,
-        since artifacts appear atomically, nor a writable disk. Raises as `existing` does.
+        Made under the artifact's lock, and recorded in the journal, with what is `noted`. An artifact that is up to date
+        needs neither the lock, since artifacts appear atomically, nor a writable disk. Raises as `existing` does.
         """
         if found := self.existing(recipe, overwrite):
             return self.up_to_date(found)
@@ -119,8 +121,8 @@ class Frame:
                 return self.up_to_date(found)
             self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
             header = make()
-            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of whatever recipe
-            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
+            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of this or any other recipe
+            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe, **noted)
             return header, True
 
     def dry_run(self, described: DryRun) -> None:

@@ -1,4 +1,4 @@
-"""A sweep: the work of a command as a fixed list of tasks, each of which writes one file, whoever runs it."""
+"""A sweep: the work of a command as a fixed list of tasks, each of which writes one file, on any machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Sweep"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """A list of tasks, numbered from 0, that need nothing of one another.
+    """A list of independent tasks, numbered from 0.
 
-    name      what the sweep is called among those of its artifact, such as "project"
-    what      what it does, for the progress, such as "cutting"
-    unit      what is counted, such as "nodes"
-    sizes     how many of these each task has
-    missing   the numbers of the tasks whose file is not there
-    run       does some of the tasks in this process, and calls its second argument with a count of units done
+    name      its name among the sweeps of its artifact, such as "project"
+    what      the activity, for the progress, such as "cutting"
+    unit      the unit counted, such as "nodes"
+    sizes     the number of units of each task
+    missing   returns the numbers of the tasks whose file is missing
+    run       does some of the tasks in this process, and calls its second argument with the count of units done
     """
 
     name: str

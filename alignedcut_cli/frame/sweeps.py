@@ -16,7 +16,17 @@ from alignedcut_cli.frame.sweep import Sweep
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.locks import hold
 
-__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard", "run_sweeps", "share_of"]
+__all__ = [
+    "Sweep",
+    "make_shard",
+    "note_start",
+    "parse_shard",
+    "run_here",
+    "run_shard",
+    "run_sweeps",
+    "share_of",
+    "told_of_shard",
+]
 
 
 def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
@@ -47,32 +57,29 @@ def make_shard(
     `sweeps` gives them once it is known that the artifact is not there. Nothing is locked, as other jobs write beside this
     one. Raises UsageError, or OutputExistsError for an artifact of another recipe.
     """
-    shard, named = parse_shard(text), f"{recipe.kind}/{recipe.name}"
-    there = frame.existing(recipe, overwrite=False) is not None
-    if not there:
-        _note_start(frame, recipe)
-    left = (
-        0 if there else run_shard(frame, sweeps(), shard, frame.project.lock_path(recipe.kind, f"{recipe.name}.first"))
-    )
-    again = "the same command without --shard finishes it"
-    told = (
-        f"{named} is up to date"
-        if there
-        else f"{named}: {left} tasks are left; {again}"
-        if left
-        else f"{named}: {again}"
-    )
-    return told, {
+    shard = parse_shard(text)
+    if frame.existing(recipe, overwrite=False):
+        return told_of_shard(recipe, text, None)
+    note_start(frame, recipe)
+    lock = frame.project.lock_path(recipe.kind, f"{recipe.name}.first")
+    return told_of_shard(recipe, text, run_shard(frame, sweeps(), shard, lock))
+
+
+def told_of_shard(recipe: Recipe, text: str, left: int | None) -> tuple[str, dict[str, Any]]:
+    """A line and an object that say how many tasks a job, --shard `text`, left; None if the artifact was there already."""
+    named, again = f"{recipe.kind}/{recipe.name}", "the same command without --shard finishes it"
+    told = f"{named}: {left} tasks are left; {again}" if left else f"{named}: {again}"
+    return f"{named} is up to date" if left is None else told, {
         "kind": recipe.kind,
         "name": recipe.name,
         "recipe": recipe.identity,
         "shard": text,
-        "left": left,
+        "left": left or 0,
         "made": False,
     }
 
 
-def _note_start(frame: Frame, recipe: Recipe) -> None:
+def note_start(frame: Frame, recipe: Recipe) -> None:
     """Record the command that finishes the artifact, once for all jobs, so that `status` can tell it."""
     argv = [word for word in frame.argv if not word.startswith("--shard=")]
     if "--shard" in argv:

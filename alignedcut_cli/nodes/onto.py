@@ -1,4 +1,4 @@
-"""A cut of new nodes by the stored map of another, its base: what it shares with the base, and its tensors."""
+"""A cut of new nodes by the stored out-of-sample map of its base cut: what both share, and its tensors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.core.graph.landmarks import Extension
 
-__all__ = ["extension_of", "onto_axes", "onto_tensors", "other_slots", "require_extensible", "space_of"]
+__all__ = [
+    "extension_of",
+    "has_features",
+    "onto_axes",
+    "onto_tensors",
+    "other_slots",
+    "require_extensible",
+    "require_stored",
+    "space_of",
+]
 
 About = Sequence[Sequence[Mapping[str, Any]]]
-"""What is said of each slot, graph by graph."""
+"""The description of each slot, graph by graph."""
 
 
 def require_extensible(base: Header) -> None:
-    """Raise UsageError for a cut of features that keeps no map for new nodes."""
+    """Raise UsageError for a cut of features without an out-of-sample map."""
     if "landmarks.000" not in base.raw["tensors"]:
         raise UsageError(
             "not-extensible",
@@ -33,8 +42,23 @@ def require_extensible(base: Header) -> None:
         )
 
 
+def has_features(cut: Header) -> bool:
+    """Whether the features of a cut's nodes were stored: extract --onto keeps none."""
+    return "sources" not in cut.params
+
+
+def require_stored(cut: Header) -> None:
+    """Raise DataError for a cut whose features were never stored."""
+    if not has_features(cut):
+        raise DataError(
+            "features-not-kept",
+            f"cut/{cut.name} was made by extract --onto, which keeps no features",
+            "Extract its images, and embed the features with alignedcut cut --onto",
+        )
+
+
 def other_slots(base: Header, what: str) -> DataError:
-    """The error for features that are not what the base cut was made of."""
+    """The error for features that do not match the base cut."""
     return DataError("other-slots", f"{what}: cut/{base.name} cannot place its nodes", "Extract as its features were")
 
 
@@ -69,16 +93,23 @@ def extension_of(base: Mapping[str, np.ndarray], number: int, gamma: float, devi
 
 
 def onto_tensors(
-    base: Mapping[str, np.ndarray], groups: About, images: int, rows: Sequence[np.ndarray]
+    base: Mapping[str, np.ndarray],
+    groups: About,
+    images: int,
+    rows: Sequence[np.ndarray],
+    nodes: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and what each means."""
+    """The tensors of a cut of new nodes, whose `rows` (n, C) come graph by graph, and their meanings.
+
+    `nodes` is their table (M, 4) where it is not to be made in memory.
+    """
     import numpy as np
 
     tensors = {
         "eigenvectors": joined(rows),
         "eigenvalues": base["eigenvalues"],
         "residuals": base["residuals"],
-        "nodes": node_tables([about for group in groups for about in group], images),
+        "nodes": node_tables([one for group in groups for one in group], images) if nodes is None else nodes,
         "sampled": np.zeros(0, np.int64),
         "graphs": _graphs(groups, images),
     }

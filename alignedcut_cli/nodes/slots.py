@@ -61,7 +61,7 @@ class Slot:
 
     def require_tokens(self) -> None:
         """Raise DataError unless all tokens are stored, by the headers."""
-        self.source.demand(self.tensor)
+        self.source.require(self.tensor)
 
     def blocks(self) -> list[np.ndarray]:
         return self.source.blocks(self.tensor)
@@ -76,7 +76,7 @@ def tokens_of(about: Mapping[str, Any]) -> int:
 def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
     """The slots of a feature set selected by `--layers`. Raises DataError for a set of maps, which has no tokens."""
     if features.header.params.get("tap") in MAP_TAPS:
-        features.demand("tokens")
+        features.require("tokens")
     there = {slot["layer"]: slot for slot in features.slots}
     wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
     for layer in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.nodes.slots import Slot
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["SPACES", "Alignment", "Space", "aligned_space", "brain_axes", "comparable_slots", "open_transforms"]
+__all__ = [
+    "SPACES",
+    "Alignment",
+    "Space",
+    "aligned_space",
+    "brain_axes",
+    "comparable_slots",
+    "open_transforms",
+    "transform_name",
+]
 
 SPACES = ("raw", "aligned", "brain")
 
@@ -112,6 +121,24 @@ def _count_voxels(path: Path, header: Header, rois: Sequence[str]) -> int:
     return count
 
 
+def transform_name(space: Space, weights: str, about: Mapping[str, Any]) -> str | None:
+    """The tensor of the align artifact that takes a slot of a model with these weights into the space; None in raw space.
+
+    `about` is what is said of a slot that was compared in it. Raises DataError if the align artifact has none for it.
+    """
+    if space.alignment is None:
+        return None
+    for number, entry in enumerate(space.alignment.header.axes["S"]["slots"]):
+        if (entry["weights"], entry["tap"], entry["layer"]) == (weights, about["tap"], about["layer"]):
+            return _transform(number)
+    told = f"align/{space.alignment.header.name} has no transform for layer {about['layer']} of {about['model']}"
+    raise DataError("not-aligned", told, "Restore the alignment that the cut was made with")
+
+
+def _transform(number: int) -> str:
+    return f"transform.{number:03d}"
+
+
 def comparable_slots(space: Space, slots: Sequence[Slot]) -> list[Slot]:
     """The slots, each with the transform that the align artifact has for its weights, tap and layer."""
     alignment = space.alignment
@@ -145,7 +172,7 @@ def _matched(alignment: Alignment, slot: Slot, numbers: Sequence[int]) -> Slot:
             f"{slot.name} has {slot.about['width']} channels, {there} was made of {entry['width']} for that slot",
             f"Align again with --from features/{slot.source.folder.name}",
         )
-    return replace(slot, transform=f"transform.{numbers[0]:03d}")
+    return replace(slot, transform=_transform(numbers[0]))
 
 
 def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[Sequence[int]]) -> UsageError:
@@ -165,7 +192,14 @@ def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[
     )
 
 
-def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
+class Transformed(Protocol):
+    """Whatever names its transform."""
+
+    @property
+    def transform(self) -> str | None: ...
+
+
+def open_transforms(space: Space) -> Callable[[Transformed], Tensor | None]:
     """A function from a slot to its T (D, r) float32 on the CPU, None in raw space. Every byte of the file is verified."""
     alignment = space.alignment
     if alignment is None:
@@ -178,7 +212,7 @@ def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
     tensors = _verified(alignment)
     factor = _factor(alignment, tensors) if space.name == "brain" else None
 
-    def transform(slot: Slot) -> Tensor:
+    def transform(slot: Transformed) -> Tensor:
         assert slot.transform is not None
         return node_transform(torch.from_numpy(np.array(tensors[slot.transform])), factor)
 

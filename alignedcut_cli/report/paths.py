@@ -28,7 +28,7 @@ Tensors = Mapping[str, np.ndarray]
 def paths_figure(header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> Figure:
     """A column per model: its nodes with the layer as brightness and the example paths as arrows; below, the groups.
 
-    Dots are at most 4000 patches a layer, of which `photos` (by image number) show where the example pixels lie.
+    Dots are at most 4000 patches per layer; `photos` (by image number) show where the example pixels lie.
     """
     tracks = _tracks(header)
     labelled = "labels" in tensors

@@ -37,7 +37,7 @@ __all__ = [
 
 
 def layouts_of(path: Path) -> tuple[Header, list[tuple[Layout, str]]]:
-    """An artifact's header, and its files with the content id of each. Raises DataError unless they are those declared."""
+    """An artifact's header, and its files with the content id of each. Raises DataError unless they are as declared."""
     if not is_artifact_folder(path):
         layout = read_layout(path)
         header = layout_header(layout)
@@ -53,7 +53,7 @@ def layouts_of(path: Path) -> tuple[Header, list[tuple[Layout, str]]]:
 
 
 def _joined_shape(layouts: list[Layout], name: str) -> tuple[str, list[int]] | None:
-    """(dtype, shape) of a tensor whose pieces follow one another; None if they do not fit."""
+    """(dtype, shape) of the concatenation of a tensor's pieces; None if they do not match."""
     (dtype, shape, _), *others = [layout.offsets[name] for layout in layouts if name in layout.offsets]
     if not others:
         return dtype, list(shape)
@@ -76,9 +76,9 @@ def load_tensors(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
 
 
 def open_tensors(path: Path) -> Mapping[str, np.ndarray]:
-    """All tensors of an artifact, read when used, verified against its content id in pieces (DataError if they differ).
+    """All tensors of an artifact, read lazily, verified against its content id in chunks (DataError if they differ).
 
-    Each is memory-mapped when it is asked for, or, where it lies in several shards, given as `JoinedRows`.
+    Each is memory-mapped on access, or is a `JoinedRows` if it is in several shards.
     """
     header, files = layouts_of(path)
     if is_artifact_folder(path):
@@ -90,12 +90,12 @@ def open_tensors(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def map_tensors(path: Path) -> Mapping[str, np.ndarray]:
-    """What `open_tensors` gives, not verified."""
+    """`open_tensors` without verification."""
     return _Tensors(layouts_of(path)[1])
 
 
 class _Tensors(Mapping[str, "np.ndarray"]):
-    """The tensors in files, each opened when it is asked for: of files, few may be open at once."""
+    """The tensors in files, each opened on access, as the number of open files is limited."""
 
     def __init__(self, files: Sequence[tuple[Layout, str]]) -> None:
         self._layouts: dict[str, list[Layout]] = {}
@@ -117,7 +117,7 @@ class _Tensors(Mapping[str, "np.ndarray"]):
 
 
 def _require_shards(path: Path, files: list[tuple[Layout, str]]) -> None:
-    """Raise DataError unless every shard is whole; one that is unchanged since it was verified is not read again."""
+    """Raise DataError unless every shard is intact; a verified, unchanged shard is not read again."""
     require_whole(project_of(path), files, always=False, say=lambda text: None)
 
 
@@ -138,9 +138,10 @@ def write_artifact(
     parents: tuple[Header, ...] = (),
     **more: Any,
 ) -> Header:
-    """Write one artifact, as a folder of shards where it is large, and give its header.
+    """Write one artifact, as a folder of shards if it is large, and return its header.
 
-    `path` is `Project.path`; `meanings` maps each tensor to (shape axes, meaning).
+    `path` is `Project.path`; `meanings` maps each tensor to (shape axes, meaning). A meaning mentions NaN where the tensor
+    may hold it: `check --deep` reports any other.
     """
     folder, file = places(path)
     if is_sharded({name: (array.dtype.str, array.shape) for name, array in tensors.items()}):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
 _SHARED_AXES = ("B", "M")
+_BASE = "onto"
+"""The role of an input that is of other images."""
 _TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX))
 
 
@@ -77,12 +79,14 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
-    """The faults of one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    """The faults of one artifact. Raises AlignedcutError if it cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
 
 
 def _input_faults(project: Project, header: Header) -> Iterator[str]:
     for given in header.inputs:
+        if given.role == _BASE:
+            continue
         try:
             other = project.header(given.kind, given.name)
         except AlignedcutError:
@@ -127,7 +131,7 @@ def leftovers(project: Project) -> list[Path]:
 
 
 def _suspect_parts(project: Project, kind: str) -> Iterator[tuple[str, Path]]:
-    """Parts of an artifact that has been committed since, and temporaries of killed writers beside the others."""
+    """Parts of artifacts that have been committed since, and temporary files of killed writers among the others."""
     for name in parts_names(project, kind):
         folder = project.parts_folder(kind, name)
         try:

@@ -1,6 +1,6 @@
 """Feature sets: a folder of shards and an index.json that is written last, so that a set appears atomically.
 
-Shards part a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
+Shards split a set along its images, each holding every tensor of its range, or (`along` = `maps`) along its maps, each
 holding its own tensors for all images.
 """
 
@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignedcut_cli.errors import DataError
+from alignedcut_cli.errors import AlignedcutError, DataError, InputMissingError
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.header import Header, Recipe, header_object
-from alignedcut_cli.store.index import read_index
+from alignedcut_cli.store.index import read_index, read_json
 from alignedcut_cli.store.rows import NodeRows
 from alignedcut_cli.store.shards import ShardWriter, other_run, project_of, shard_layouts
 from alignedcut_cli.store.swap import PLAN, finish_swap, is_settled, partial_progress, read_plan
@@ -48,19 +48,76 @@ def shard_ranges(images: int, bytes_per_image: int) -> list[tuple[int, int]]:
 
 
 class FeatureWriter(ShardWriter):
-    """A feature set in the making. Use: `open`, `missing`, `write` for each missing shard, `commit`."""
+    """A feature set in the making. Use: `open`, `missing`, `write` for each missing shard, `commit`.
 
-    def __init__(self, folder: Path, recipe: Recipe, ranges: Sequence[tuple[int, int]], along: str = "images") -> None:
-        super().__init__(folder, recipe, len(ranges))
+    Several processes may open one and write its shards; one of them commits, under the set's lock. `numerics` are what the
+    bytes may depend on besides the recipe (torch, kind of device): all shards of a set have the same.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        ranges: Sequence[tuple[int, int]],
+        along: str = "images",
+        numerics: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(folder, recipe, len(ranges), numerics=numerics)
         self.ranges = list(ranges)
         self.along = along
+
+    @property
+    def numerics(self) -> Mapping[str, str]:
+        """Those of the shards that are there, or will be."""
+        return self._numerics or {}
+
+    def open(self) -> None:
+        """Create or continue the folder of work in progress; one left by another recipe is removed.
+
+        Where every shard is there already, `numerics` become theirs. Raises DataError if some are, of other numerics.
+        """
+        super().open()
+        mine, begun = self._numerics, (self.recorded_plan() or {}).get("numerics") or {}
+        if mine is None or mine == begun:
+            return
+        self._numerics = begun
+        if self.missing():
+            differ = [key for key in mine if mine[key] != begun.get(key)]
+            there, here = (", ".join(f"{key} {of.get(key)}" for key in differ) for of in (begun, mine))
+            raise DataError(
+                "other-numerics",
+                f"features/{self.folder.name} was begun with {there}; this run has {here}",
+                f"Go on with the former, or remove {self.partial} to begin again",
+            )
+
+    def missing(self) -> list[int]:
+        """The shards still to be made, none if another process has finished the set."""
+        missing = super().missing()
+        return [] if missing and self.is_committed() else missing
+
+    def is_committed(self) -> bool:
+        """Whether the set is there, whoever finished it."""
+        if (self.partial / PLAN).is_file():
+            return False
+        try:
+            return read_index(self.folder).recipe == self.recipe.identity
+        except AlignedcutError:
+            return False
 
     def write(
         self, number: int, tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]], **fields: Any
     ) -> None:
-        """Write one shard atomically."""
+        """Write one shard atomically; nothing if another process has finished the set.
+
+        Raises InputMissingError if the folder is gone otherwise: nobody waits for the shard.
+        """
         start, stop = self.ranges[number]
-        self.write_shard(number, tensors, meanings, start=start, stop=stop, **fields)
+        try:
+            read_json(self.partial / PLAN)
+            self.write_shard(number, tensors, meanings, start=start, stop=stop, **fields)
+        except InputMissingError:
+            if not self.is_committed():
+                raise
 
     def commit(self, **fields: Any) -> Header:
         """Write the index, and make the set visible under its name in one rename."""
@@ -80,7 +137,7 @@ class FeatureWriter(ShardWriter):
 class FeatureSet:
     """A finished feature set, read by memory-mapping its shards, which are verified before the first read.
 
-    With `verify` they are hashed even if the files are unchanged; `say` gets a note on what takes a while.
+    With `verify` they are hashed even if the files are unchanged; `say` gets a note if that takes a while.
     """
 
     def __init__(self, folder: Path, *, verify: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
@@ -110,8 +167,8 @@ class FeatureSet:
     def slots(self) -> Sequence[Mapping[str, Any]]:
         return self.header.axes["S"]["slots"]
 
-    def demand(self, tensor: str) -> None:
-        """Raise DataError unless the set has a tensor and every shard is there: from headers alone."""
+    def require(self, tensor: str) -> None:
+        """Raise DataError unless the set has a tensor and every shard exists, by the headers."""
         if tensor not in self.header.raw["tensors"]:
             params, what = self.header.params, tensor.split(".")[0]
             made, remedy = f"--tokens {params.get('tokens')}", "Extract again with --tokens all"
@@ -122,7 +179,7 @@ class FeatureSet:
 
     def blocks(self, tensor: str) -> list[np.ndarray]:
         """One tensor as memory-mapped arrays, from each shard that holds it. Raises DataError for a damaged shard."""
-        self.demand(tensor)
+        self.require(tensor)
         _ = self._whole
         return [map_tensor(layout, tensor) for layout in self.layouts if tensor in layout.offsets]
 

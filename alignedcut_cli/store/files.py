@@ -62,7 +62,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
+    """Make renames in a folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -77,7 +77,7 @@ def make_folder(folder: Path) -> None:
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes that are free where a folder lies, or will lie."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     with disk_errors(there):
         return shutil.disk_usage(there).free
@@ -90,12 +90,12 @@ def _umask() -> int:
 
 
 def _host() -> str:
-    """This machine's name, as part of a file's: processes of several machines may write to one disk."""
+    """This machine's name, for file names, as processes on several machines may share a disk."""
     return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
 
 
 def temporary_path(path: Path) -> Path:
-    """The hidden file beside `path` that this process writes before it is renamed; its name says whose it is."""
+    """The hidden file next to `path` that this process writes before renaming it; its name identifies the process."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
@@ -122,10 +122,10 @@ def _is_written(temporary: Path) -> bool:
 
 @contextmanager
 def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; on success it gets the umask's mode, is synced and renamed.
+    """A temporary path next to `path` to write to; on success it gets the umask's mode, is fsynced and renamed.
 
-    On failure or interruption the temporary file is removed and `path` is as it was. Without `lasting`, nothing is
-    synced, which takes longer than writing a small file, and a power cut may leave it empty.
+    On failure or interruption the temporary file is removed and `path` is unchanged. Without `lasting` there is no fsync,
+    which takes longer than writing a small file: a power failure may leave it empty.
     """
     temporary = temporary_path(path)
     with disk_errors(path):

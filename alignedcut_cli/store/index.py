@@ -36,7 +36,7 @@ def is_shard_name(value: object) -> bool:
 
 
 def is_artifact_folder(folder: Path) -> bool:
-    """Whether a folder holds shards: what else lies beside artifacts is not ours."""
+    """Whether a folder holds shards; other folders next to artifacts are not the project's."""
     if folder.name.startswith(".") or not folder.is_dir():
         return False
     with disk_errors(folder), os.scandir(folder) as entries:
@@ -46,7 +46,7 @@ def is_artifact_folder(folder: Path) -> bool:
 def read_header(path: Path) -> Header:
     """The checked provenance header of an artifact, a file or a folder; no tensor is read.
 
-    Raises InputMissingError if it is not there, and DataError as `header_from` does.
+    Raises InputMissingError if it is missing, and DataError as `header_from` does.
     """
     return _read_folder(path) if is_artifact_folder(path) else layout_header(read_layout(path))
 

@@ -1,4 +1,4 @@
-"""A tensor that lies in several shards, as an array of which no more is read than is asked for."""
+"""A tensor in several shards, as an array that is read lazily."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["JoinedRows"]
 
 
 class _Blocks(Sequence[np.ndarray]):
-    """The pieces of a tensor, each mapped from its shard while it is in use: of files, few may be open at once."""
+    """The pieces of a tensor, each mapped from its shard while in use, as the number of open files is limited."""
 
     def __init__(self, layouts: Sequence[Layout], name: str, columns: tuple[Any, ...]) -> None:
         self.layouts, self.name, self.columns = layouts, name, columns
@@ -27,10 +27,10 @@ class _Blocks(Sequence[np.ndarray]):
 
 
 class JoinedRows(Rows, np.lib.mixins.NDArrayOperatorsMixin):
-    """The tensor `name` of several shards, read-only, to be used as an array.
+    """The tensor `name` of several shards as a read-only array.
 
-    Ranges of rows, rows by number and columns of these are read alone; anything else (arithmetic, `max`, `np.asarray`)
-    reads all of it. With `columns`, what `[:, *columns]` gives.
+    Ranges of rows, rows by index and their columns are read selectively; anything else (arithmetic, `max`, `np.asarray`)
+    reads the whole tensor. With `columns`, the array is `[:, *columns]` of it.
     """
 
     def __init__(self, layouts: Sequence[Layout], name: str, columns: tuple[Any, ...] = ()) -> None:
@@ -50,10 +50,12 @@ class JoinedRows(Rows, np.lib.mixins.NDArrayOperatorsMixin):
         found = self._read(rows)
         if found is None:
             return np.asarray(self)[key]
-        return found[(..., *columns)] if isinstance(rows, int) else found[(slice(None), *columns)]
+        if not columns:
+            return found
+        return found[tuple(columns)] if found.ndim < self.ndim else found[(slice(None), *columns)]
 
     def _read(self, rows: Any) -> np.ndarray | None:
-        """The rows of an index of the first axis; None for one that needs the whole."""
+        """The rows for an index into the first axis; None for an index that needs the whole tensor."""
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             return self.rows(start, max(start, stop)) if step == 1 else None

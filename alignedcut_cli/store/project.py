@@ -31,12 +31,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 
 def _suffix(kind: str) -> str:
-    """How the file names of a kind's artifacts end; features are folders."""
+    """The suffix of the file names of a kind's artifacts; features are folders."""
     return _SUFFIXES.get(kind, ".safetensors")
 
 
 def _is_folder(kind: str, path: Path) -> bool:
-    """Whether a path is an artifact in shards, of a kind that may also lie in one file."""
+    """Whether a path is an artifact in shards, of a kind that may also be a single file."""
     return kind not in _SUFFIXES and is_artifact_folder(path)
 
 
@@ -46,7 +46,7 @@ def maker(kind: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name itself if it can be an artifact's name; UsageError otherwise."""
+    """The name itself if it is valid for an artifact; UsageError otherwise."""
     if not _NAME.fullmatch(name) or name.endswith((".safetensors", ".html")):
         raise UsageError(
             "bad-name",
@@ -57,7 +57,7 @@ def check_name(name: str) -> str:
 
 
 def is_project_folder(folder: Path) -> bool:
-    """Whether a folder is one that a project makes (KIND/ of artifacts), or lies in pictures/KIND/.
+    """Whether a folder is one of a project's own (KIND/ of artifacts), or is in pictures/KIND/.
 
     Other content of pictures/ is the user's.
     """
@@ -87,17 +87,17 @@ class Project:
     root: Path
 
     def create(self) -> Project:
-        """Make the project's directory, if it is not there yet."""
+        """Create the project's directory, if it does not exist yet."""
         make_folder(self.root / MACHINE)
         return self
 
     def path(self, kind: str, name: str) -> Path:
-        """The file of an artifact, or its folder if it lies in shards, as features always do."""
+        """The file of an artifact, or its folder if it is in shards, as features always are."""
         folder = self.root / kind / name
         return folder if _is_folder(kind, folder) else self.root / kind / f"{name}{_suffix(kind)}"
 
     def file(self, kind: str, name: str) -> Path | None:
-        """The file of an artifact of a kind that may lie in one file or in shards; None for other kinds."""
+        """The file of an artifact of a kind that may be a single file or in shards; None for other kinds."""
         return None if kind in _SUFFIXES else self.root / kind / f"{name}{_suffix(kind)}"
 
     def header_path(self, kind: str, name: str) -> Path:
@@ -109,7 +109,7 @@ class Project:
         return self.root / PICTURES / kind / name
 
     def reference(self, kind: str, name: str) -> str:
-        """An artifact as users write it."""
+        """An artifact's reference on the command line."""
         return f"{kind}/{name}"
 
     def names(self, kind: str) -> list[str]:
@@ -126,7 +126,7 @@ class Project:
 
     def header(self, kind: str, name: str) -> Header:
         """The checked header of an artifact, under its current name. Raises InputMissingError or DataError."""
-        self.demand(kind, name)
+        self.require(kind, name)
         path = self.path(kind, name)
         read = {"features": read_index, REPORTS: read_page}.get(kind, read_header)
         found = read(path)
@@ -134,7 +134,7 @@ class Project:
             raise DataError("wrong-kind", f"{path} holds a {found.kind} artifact", f"Move it to {found.kind}/")
         return Header({**found.raw, "name": name})
 
-    def demand(self, kind: str, name: str) -> None:
+    def require(self, kind: str, name: str) -> None:
         """Raise InputMissingError (exit 66), naming the existing artifacts, if this one does not exist."""
         if self.header_path(kind, name).is_file():
             return
@@ -146,7 +146,7 @@ class Project:
 
     def require_project(self) -> None:
         """Raise InputMissingError (exit 66) if the directory holds no project."""
-        kinds = (kind for kind in KINDS if kind != REPORTS)  # a folder of that name may be anyone's
+        kinds = (kind for kind in KINDS if kind != REPORTS)  # other programs make folders of that name, too
         if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in kinds):
             raise InputMissingError(
                 "no-project",
@@ -220,7 +220,7 @@ class Project:
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
-        """Hold the lock of an artifact for the block, and first remove what a killed writer left. Raises LockedError."""
+        """Hold the lock of an artifact for the block, and first remove a killed writer's files. Raises LockedError."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
             if file := self.file(kind, name):
                 finish_swap(self.root / kind / name, file)

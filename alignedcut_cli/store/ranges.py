@@ -1,8 +1,8 @@
-"""The ranges of rows in which the tensors of an artifact are hashed, and stored where they are large.
+"""The ranges of rows in which the tensors of an artifact are hashed and, if large, stored.
 
-A tensor of more than ROWS rows counts as ranges of ROWS rows, all others as they are. Part 0 of an artifact holds those
-others, part k + 1 rows k ROWS to (k + 1) ROWS of every long tensor that reaches so far. The content id of an artifact is
-that of its only part, or the digest of those of its parts, whether it lies in one file or in one file a part.
+A tensor of more than ROWS rows ("long") is split into ranges of ROWS rows. Part 0 of an artifact holds all other
+tensors, part k + 1 rows k ROWS to (k + 1) ROWS of every long tensor that has them. The content id of an artifact is that
+of its only part, or the digest of those of its parts, whether it is stored in one file or in one file per part.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "content_id", "is_sharded", "joined_id", "parts_of", "row_ranges", "stored_id"]
 
 ROWS = 1 << 20
-"""Rows of a part: about 100 MB of a cut with 20 eigenvectors."""
+"""Rows per part: about 100 MB of a cut with 20 eigenvectors."""
 LIMIT = 2 << 30
 """Bytes of long tensors above which an artifact is stored as a folder of its parts."""
 
 
 def row_ranges(rows: int) -> list[tuple[int, int]]:
-    """The ranges [start, stop) of a tensor of so many rows, in order; none if it is not long."""
+    """The ranges [start, stop) of a tensor of `rows` rows, in order; none if it is not long."""
     return [(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS)] if rows > ROWS else []
 
 
 def is_sharded(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> bool:
-    """Whether an artifact of tensors of these (dtype, shape) is stored as a folder: from its long tensors alone."""
+    """Whether an artifact with tensors of these (dtype, shape) is stored as a folder, by the size of its long tensors."""
     long = [(dtype, shape) for dtype, shape in shapes.values() if shape and row_ranges(shape[0])]
     return sum(math.prod(shape) * int(dtype[2:]) for dtype, shape in long) > LIMIT
 
 
 def parts_of(tensors: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """The parts of an artifact, as views of its tensors; the one part where no tensor is long."""
+    """The parts of an artifact, as views of its tensors; a single part if no tensor is long."""
     lengths = {name: len(array) if array.ndim and row_ranges(len(array)) else 0 for name, array in tensors.items()}
     first = {name: array for name, array in tensors.items() if not lengths[name]}
     ranges = row_ranges(max(lengths.values(), default=0))
@@ -55,7 +55,7 @@ def joined_id(parts: Sequence[str]) -> str:
 
 
 def stored_id(path: Path, places: Mapping[str, tuple[str, tuple[int, ...], int]]) -> str:
-    """The `content_id` of the tensors that a file holds at {name: (dtype, shape, offset)}, read in pieces."""
+    """The `content_id` of the tensors in a file at {name: (dtype, shape, offset)}, read in chunks."""
     lengths = {name: shape[0] if shape and row_ranges(shape[0]) else 0 for name, (_, shape, _) in places.items()}
     first = {name: place for name, place in places.items() if not lengths[name]}
     parts = [first]

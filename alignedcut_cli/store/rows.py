@@ -1,4 +1,4 @@
-"""Rows that lie in several arrays, one after another, and are read by range or by number: nothing else is read."""
+"""The concatenated rows of several arrays, read selectively by range or index."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["NodeRows", "Rows"]
 
 
 class Rows:
-    """The concatenated rows of several arrays (n, …), of which the last axes agree.
+    """The concatenated rows of several arrays (n, …) with equal last axes.
 
-    `blocks` may be a sequence that opens each array when it is asked for; then `lengths` tells their n.
+    `blocks` may be a sequence that opens each array on access; `lengths` then gives their n.
     """
 
     def __init__(self, blocks: Sequence[np.ndarray], lengths: Sequence[int] | None = None) -> None:
@@ -42,7 +42,7 @@ class Rows:
         return found
 
     def take(self, ids: np.ndarray) -> np.ndarray:
-        """The rows with ascending `ids`, copied, in the stored dtype: nothing else is read."""
+        """The rows with ascending `ids`, copied, in the stored dtype, without reading others."""
         import numpy as np
 
         bounds = np.searchsorted(ids, self._starts)
@@ -55,7 +55,7 @@ class Rows:
 
 
 class NodeRows(Rows):
-    """The concatenated rows of several (…, D) arrays, read in ranges: `rows(start, stop)` gives (stop - start, D)."""
+    """The concatenated rows of several (…, D) arrays, read in ranges: `rows(start, stop)` returns (stop - start, D)."""
 
     def __init__(self, blocks: Sequence[np.ndarray]) -> None:
         super().__init__([block.reshape(-1, block.shape[-1]) for block in blocks])

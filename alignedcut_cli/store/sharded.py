@@ -1,4 +1,4 @@
-"""The writer of an artifact that is a folder of shards: by one process, or range by range by any that see the disk."""
+"""The writer of an artifact that is a folder of shards, by one process, or range by range by several on a shared disk."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Meanings = Mapping[str, tuple[str, str]]
 
 
 def places(path: Path) -> tuple[Path, Path]:
-    """(folder, file): where an artifact lies in shards, and where in one file, from either."""
+    """(folder, file): the paths of an artifact in shards and in one file, from either."""
     name = path.name.removesuffix(".safetensors")
     return path.with_name(name), path.with_name(f"{name}.safetensors")
 
 
 class ArtifactWriter(ShardWriter):
-    """An artifact whose long tensors have `rows` rows, in the making. Use: `open`, `missing`, `write`, then `commit`.
+    """An artifact in the making whose long tensors have `rows` rows. Use: `open`, `missing`, `write`, then `commit`.
 
     Shard 0 holds the tensors that are not long, and is written by `commit`; each of the others holds a range of rows of
     the long ones. Ranges count from 0: `ranges[k]` = (start, stop) is written by `write(k, …)`, by any process, in any
-    order, more than once. Those of another recipe or other numerics count as missing. `path` is `Project.path`.
+    order, possibly more than once. Those of another recipe or other numerics count as missing. `path` is `Project.path`.
     """
 
     def __init__(self, path: Path, recipe: Recipe, rows: int, numerics: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class ArtifactWriter(ShardWriter):
         self._fields = {"axes": {}, "numerics": dict(numerics)}
 
     def open(self) -> None:
-        """Create or continue the folder of work in progress. Raises OutputExistsError if the place is taken."""
+        """Create or continue the folder of work in progress. Raises OutputExistsError if the name is taken."""
         if self.folder.exists() and not is_artifact_folder(self.folder):
             raise OutputExistsError(
                 "output-exists", f"{self.folder} is there and no artifact", "Move it away, or choose another --name"
@@ -50,7 +50,7 @@ class ArtifactWriter(ShardWriter):
         super().open()
 
     def open_anew(self) -> None:
-        """`open`, without what an earlier run left."""
+        """`open` an empty folder, discarding the work of an earlier run."""
         remove(self.partial)
         self.open()
 
@@ -59,7 +59,7 @@ class ArtifactWriter(ShardWriter):
         return [number - 1 for number in super().missing() if number]
 
     def write(self, number: int, tensors: Mapping[str, np.ndarray], meanings: Meanings) -> None:
-        """Write the rows of one range atomically. Raises InputMissingError if nobody waits for them any more."""
+        """Write the rows of one range atomically. Raises InputMissingError if the folder of work in progress is gone."""
         start, stop = self.ranges[number]
         assert max(map(len, tensors.values())) == stop - start, f"rows {start} to {stop}"
         if self.recorded_plan() is None:
@@ -75,7 +75,7 @@ class ArtifactWriter(ShardWriter):
         parents: tuple[Header, ...] = (),
         **more: Any,
     ) -> Header:
-        """Write shard 0 with the other tensors and the index, and let the artifact appear. No range is read again."""
+        """Write shard 0 with the other tensors and the index, and make the artifact visible, without rereading any range."""
         self.write_shard(0, tensors, meanings, **self._fields)
         shards, declared = [], {}
         for number, header in enumerate(self.shard_headers()):
@@ -93,6 +93,6 @@ class ArtifactWriter(ShardWriter):
 
 
 def _longer(first: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """What a header says of a tensor with the rows of two pieces of it."""
+    """The header entry of a tensor concatenated from two pieces."""
     rows, *rest = first["shape"]
     return {**first, "shape": [rows + more["shape"][0], *rest]}

@@ -24,7 +24,7 @@ __all__ = ["ShardWriter", "other_run", "project_of", "shard_layouts"]
 
 
 def project_of(folder: Path) -> Project:
-    """The project that an artifact's folder lies in."""
+    """The project of an artifact's folder."""
     return Project(folder.parent.parent)
 
 
@@ -49,8 +49,8 @@ def other_run(path: Path) -> DataError:
 class ShardWriter:
     """A folder of `count` shards in the making. Use: `open`, `missing`, `write_shard` for each of these, `commit_index`.
 
-    `file` is where an artifact of that name lies where it is no folder. Shards with other `numerics`, if these are given,
-    count as missing.
+    `file` is the path of an artifact of that name that is a single file. Shards with other `numerics`, if given, count as
+    missing.
     """
 
     def __init__(
@@ -92,14 +92,16 @@ class ShardWriter:
             "params": dict(self.recipe.params),
             "external": dict(self.recipe.external),
             "shards": names,
+            **({"numerics": dict(self._numerics)} if self._numerics else {}),
         }
         writing_text(self.partial / PLAN, canonical_json(plan))
 
     def missing(self) -> list[int]:
         """The shards still to be made. An unreadable one, or one of another recipe, counts as missing."""
-        return [number for number in range(self._count) if not self._is_whole(number)]
+        return [number for number in range(self._count) if not self.is_whole(number)]
 
-    def _is_whole(self, number: int) -> bool:
+    def is_whole(self, number: int) -> bool:
+        """Whether a shard is there, of this recipe and these numerics."""
         try:
             header = read_header(self.partial / self.shard_name(number))
         except AlignedcutError:
@@ -122,13 +124,7 @@ class ShardWriter:
         return [read_header(self.partial / self.shard_name(number)) for number in range(self._count)]
 
     def commit_index(self, made: Mapping[str, Any]) -> Header:
-        """Write the index, a header object, and make the artifact visible under its name in one rename.
-
-        It holds its shards and nothing else: what a killed run left half written beside them is removed.
-        """
-        for path in self.partial.iterdir():
-            if path.name not in {PLAN, *map(self.shard_name, range(self._count))}:
-                remove(path)
+        """Write the index, a header object, and make the artifact visible under its name in one rename."""
         writing_text(self.partial / INDEX, canonical_json(made))
         swap_in(self.folder, self._file)
         self._remember()

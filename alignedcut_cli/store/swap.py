@@ -1,8 +1,8 @@
-"""How an artifact that is a folder appears, and replaces another: by renames, of which any may be the last of a killed run.
+"""Committing an artifact that is a folder, or replacing another by it: renames that survive a kill between any two.
 
-Work in progress lies in `KIND/.NAME.partial`, which one rename turns into `KIND/NAME`. What is replaced moves to
-`KIND/.NAME.old` until then, or, where it is a file, is hidden by the folder and then removed. The plan lies in the folder
-until all that is done.
+Work in progress is in `KIND/.NAME.partial`, which one rename turns into `KIND/NAME`. A replaced folder moves to
+`KIND/.NAME.old` until then; a replaced file is hidden by the folder and then removed. The plan stays in the folder until
+all this is done.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def partial_progress(folder: Path) -> tuple[int, int] | None:
 
 def read_plan(folder: Path) -> Mapping[str, Any] | None:
     """The plan of an unfinished artifact; None if there is none, or it cannot be read."""
-    path = partial_folder(folder) / PLAN
+    return _plan_in(partial_folder(folder))
+
+
+def _plan_in(folder: Path) -> Mapping[str, Any] | None:
+    path = folder / PLAN
     if not path.is_file():
         return None
     try:
@@ -70,7 +74,7 @@ def is_settled(folder: Path) -> bool:
 
 
 def swap_in(folder: Path, file: Path | None = None) -> None:
-    """Let the work in progress, whose index is written, take the place of the folder, or of the `file` of that name."""
+    """Replace the folder, or the `file` of that name, by the work in progress, whose index is written."""
     with disk_errors(folder):
         if folder.exists():
             folder.rename(old_folder(folder))
@@ -80,7 +84,7 @@ def swap_in(folder: Path, file: Path | None = None) -> None:
 
 
 def swap_out(folder: Path) -> None:
-    """Let the file of that name, which is written, take the place of a folder, which hides it, in one rename."""
+    """Replace a folder by the file of that name, already written but hidden by the folder, in one rename."""
     old = old_folder(folder)
     remove(old)
     with disk_errors(folder):
@@ -90,13 +94,20 @@ def swap_out(folder: Path) -> None:
 
 
 def finish_swap(folder: Path, file: Path | None = None) -> bool:
-    """Complete an interrupted commit; True if there was one. `file` is where the artifact lies where it is no folder."""
+    """Complete an interrupted commit; True if there was one. `file` is the artifact's path as a single file.
+
+    The folder holds its shards and index and nothing else: temporary files of killed runs are removed.
+    """
     old, partial = old_folder(folder), partial_folder(folder)
     if is_settled(folder):
         return False
     is_there = folder.exists() or (file is not None and file.exists())
     if old.exists() and not is_there:
         (partial if (partial / INDEX).is_file() else old).rename(folder)
+    if plan := _plan_in(folder):
+        for path in folder.iterdir():
+            if path.name not in {PLAN, INDEX, *plan["shards"]}:
+                remove(path)
     hidden = [file] if file is not None and (folder / PLAN).exists() else []
     for path in (old, *hidden, folder / PLAN):
         remove(path)

@@ -1,4 +1,4 @@
-"""One safetensors file: written atomically, its header read alone, its tensors memory-mapped."""
+"""One safetensors file: written atomically, its header read separately, its tensors memory-mapped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DTYPES = {
 }
 _LONGEST_HEADER = 100_000_000
 _PIECE = 1 << 20
-"""Numbers of a mapped tensor that are copied at once."""
+"""Numbers of a mapped tensor copied per step."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Layout:
 def read_layout(path: Path) -> Layout:
     """The layout of a safetensors file, from its header alone.
 
-    Raises InputMissingError if it is not there, DataError if it is truncated or is no safetensors file.
+    Raises InputMissingError if it is missing, DataError if it is truncated or not a safetensors file.
     """
     with disk_errors(path):
         if not path.is_file():
@@ -119,7 +119,7 @@ def layout_header(layout: Layout) -> Header:
 
 
 def map_tensor(layout: Layout, name: str) -> np.ndarray:
-    """One tensor as a read-only array memory-mapped from the file: bytes are read on access."""
+    """One tensor as a read-only array, memory-mapped from the file."""
     import numpy as np
 
     dtype, shape, offset = layout.offsets[name]
@@ -145,7 +145,7 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Write tensors with a header object atomically: the same values give the same bytes.
 
-    Where some are mapped from a file, nothing is held in memory.
+    Memory-mapped ones are copied without holding them in memory.
     """
     import numpy as np
     from safetensors import SafetensorError
@@ -163,7 +163,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping
 
 
 def _copy_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors, the widest type first."""
+    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors, widest dtype first."""
     import numpy as np
 
     kinds = {code: name for name, code in _DTYPES.items()}

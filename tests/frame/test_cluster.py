@@ -215,11 +215,13 @@ def test_the_workers_of_this_machine_share_its_cores(cluster: Any) -> None:
 
 
 def test_a_scheduler_that_dies_ends_the_run_and_breaks_nothing(study: Frame) -> None:
+    import dask.config
     from distributed import Scheduler, SpecCluster, Worker
 
     here: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     workers = {0: {"cls": Worker, "options": {**here, "nthreads": 1}}}
-    with SpecCluster(workers, {"cls": Scheduler, "options": {**here, "port": 0}}) as doomed:
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})  # its worker looks for it at the end
+    with soon, SpecCluster(workers, {"cls": Scheduler, "options": {**here, "port": 0}}) as doomed:
         killer = threading.Timer(1.5, lambda: doomed.sync(doomed.scheduler.close))
         killer.start()
         began = time.monotonic()

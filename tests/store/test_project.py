@@ -377,7 +377,7 @@ def _leave_behind(project: Project) -> list[Path]:
     paths = [
         project.root / "cut" / ".c.safetensors.99.tmp",
         project.root / "color" / ".new.safetensors.99.tmp",
-        writer.partial / ".00000-of-00003.safetensors.99.tmp",
+        writer.partial / f".00000-of-00003.safetensors.{platform.node()}.99999999.tmp",
         project.root / "features" / "f" / PLAN,
     ]
     for path in paths:

@@ -113,7 +113,7 @@ def _alignments(frame: Frame, asked: Asked, names: Sequence[str], given: Sequenc
     require_same_images(sources, [header for _, header in inputs])
     slots = [slot for one in sources for slot in find_slots(frame.features(one), asked.layers)]
     for slot in slots:
-        slot.source.demand(slot.pooled)
+        slot.source.require(slot.pooled)
     images = inputs[0][1].axes["B"]["images"]
     if len(images) < FEWEST_IMAGES:
         raise DataError("few-images", f"{len(images)} images, CKA needs {FEWEST_IMAGES}", "Give features of more")

@@ -15,6 +15,7 @@ from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.onto import require_stored
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import tensor_digest
@@ -120,6 +121,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
             f"cut/{cut.name} is of graphs ({cut.params['graph']}), whose places have no features of their own",
             "Give a coloring of a cut of features",
         )
+    require_stored(cut)
     sources = [one for one in cut.inputs if one.kind == "features"]
     behind = [_behind(frame, f"cut/{cut.name}", one) for one in sources]
     sets = [frame.features(one.name) for one in sources]

@@ -72,7 +72,7 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
         inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
         need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
         described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     rows_of = partial(_rows, frame, plan, device)
     header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
@@ -135,7 +135,7 @@ def _matched(frame: Frame, base: Header, names: list[str], headers: list[Header]
 
 
 class Onto(Protocol):
-    """What the artifact of an embedding is written from, whatever cut it is onto."""
+    """What the artifact of an embedding is written from, for any kind of base cut."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -161,7 +161,7 @@ def make_onto(
     overwrite: bool,
     rows_of: Callable[[Tensors], Sequence[np.ndarray]],
 ) -> tuple[Header, bool]:
-    """The header of an embedding, and whether it was made now: `rows_of` gives each graph's rows by the base's tensors."""
+    """The header of an embedding, and whether it was made now: `rows_of` returns each graph's rows by the base's tensors."""
     import torch
 
     recipe = plan.recipe
@@ -185,7 +185,7 @@ def make_onto(
 
 
 def _rows(frame: Frame, plan: OntoPlan, device: torch.device, base: Tensors) -> list[np.ndarray]:
-    """The rows of each graph by the stored map of the base cut."""
+    """The rows of each graph by the stored out-of-sample map of the base cut."""
     transform = open_transforms(plan.space)
     rows = []
     with frame.output.progress("embedding", sum(slot.nodes for slot in plan.slots), "nodes") as advance:

@@ -1,4 +1,4 @@
-"""`alignedcut plan`: what a study of so many images takes, counted from its shapes and from rates measured here.
+"""`alignedcut plan`: the resources of a study, from its shapes and from rates measured on this machine.
 
-Not here: what one command of a project needs, which its --dry-run tells.
+Not here: the needs of one command of a project, which its --dry-run prints.
 """

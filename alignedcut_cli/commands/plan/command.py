@@ -1,4 +1,4 @@
-"""`alignedcut plan`: bytes, operations, passes and seconds of a study, before it is begun."""
+"""`alignedcut plan`: bytes, operations, passes and seconds of a study, estimated beforehand."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _open_study(
 
 
 def _lines(study: Study, steps: Sequence[Step], limits: Sequence[Limit], cluster: Machines) -> list[str]:
-    """The plan as people read it."""
+    """The plan as text."""
     rows = [["step", "passes", "reads", "writes", "operations", "memory", "time", "bound by"]]
     rows += [
         [

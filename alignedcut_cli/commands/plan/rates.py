@@ -1,4 +1,4 @@
-"""What this machine does in a second, measured with the functions that the commands run."""
+"""The rates of this machine, measured with the functions that the commands run."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["Rates", "images_per_second", "measure"]
 
 STREAMED = 32_768
-"""Nodes of the graph by which the pass is timed, beyond those that its pilot sees."""
+"""Nodes of the graph for timing the pass, beyond those of its pilot."""
 DISK_BYTES = 256 << 20
 TRIED = 20
-"""Iterations of t-SNE that are timed: it has `sum(ITERATIONS)`."""
+"""Iterations of t-SNE that are timed, of `sum(ITERATIONS)`."""
 
 
 class _EnoughError(Exception):
-    """Ends a t-SNE whose pace is known."""
+    """Raised to end a t-SNE once its rate is known."""
 
 
 @dataclass(frozen=True)
 class Rates:
     """Seconds and rates of one machine, with every core, or of its GPU.
 
-    pilot      s: landmarks and the sample's Gram, whatever the number of nodes
+    pilot      s: landmarks and the sample's Gram matrix, for any number of nodes
     passed     nodes/s of the pass of `cut`, transforms included
     embedded   nodes/s by a cut's out-of-sample map
     placed     s: t-SNE of the `sample` nodes
-    assigned   nodes/s that take the place of their nearest node
+    assigned   nodes/s that take the coordinates of their nearest node
     read, written  bytes/s of the project's disk
     """
 
@@ -64,9 +64,9 @@ class Rates:
 
 
 def measure(width: int, channels: int | None, count: int, sample: int, device: torch.device, folder: Path) -> Rates:
-    """The rates for nodes of D = `width` channels, moved to E = `channels` (None: compared as they are), C = `count`.
+    """The rates for nodes of D = `width` channels, transformed to E = `channels` (None: raw space), C = `count`.
 
-    Takes some 20 seconds and DISK_BYTES of disk for a moment. Raises DiskError or PermissionDeniedError.
+    Takes some 20 seconds, and temporarily DISK_BYTES of disk. Raises DiskError or PermissionDeniedError.
     """
     pilot, passed, precision = _cut_rates(width, channels, count, device)
     placed, assigned = _colour_rates(count, sample, device)
@@ -82,7 +82,7 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def _rows(total: int, width: int) -> np.ndarray:
-    """Stored features (M, D) float16 of 40 kinds of things, as wide as the study's."""
+    """Stored features (M, D) float16 in 40 clusters, as wide as the study's."""
     random = np.random.default_rng(0)
     kinds = random.standard_normal((40, width), np.float32) * 1.5
     noise = random.standard_normal((4096, width), np.float32)
@@ -95,7 +95,7 @@ def _rows(total: int, width: int) -> np.ndarray:
 def _reader(
     stored: np.ndarray, channels: int | None, products: str, device: torch.device
 ) -> Callable[[int, int], torch.Tensor]:
-    """A function that gives rows from memory as `cut` gets them from disk: moved to the device and to E channels."""
+    """A reader of rows from memory as `cut` reads them from disk: moved to the device and transformed to E channels."""
     width, kind = stored.shape[1], getattr(torch, products)
     moved = None if channels is None else (torch.randn(width, channels) / width**0.5).to(device, kind)
 
@@ -157,7 +157,7 @@ def _colour_rates(count: int, sample: int, device: torch.device) -> tuple[float,
 
 
 def _disk_rates(folder: Path) -> tuple[float, float]:
-    """(bytes/s read, bytes/s written) of the disk where a folder lies; what was written is not read from memory."""
+    """(bytes/s read, bytes/s written) of the disk of a folder, without the page cache."""
     path = folder / f".plan.{os.getpid()}.tmp"
     block = np.random.default_rng(0).bytes(16 << 20)
     try:
@@ -189,7 +189,7 @@ def images_per_second(
     device: torch.device,
     folder: Path,
 ) -> float:
-    """Images/s of `extract`: a JPEG of 500 x 375 decoded, resized, seen and kept."""
+    """Images/s of `extract`: a JPEG of 500 x 375 decoded, resized, run through the model and stored."""
     from PIL import Image
 
     from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards

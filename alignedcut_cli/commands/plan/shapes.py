@@ -1,4 +1,4 @@
-"""The shapes that a study is counted from: slots of models, and what a forward pass takes."""
+"""The shapes of a study: slots of models, and operations of a forward pass."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Shape:
 
 @contextmanager
 def counting(module: nn.Module) -> Iterator[list[int]]:
-    """A list that gets the operations of every linear and convolutional layer that runs: 2 a weight and place."""
+    """A list to which every linear and convolutional layer that runs appends its operations: 2 per weight and position."""
     from torch import nn
 
     done: list[int] = []
@@ -55,7 +55,7 @@ def counting(module: nn.Module) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What is extracted of each model, as `extract` is asked for it, and on which device; `dim` are aligned channels."""
+    """The options of `extract` for each model, and the device; `dim` are aligned channels."""
 
     tap: str
     layers: str
@@ -66,9 +66,9 @@ class Extraction:
     device: torch.device
 
     def measured(self, model: str, folder: Path) -> tuple[Shape, float]:
-        """The shape of one model with random weights, and its images/s. Files are written in `folder` for a moment.
+        """The shape of one model with random weights, and its images/s. Writes temporary files in `folder`.
 
-        Raises UsageError for what cannot be extracted, or keeps no nodes to cut.
+        Raises UsageError for options that cannot be extracted, or that keep no nodes to cut.
         """
         from alignedcut_cli.backbones.load import WeightsFile, build_backbone
         from alignedcut_cli.backbones.pipeline import bytes_per_image, parse_tokens

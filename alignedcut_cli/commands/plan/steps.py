@@ -1,4 +1,4 @@
-"""The steps of a study: bytes, operations and seconds of each, and what it holds in memory."""
+"""The steps of a study: bytes, operations, seconds and memory of each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["Limit", "Machines", "Step", "Study", "limits_of", "steps_of"]
 
 EXACT_ROWS = 256
-"""Rows on which a cut's certificate is exact, multiplied beside the landmarks."""
+"""Exact rows of a cut's certificate, multiplied together with the landmarks."""
 NODE_TABLE, COLOUR = 16, 3
 """Bytes of a node's image, slot, row and column, and of its colour."""
 TASK = 64 << 20
-"""Bytes of the tiles that a worker has in hand."""
+"""Bytes of the tiles that a worker is processing."""
 DAY = 86_400.0
 
 
@@ -50,7 +50,7 @@ class Study:
 
     @property
     def kept(self) -> int:
-        """Bytes a node that lowrank keeps from its pass: C columns in float32, the spare ones in float16."""
+        """Bytes per node that lowrank keeps from its pass: C columns in float32, the spare ones in float16."""
         return 4 * self.count + 2 * (spare_columns(self.count) - self.count)
 
     @property
@@ -77,7 +77,7 @@ class Machines:
 class Step:
     """One step: passes over its input, bytes from and to disk, operations, bytes held by a worker, seconds.
 
-    `bound` says what the seconds are of: compute, or the disk.
+    `bound` says what limits it: compute, or the disk.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Step:
 
     @property
     def memory(self) -> float:
-        """Bytes in a worker's memory: some whatever the study, and some for each of its nodes."""
+        """Bytes in a worker's memory: a constant, and an amount per node."""
         return self.held + self.nodes * self.held_a_node
 
     @property
@@ -120,8 +120,8 @@ class Step:
 def steps_of(study: Study, rates: Rates, images: Sequence[float], machines: Machines) -> list[Step]:
     """The steps of a study on some machines: `images` are the images/s of each model on one of them.
 
-    A step's seconds are those of its arithmetic, shared among the machines, or of the bytes through the shared disk,
-    whichever are more; what is done once (the pilot, t-SNE) is not shared.
+    A step's seconds are those of its arithmetic, divided among the machines, or of the bytes through the shared disk,
+    whichever is longer; what is done once (the pilot, t-SNE) is not divided.
     """
     return [
         *(_extraction(study, model, rate, machines) for model, rate in zip(study.models, images, strict=True)),
@@ -152,7 +152,7 @@ def _extraction(study: Study, model: Shape, rate: float, machines: Machines) -> 
 
 
 def _cut(study: Study, rates: Rates, machines: Machines) -> Step:
-    """The pass over the features, then two over what it keeps: on several machines that goes through the disk."""
+    """The pass over the features, then two over its results, which on several machines go through the disk."""
     nodes, size = study.nodes, landmark_count(study.nodes)
     pilot, columns = pilot_nodes(nodes, size), spare_columns(study.count)
     width = study.channels or max(model.widths[0] for model in study.models)
@@ -201,7 +201,7 @@ def _colours(study: Study, rates: Rates, machines: Machines) -> Step:
 
 
 def _from_images(study: Study, rates: Rates, images: Sequence[float], machines: Machines) -> Step:
-    """`extract --onto` a cut of fewer images: features are embedded as they come, and never stored."""
+    """`extract --onto` a cut of fewer images: features are embedded as they are computed, and never stored."""
     nodes, written = study.nodes, study.nodes * study.row
     width, size = study.channels or max(model.widths[0] for model in study.models), landmark_count(study.nodes)
     forward = sum(model.operations for model in study.models) * study.images
@@ -222,7 +222,7 @@ def _from_images(study: Study, rates: Rates, images: Sequence[float], machines: 
 
 @dataclass(frozen=True)
 class Limit:
-    """Up to how many `nodes` something holds: what ends there, why, and what goes on."""
+    """The largest number of `nodes` that something supports: what fails beyond, why, and what still works."""
 
     nodes: float
     what: str
@@ -230,7 +230,7 @@ class Limit:
 
 
 def limits_of(study: Study, steps: Sequence[Step], machines: Machines) -> list[Limit]:
-    """What breaks first as a study grows on these machines, smallest first."""
+    """What fails first as a study grows on these machines, smallest first."""
     per_node = study.bytes_per_image / study.nodes_per_image
     found = [
         Limit(

@@ -12,6 +12,7 @@ from alignedcut_cli.datasets.open_masks import open_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.ground_truth import Truth, read_truth
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.onto import has_features, require_stored
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.header import Header, Recipe
@@ -70,7 +71,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         classes = find_classes(truth.present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
         params |= {"names": list(classes.names), "ignore": asked.ignore}
         external["masks"] = truth.digest
-    align = asked.align or next((f"align/{one.name}" for one in cut.inputs if one.kind == "align"), None)
+    aligned = [f"align/{one.name}" for one in cut.inputs if one.kind == "align" and has_features(cut)]
+    align = asked.align or next(iter(aligned), None)
     if align is not None:
         space = aligned_space(project, "aligned", align, None)
         assert space.alignment is not None
@@ -85,6 +87,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 def _slots_of(frame: Frame, cut: Header) -> list[Slot]:
     """The slots of a cut in its order, from the feature sets that it was made of."""
+    require_stored(cut)
     sets = [frame.features(one.name) for one in cut.inputs if one.kind == "features"]
     return [
         slot

@@ -53,7 +53,7 @@ class Descent:
         return found
 
     def restore(self, state: State) -> None:
-        """Continue from `state`, whatever the parameters are now."""
+        """Continue from `state`, replacing the current parameters."""
         self.best, self.curve, self.losses = int(state["best"]), state["curve"].tolist(), state["losses"].tolist()
         self._rates = state["rates"].tolist()
         self._generator.set_state(state["generator"].cpu())

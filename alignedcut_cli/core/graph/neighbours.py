@@ -53,7 +53,7 @@ def largest_within(
 ) -> Neighbours:
     """The at most `count` largest entries above `threshold`, off the diagonal, of each row of each image's matrix.
 
-    `similarity` gives the matrix (P, P), float32, of an image.
+    `similarity` returns the matrix (P, P), float32, of an image.
     """
     total, kept = images * per_image, min(count, per_image - 1)
     found = Neighbours(

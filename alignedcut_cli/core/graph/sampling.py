@@ -48,7 +48,7 @@ def sample_uniform(total: int, size: int, seed: int, read: Read) -> Tensor:
 def sample_farthest(total: int, size: int, seed: int, read: Read) -> Tensor:
     """Node ids by `farthest_points` among 8 * size nodes drawn uniformly (all of them where there are fewer).
 
-    `read` gives the unit rows of ascending ids.
+    `read` returns the unit rows of ascending ids.
     """
     pool = uniform_sample(total, min(total, CANDIDATES_PER_POINT * size), seed)
     return pool[farthest_points(read(pool), size, seed).cpu()].sort().values
@@ -65,7 +65,7 @@ def choose_landmarks(choice: str, total: int, size: int, seed: int, read: Read) 
     """Node ids (m,), ascending, and m landmarks (m, D), unit rows, by one of LANDMARK_CHOICES; m = `size`.
 
     uniform, fps: the landmarks are those nodes. means: the `nearest_means` around nodes drawn uniformly, among 8 m nodes
-    (all of them where there are fewer). `read` gives the unit rows of ascending ids. Work of means: 16 m^2 D.
+    (all of them where there are fewer). `read` returns the unit rows of ascending ids. Work of means: 16 m^2 D.
     """
     if choice != "means":
         ids = SAMPLINGS[choice](total, size, seed, read)

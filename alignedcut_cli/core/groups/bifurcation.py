@@ -108,7 +108,7 @@ def bifurcation(
 
 
 def _without_slopes(values: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """`values` (n, c) less their least-squares prediction from `covariates` (n, C), both freed of other effects."""
+    """The residuals of `values` (n, c) after regression on `covariates` (n, C), both already free of other effects."""
     slopes = np.linalg.pinv(covariates.T @ covariates, rcond=_RANK, hermitian=True) @ (covariates.T @ values)
     return values - covariates @ slopes
 

@@ -39,7 +39,7 @@ def _stretched(pixels: int, cells: int, how: str) -> np.ndarray:
 def stretch_bands(maps: Tensor, size: tuple[int, int], how: str) -> Iterator[tuple[slice, Tensor]]:
     """Maps (k, rows, cols) at `size` (H, W) pixels, in bands of pixel rows: (rows of pixels, (k, band, W)) float32.
 
-    A band holds at most about 4 million numbers, whatever the image's size.
+    A band holds at most about 4 million numbers, for any size of image.
     """
     count, rows, columns = maps.shape
     height, width = size
