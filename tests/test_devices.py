@@ -31,6 +31,7 @@ ON_THE_CPU = {
     "graph.new_images.embedded_rows": "graphs are built on the CPU",
     "graph.sparse_graph.attention_graph": "graphs are built on the CPU",
     "graph.sparse_graph.cosine_graph": "graphs are built on the CPU",
+    "graph.lowrank.signing_nodes": "node ids are made on the CPU",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
     "maps.workers.most_workers": "a number of threads",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",
