@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignedcut_cli.core.embed.affinities import nearest_among
+from alignedcut_cli.core.embed.on_host import nearest_among
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, Keep, State, tsne
 
