@@ -20,6 +20,7 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
+    "align.train.start_numbers": "a few numbers, which callers move",
     "graph.bootstrap.compare_replicates": "problems of a few columns are solved on the CPU",
     "graph.bootstrap.stable_count": "a few numbers, which are there",
     "graph.neighbours.largest_within": "graphs are built on the CPU",

@@ -21,6 +21,7 @@ from alignedcut_cli.core.align import (
     loss,
     projector,
     reduced_rank_ridge,
+    ridge_start,
     scores,
     spaces,
     train,
@@ -185,6 +186,15 @@ def ridge(on: On, device: Any) -> Any:
     problem = reduced_rank_ridge.Problem.of(features, responses, features, responses)
     choice = reduced_rank_ridge.choose(problem, [2, 4], 0.3, (0.1, 1.0))
     return fit, reduced_rank_ridge.weigh_slots(problem, choice, 0.3)
+
+
+def started(on: On, device: Any) -> Any:
+    """What of the ridge start is had ahead."""
+    pooled, responses = slots_of(on)
+    fit, heldout = on(torch.arange(18)), on(torch.arange(18, 24))
+    spectra = [ridge_start.slot_spectrum(one, fit) for one in pooled]
+    problem, ranks = ridge_start.selection(pooled, responses, fit, heldout, spectra, None)
+    return [one.values for one in spectra], reduced_rank_ridge.try_penalty(problem, ranks, 0.3, 0.1)
 
 
 def agreed(on: On, device: Any) -> Any:
@@ -427,6 +437,8 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         reduced_rank_ridge.stacking_weights(on(sign * drawn(3, 9, 2).abs()), on(drawn(9, 2).abs())) for sign in (1, -1)
     ],
     "align.reduced_rank_ridge.weigh_slots": ridge,
+    "align.ridge_start.selection": started,
+    "align.ridge_start.slot_spectrum": started,
     "align.influence.roi_scores": lambda on, _: influence.roi_scores(
         lambda columns: on(drawn(9, 5, seed=1))[:, columns], on(drawn(9, 5)), on(torch.arange(10).reshape(2, 5) % 3 > 0)
     ),
@@ -441,11 +453,13 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     ],
     "align.spaces.node_transform": lambda on, _: spaces.node_transform(on(drawn(8, 4)), on(drawn(4, 3).double())),
     "align.spaces.roi_voxels": lambda on, _: spaces.roi_voxels(on(drawn(3, 9) > 0), [0, 2]),
+    "align.train.choice_of": lambda on, _: train.choice_of(on(torch.tensor([0.1, 2.0, 0.5]))),
     "align.train.fit_alignment": lambda on, device: [aligned(on, device, init) for init in train.STARTS],
     "embed.affinities.affinities": lambda on, _: joint(on),
     "embed.affinities.conditionals": lambda on, _: affinities.conditionals(on(drawn(9, 6).square()), 3.0),
     "embed.affinities.nearest_others": lambda on, _: nearest(on),
     "embed.affinities.triton_kernels": lambda on, _: affinities.triton_kernels(on(drawn(2, 3))),
+    "embed.colours.embed_sample": embedded,
     "embed.colours.spectral_tsne": embedded,
     "embed.device.pull_all": lambda on, _: device.pull_all(joint(on), on(drawn(40, 3))),
     "embed.device.push_all": lambda on, _: device.push_all(on(drawn(40, 3))),

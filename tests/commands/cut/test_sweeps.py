@@ -231,7 +231,10 @@ def test_two_workers_give_the_bytes_of_one_process(
 ) -> None:
     """As it is run: 140,000 nodes in one pass over two ranges, and their embedding in the cut."""
     pytest.importorskip("distributed")
+    from alignedcut_cli.frame import cluster_crew
+
     monkeypatch.undo()
+    monkeypatch.setattr(cluster_crew, "WORKERS_SECONDS", 600)  # they load torch, beside other tests
     monkeypatch.setattr(test_space, "GRID", (50, 70))
     study, ran = tmp_path / "study", tmp_path / "ran"
     project = Project(joined)
