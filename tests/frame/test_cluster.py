@@ -141,6 +141,21 @@ def test_a_killed_worker_changes_no_byte(study: Frame, where: str) -> None:
     assert (study.project.root / "kill-happened").exists()
 
 
+def test_a_worker_killed_while_it_is_examined_changes_no_byte(study: Frame, cluster: Any, where: str) -> None:
+    cluster.wait_for_workers(2, 120)
+    pid, *_ = cluster.run(os.getpid).values()
+
+    def kill() -> None:
+        while not list((study.project.root / ".alignedcut").glob(".cluster-*")):
+            time.sleep(0.005)
+        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert made(study, cluster=where) == alone(study)
+    thread.join()
+
+
 def test_a_task_that_kills_its_workers_ends_the_run(study: Frame, cluster: Any, where: str) -> None:
     cluster.cluster.scheduler.allowed_failures = 0
     try:
