@@ -134,12 +134,23 @@ def cosine_graph(
     above `threshold`, else 0; A = (S + S^T) / 2. q, k (N, D) image by image of P = `per_image` places. Raises
     NumericsError for rows that have no direction.
     """
-    queries, keys = unit_rows(queries), unit_rows(keys)
+    units = unit_rows(queries)
+    keys = units if _are_one(queries, keys) else unit_rows(keys)
+    queries = units
     parts = [nearest_within(queries, keys, per_image, within, threshold)]
     if not across:
         return normalized(symmetric(parts, len(queries)))
     others = nearest_across(queries, keys, per_image, across, threshold, precision=precision, tick=tick)
     return replace(normalized(symmetric([*parts, others], len(queries))), least=others.least(threshold))
+
+
+def _are_one(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors are the same numbers in the same place."""
+    return left is right or (left.data_ptr(), left.shape, left.stride()) == (
+        right.data_ptr(),
+        right.shape,
+        right.stride(),
+    )
 
 
 def attention_graph(
