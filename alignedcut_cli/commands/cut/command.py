@@ -72,7 +72,7 @@ def command(frame: Frame, asked: Asked) -> None:
     queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
     normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no say
     there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
-    with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a
+    with its residuals; the graphs of layers that were finished are kept when it is interrupted. --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a
     cut embeds new images by their edges to its places (Nystrom), then within their own images.
 
     With --bootstrap R the images are drawn again R times, as many as there are, with the degrees of the whole sample. An
