@@ -5,6 +5,7 @@ Deep code raises one of these with the fact (what, which value) and the remedy; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Stopped",
     "UnavailableError",
     "UsageError",
+    "error_from",
     "first_line",
     "printable",
 ]
@@ -112,10 +114,17 @@ class ConfigError(AlignedcutError):
     exit_status = 78
 
 
+def error_from(value: Mapping[str, Any]) -> AlignedcutError:
+    """The failure that `as_object` made into `value`, of the class that has its exit status."""
+    classes = {one.exit_status: one for one in AlignedcutError.__subclasses__()}
+    kind = classes.get(value["exit"], AlignedcutError)
+    return kind(value["code"], value["message"], value["remedy"], **value["details"])
+
+
 class Stopped(BaseException):
     """SIGINT or SIGTERM arrived. A BaseException, so that no `except Exception` swallows it.
 
-    `remedy` says how to go on; code that keeps a partial result sets it.
+    `remedy` says how to resume; code that keeps a partial result sets it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -142,5 +151,5 @@ def _clipped(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The message of another library's exception, in one line; the exception's name if it is empty."""
+    """The message of another library's exception in one line; the exception's name if it is empty."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

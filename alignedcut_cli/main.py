@@ -26,6 +26,7 @@ from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.commands.look import command as look
 from alignedcut_cli.commands.pathways import command as pathways
+from alignedcut_cli.commands.plan import command as plan
 from alignedcut_cli.commands.probe import command as probe
 from alignedcut_cli.commands.report import command as report
 from alignedcut_cli.commands.score import command as score
@@ -40,7 +41,7 @@ from alignedcut_cli.frame.quiet import quiet_libraries
 __all__ = ["app", "main"]
 
 GROUPS = {
-    "Begin": (demo, look, models),
+    "Begin": (demo, look, models, plan),
     "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
     "What the eigenvectors and features tell": (
         segment,
@@ -99,7 +100,7 @@ def _root(
 ) -> None:
     """See what vision transformers see: extract -> align -> cut -> color -> segment -> trace.
 
-    One project directory, one command a step.
+    One project directory, one command per step.
     """
 
 
@@ -121,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Make stdout and stderr accept any text: closed ones (`>&-`, None) discard it, others escape what they cannot."""
+    """Make stdout and stderr accept any text: closed ones (`>&-`, None) discard it, others escape unencodable characters."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # open to the end
@@ -137,7 +138,7 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_gone()
     except SystemExit as left:
-        if isinstance(left.__context__, BrokenPipeError):  # the command-line parser's own answer to a broken pipe
+        if isinstance(left.__context__, BrokenPipeError):  # how the command-line parser exits on a broken pipe
             return _reader_gone()
         raise
     except Stopped as stopped:
@@ -181,7 +182,7 @@ def _known(error: Exception) -> AlignedcutError:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that memory ran out, in Python or torch (which is loaded already if it raised)."""
+    """Whether an exception means that memory ran out, in Python or torch (which is already loaded if it raised)."""
     if isinstance(error, RuntimeError) and "torch" in sys.modules:
         from alignedcut_cli.core.numerics import is_out_of_memory
 

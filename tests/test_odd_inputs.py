@@ -1,4 +1,4 @@
-"""Hostile and odd inputs for every reader: a result or one typed error each, and nothing written or run.
+"""Hostile and odd inputs for every reader: a result or one AlignedcutError each, and nothing written or run.
 
 The same inputs by the thousand: tests/benchmarks/test_odd_inputs.py.
 """
@@ -46,10 +46,10 @@ def test_every_reader_gives_a_result_or_one_typed_error(name: str, world: Path) 
 
     @ODD
     @given(odd_inputs(reader, tree))
-    def demand(odd: Odd) -> None:
+    def require(odd: Odd) -> None:
         attempt(reader, tree, odd, world.parent / "odd", world)
 
-    demand()
+    require()
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -35,7 +35,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def require_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    """Raise DataError, naming the keys that are missing, unexpected or misshapen, unless a checkpoint fits."""
+    """Raise DataError, naming missing, unexpected or misshapen keys, unless a checkpoint fits."""
     missing = sorted(set(wanted) - set(given))
     unexpected = sorted(set(given) - set(wanted))
     misshapen = [
@@ -74,13 +74,13 @@ def load_open_clip(module: nn.Module, path: Path) -> None:
 
 
 def _require_no_tar(path: Path) -> None:
-    """Raise ValueError for torch's format from before 2017, for which torch creates a folder before it refuses the file."""
+    """Raise ValueError for torch's format of before 2017: torch would create a folder before refusing the file."""
     if tarfile.is_tarfile(path):
         raise ValueError("it is a tar archive")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    """Why a file was not read. Where torch refuses a pickle it advises to load it unsafely: that advice is not repeated."""
+    """The error for an unreadable file, without torch's advice to load a refused pickle unsafely."""
     text = str(error)
     called = re.search(r"GLOBAL ([\w.]+)", text)
     if called or "TorchScript" in text:

@@ -1,4 +1,4 @@
-"""U-Nets of diffusion: their self-attention in one step of denoising a photograph, without a prompt."""
+"""Diffusion U-Nets: their self-attention in one denoising step of a photograph, without a prompt."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _CONFIGS = {
     "vae/config.json": "AutoencoderKL",
     "scheduler/scheduler_config.json": "",
 }
-"""What a pipeline must hold, and of which class."""
+"""The required parts of a pipeline, and their classes."""
 _STEMS = {"unet": _STEM, "vae": _STEM, "text_encoder": "model"}
 _WANTED = (
     *_CONFIGS, "text_encoder/config.json", "tokenizer/*",
     *(f"{part}/{stem}{rest}" for part, stem in _STEMS.items()
       for rest in (".safetensors", "-*-of-*.safetensors", ".safetensors.index.json")),
 )  # fmt: skip
-"""What is downloaded of a pipeline of the hub: no code, and no pickles."""
+"""The files of a hub pipeline that are downloaded: no code, no pickles."""
 _MORE = ("addition_embed_type", "class_embed_type", "num_class_embeds")
-"""What a configuration states of inputs besides image, step and prompt."""
+"""Configuration keys of inputs besides image, step and prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNet(Backbone):
-    """The self-attention of a U-Net, in the order of its calls. Its `module` takes images, and predicts their noise.
+    """The self-attention of a U-Net, in the order of its calls. Its `module` takes images and predicts their noise.
 
-    `grids` are those of the blocks, `names` theirs in the U-Net; `folder` is the pipeline's. Without its weights the module
-    lies on torch's device `meta`.
+    `grids` and `names` are those of the blocks in the U-Net; `folder` is the pipeline's. Until its weights are loaded the
+    module is on torch's device `meta`.
     """
 
     folder: Path
@@ -66,14 +66,14 @@ class UNet(Backbone):
         return self.grids[layer]
 
     def widths(self, layers: Sequence[int], tap: str) -> list[int]:
-        """D of each layer's tap, as its projection states it."""
+        """D of each layer's tap, from its projection."""
         attentions: list[Any] = [self.blocks[layer].get_submodule("attn1") for layer in layers]
         return [one.get_submodule(f"to_{tap}").out_features for one in attentions]
 
     def load(self, weights: WeightsFile, device: torch.device) -> UNet:
-        """The U-Net and all that stands before it, in float32 on the device.
+        """The U-Net with its VAE and prompt, in float32 on the device.
 
-        Raises DataError for files that cannot be read or do not fit each other.
+        Raises DataError for files that cannot be read or do not match each other.
         """
         diffusers = _library()
         unet, vae = (
@@ -94,10 +94,10 @@ class UNet(Backbone):
 
 
 class _Denoiser(nn.Module):
-    """What a U-Net predicts of the noise of images (B, 3, s, s) in [-1, 1] at one step.
+    """The noise that a U-Net predicts for images (B, 3, s, s) in [-1, 1] at one step.
 
-    x = sqrt(a) z + sqrt(1 - a) e: z is the mean of the VAE's latent distribution, shifted and scaled as its configuration
-    says, a what the schedule keeps of the variance, e the noise of each image, drawn from the seed and its pixels.
+    x = sqrt(a) z + sqrt(1 - a) e: z is the mean of the VAE's latent distribution, shifted and scaled by its configuration,
+    a the schedule's cumulative alpha, e the noise of each image, seeded by the seed and its pixels.
     """
 
     def __init__(self, unet: Any, vae: Any, prompt: Tensor, kept: float, step: int, seed: int) -> None:
@@ -110,7 +110,7 @@ class _Denoiser(nn.Module):
         config = self.vae.config
         mean = self.vae.encode(images).latent_dist.mean  # (B, C, h, w)
         latents = (mean - (getattr(config, "shift_factor", None) or 0)) * config.scaling_factor
-        pixels = ((images + 1) * 127.5).round().to(torch.uint8).cpu()  # as they were before they were normalised
+        pixels = ((images + 1) * 127.5).round().to(torch.uint8).cpu()  # as before normalisation
         drawn = torch.stack([_noise_of(one, self.seed, latents.shape[1:]) for one in pixels]).to(images.device)
         noisy = self.signal * latents + self.noise * drawn
         prompt = self.get_buffer("prompt").expand(len(images), -1, -1)
@@ -118,16 +118,16 @@ class _Denoiser(nn.Module):
 
 
 def _noise_of(pixels: Tensor, seed: int, shape: Sequence[int]) -> Tensor:
-    """Normal noise of one image (3, s, s) of bytes, the same wherever the image stands: float32 of `shape`."""
+    """Normal noise of one image (3, s, s) uint8, independent of its position in a batch: float32 of `shape`."""
     name = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
     return torch.randn(*shape, generator=torch.Generator().manual_seed(stream(seed, "noise", name)))
 
 
 def find_pipeline(model: ModelId, say: Callable[[str], None]) -> tuple[Path, WeightsFile]:
-    """The folder of a pipeline, that of the hub downloaded once, and the files that it is read from.
+    """The folder of a pipeline, downloaded once if it is on the hub, and its weights files.
 
-    Raises UnavailableError if diffusers or transformers is not installed, the hub cannot be reached, or it has another
-    kind of network, InputMissingError if a part is missing, or its weights are pickles.
+    Raises UnavailableError if diffusers or transformers is not installed, the hub cannot be reached, or the pipeline has
+    another kind of network, InputMissingError if a part is missing or its weights are pickles.
     """
     require_package("diffusers", "U-Nets", "diffusion")
     folder, revision = Path(model.target), ""
@@ -192,8 +192,8 @@ def _unreadable(path: Path, error: Exception | str) -> DataError:
 def build_unet(model: ModelId, folder: Path, image_size: int | None, noise_step: int | None, seed: int) -> UNet:
     """The U-Net of a pipeline without its weights, for images of `image_size` px or of its own size.
 
-    Raises UsageError for a size or a step that it cannot take, UnavailableError for one that needs more than an image and
-    a prompt, DataError for a configuration that cannot be read.
+    Raises UsageError for an unsupported size or step, UnavailableError for a U-Net that needs more than an image and
+    a prompt, DataError for an unreadable configuration.
     """
     diffusers, step = _library(), NOISE_STEP if noise_step is None else noise_step
     steps = len(_kept_variance(folder))
@@ -229,7 +229,7 @@ def _side(model: ModelId, unet: Any, vae: Any, image_size: int | None) -> int:
 
 
 def _self_attention(model: ModelId, unet: Any, vae: Any, side: int) -> dict[str, int]:
-    """The blocks with self-attention, in the order of their calls, and how many places each sees: a pass without numbers."""
+    """The blocks with self-attention, in the order of their calls, and their numbers of tokens: by a pass on `meta`."""
     from diffusers.models.attention import BasicTransformerBlock
 
     if more := [f"{key} {unet.config[key]}" for key in _MORE if unet.config.get(key)]:
@@ -264,7 +264,7 @@ def _prompt_width(unet: Any) -> int:
 
 
 def _kept_variance(folder: Path) -> list[float]:
-    """What the schedule of a pipeline keeps of an image's variance at each step, in [0, 1], whichever its sampler."""
+    """The cumulative alphas of a pipeline's noise schedule, in [0, 1], whichever its sampler."""
     path = folder / "scheduler" / "scheduler_config.json"
     config = _config(path)
     if not {"beta_schedule", "trained_betas"} & config.keys():
@@ -281,7 +281,7 @@ def _from_config(kind: Any, path: Path) -> Any:
 
 
 def _from_folder(kind: Any, folder: Path, **options: Any) -> Any:
-    """A part of a pipeline with all its weights, from safetensors alone."""
+    """A part of a pipeline with all its weights, from safetensors only."""
     try:
         module, info = kind.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
@@ -297,7 +297,7 @@ def _from_folder(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _empty_prompt(folder: Path) -> Tensor | None:
-    """What a pipeline's text encoder makes of no words: (1, L, D) float32; None without a text encoder."""
+    """The embedding of the empty prompt by a pipeline's text encoder: (1, L, D) float32; None without a text encoder."""
     if not _has_prompt(folder):
         return None
     import transformers
@@ -316,7 +316,7 @@ def _empty_prompt(folder: Path) -> Tensor | None:
 
 
 def _library() -> Any:
-    """The package diffusers, which is imported late and told to be quiet."""
+    """The package diffusers, imported late and without its log messages."""
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()

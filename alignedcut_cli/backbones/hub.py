@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: their files downloaded once, their packages present, their weights whole."""
+"""Models on the Hugging Face hub: downloading files once, requiring packages, and checking that weights are complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def require_package(package: str, what: str, extra: str) -> None:
 def snapshot(
     model: ModelId, wanted: Sequence[str], unwanted: Sequence[str], local: str, say: Callable[[str], None]
 ) -> tuple[Path, str]:
-    """The folder of a model of the hub and its revision: the files that match `wanted` and not `unwanted`, downloaded once.
+    """The folder of a model on the hub and its revision: the files that match `wanted` and not `unwanted`, downloaded once.
 
     Raises UnavailableError, naming the form that takes a folder (`local`), if the hub cannot be reached.
     """
@@ -48,7 +48,7 @@ def snapshot(
 
 
 def require_weights(info: Mapping[str, Any], folder: Path, unused: str = "") -> None:
-    """Raise DataError if from_pretrained, by its loading `info`, lacked tensors; those named with `unused` may lack."""
+    """Raise DataError if from_pretrained, by its loading `info`, lacked tensors whose names do not contain `unused`."""
     lost = [str(key) for kind in ("missing_keys", "mismatched_keys") for key in info.get(kind, ())]
     lost = sorted(key for key in lost if not (unused and unused in key))
     if lost:

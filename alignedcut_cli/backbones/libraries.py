@@ -1,4 +1,4 @@
-"""Import the model libraries without the compiler of PyTorch, whose import would take longer than theirs."""
+"""Import the model libraries without PyTorch's compiler, which would take longer to import than they do."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def import_libraries() -> None:
 def without_compiler() -> Iterator[None]:
     """Within the block, imports do not load torch._dynamo for the two small functions that torchvision and timm use.
 
-    torchvision imports `is_compile_supported`, which is given as a function that loads the real one when it is called.
-    timm marks functions with `torch.compiler.disable`, which leaves them as they are here: no command compiles. Any
-    other access to torch._dynamo imports the real one.
+    torchvision imports `is_compile_supported`, replaced by a function that loads the real one when called. timm marks
+    functions with `torch.compiler.disable`, here a no-op, as no command compiles. Any other access to torch._dynamo
+    imports the real one.
     """
     import torch
 
@@ -66,24 +66,24 @@ def without_compiler() -> Iterator[None]:
 
 
 class _Utilities(ModuleType):
-    """A stand-in for torch._dynamo.utils until anything but `is_compile_supported` is accessed."""
+    """A stub for torch._dynamo.utils until anything but `is_compile_supported` is accessed."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "is_compile_supported":
             return _is_compile_supported
-        if name.startswith("__"):  # what inspect reads of every module
+        if name.startswith("__"):  # inspect reads these of every module
             raise AttributeError(name)
         self.step_aside()
         return getattr(importlib.import_module(_UTILITIES), name)
 
     def step_aside(self) -> None:
-        """Leave the name to the real module."""
+        """Make way for the real module."""
         if sys.modules.get(_UTILITIES) is self:
             del sys.modules[_UTILITIES]
 
 
 class _Watch:
-    """A finder that finds nothing: it notices the import of the real compiler, whose own files must not see the stand-in."""
+    """A finder that finds nothing: it detects the import of the real compiler, whose own files must not see the stub."""
 
     def __init__(self, stand_in: _Utilities) -> None:
         self._stand_in = stand_in
@@ -98,5 +98,5 @@ def _is_compile_supported(device_type: Any) -> bool:
 
 
 def _unmarked(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
-    """A decorator, with or without arguments, that changes nothing."""
+    """A no-op decorator, with or without arguments."""
     return function if function is not None else lambda function: function

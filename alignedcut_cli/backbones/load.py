@@ -1,4 +1,4 @@
-"""Open a vision transformer: build it, load its weights strictly, and describe the layout of its tokens."""
+"""Loading a vision transformer: build it, load its weights strictly, and describe the layout of its tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from alignedcut_cli.store.files import make_folder
 __all__ = ["RANDOM", "Backbone", "WeightsFile", "build_backbone", "find_weights", "load_weights"]
 
 RANDOM = "random"
-"""What `--weights` is for a model as it is initialised."""
+"""The value of `--weights` for a randomly initialised model."""
 Opened = TypeVar("Opened", bound=Network)
 
 
@@ -81,18 +81,23 @@ class Backbone(Network):
         }
 
     def heads(self, layer: int) -> dict[str, Any]:
-        """`heads` and `scale` of a layer's attention, as far as they are known: what tells heads apart in q, k and v."""
+        """`heads` and `scale` of a layer's attention, as far as known, to split q, k and v into heads."""
         known = attention_heads(self.blocks[layer])
         told = dict(zip(("heads", "scale"), known or (), strict=False))
         return {key: value for key, value in told.items() if value is not None}
 
     @property
+    def bytes(self) -> int:
+        """Memory of its parameters in float32."""
+        return 4 * sum(one.numel() for one in self.module.parameters())
+
+    @property
     def choices(self) -> dict[str, Any]:
-        """What a recipe states of the model besides its weights and its preprocessing."""
+        """The model's parameters in a recipe besides its weights and preprocessing."""
         return {}
 
     def load(self, weights: WeightsFile, device: torch.device) -> Backbone:
-        """The model with its weights, as `load_weights` gives it."""
+        """The model with its weights, by `load_weights`."""
         return load_weights(self, weights, device)
 
     def _require_tokens(self, feature: Tensor, layer: int, tap: str) -> None:
@@ -110,7 +115,7 @@ class Backbone(Network):
     def widths(self, layers: Sequence[int], tap: str) -> list[int]:
         """D of each layer's tap, found by one forward pass.
 
-        Raises UnavailableError for a missing tap, or if the model cannot see images of its size.
+        Raises UnavailableError for a missing tap, or if the model fails on images of its size.
         """
         size, device = self.preprocess.size, next(self.module.parameters()).device
         try:
@@ -125,9 +130,9 @@ class Backbone(Network):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file on this disk, and its revision on the hub (empty for a file of the user's).
+    """A local weights file, and its revision on the hub (empty for a file of the user's).
 
-    Without a path the model stays as it was built, at random. `others` are the further files of one that has several.
+    Without a path the model stays randomly initialised. `others` are the further files of weights in several.
     """
 
     path: Path | None
@@ -136,10 +141,10 @@ class WeightsFile:
 
 
 def build_backbone(model: ModelId, image_size: int | None, seed: int | None = None) -> Backbone:
-    """The model with random weights, those of `seed` if it is given, on the CPU, ready for `load_weights`.
+    """The model with random weights, by `seed` if given, on the CPU, ready for `load_weights`.
 
-    Raises UsageError for an unknown name or an image size that the model cannot take, UnavailableError if it is no
-    vision transformer whose blocks can be tapped.
+    Raises UsageError for an unknown name or unsupported image size, UnavailableError if it is not a vision transformer
+    whose blocks can be tapped.
     """
     network = build_network(model, image_size, seed)
     backbone = _from_column(network, image_size or model.image_size)
@@ -150,7 +155,7 @@ def build_backbone(model: ModelId, image_size: int | None, seed: int | None = No
 
 
 def _from_column(network: Network, size: int | None) -> Backbone:
-    """A network as the blocks that a token passes through, one after another."""
+    """A network as the sequence of blocks that tokens pass through."""
     label, module = network.id.label, network.module
     visual: Any = getattr(module, "visual", module)
     if network.id.source == "torchvision":
@@ -177,10 +182,10 @@ def _from_column(network: Network, size: int | None) -> Backbone:
 
 
 def find_weights(network: Network, given: Path | None, say: Callable[[str], None] = lambda _: None) -> WeightsFile:
-    """The file that holds a model's weights: the user's, the one beside a local model, or the hub's, downloaded once.
+    """The file that holds a model's weights: the user's, the one next to a local model, or the hub's, downloaded once.
 
-    `random` stands for none. Raises InputMissingError for a file that is not there, UnavailableError (exit 69) if the hub
-    cannot be reached.
+    `random` means none. Raises InputMissingError for a missing file, UnavailableError (exit 69) if the hub cannot be
+    reached.
     """
     if given == Path(RANDOM):
         return WeightsFile(None)

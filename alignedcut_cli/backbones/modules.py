@@ -1,4 +1,4 @@
-"""Every module's output in a forward pass: which there are, which are the same, and their rows, one an image."""
+"""The outputs of all modules in a forward pass: a list of them, duplicates, and their rows, one per image."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from alignedcut_cli.errors import UnavailableError, first_line
 __all__ = ["Output", "Survey", "matching", "read_outputs", "survey_outputs"]
 
 _FEWEST = 3
-"""Images of a survey at least: their axis is told from others by how it grows by one."""
+"""The fewest images of a survey: the axis of images is the one that grows with them."""
 _ELEMENTWISE = 4
-"""Products that stand for a unit of a module without a matrix."""
+"""The assumed multiply-adds per unit of a module without a matrix."""
 Visit = Callable[[str, nn.Module, Tensor], None]
 
 
@@ -30,9 +30,9 @@ Visit = Callable[[str, nn.Module, Tensor], None]
 class Output:
     """One output of a module: the `place`-th of a forward pass.
 
-    `shape` is that of one image's map, `units` their product; in the tensor the images lie along `axis`, each with `group`
-    entries (windows, say). `cost` counts the products of the forward pass up to here, an image. `same_as` names the first
-    output with exactly its values, if it is not that itself.
+    `shape` is that of one image's map, `units` their product; the tensor's images are along `axis`, each with `group`
+    entries (such as windows). `cost` counts the multiply-adds of the forward pass up to here, per image. `same_as` names
+    the first output with exactly the same values, if it is another.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Output:
         return int(torch.Size(self.shape).numel())
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """The map as (B, D) float32, one row an image."""
+        """The map as (B, D) float32, one row per image."""
         images = tensor.movedim(self.axis, 0)
         return images.reshape(len(images) // self.group, self.units).float()
 
 
 @dataclass(frozen=True)
 class Survey:
-    """All outputs of a forward pass that have a row for each image, in the order in which they come; `left_out` says why
-    others have none."""
+    """All outputs of a forward pass that have a row per image, in order of computation; `left_out` says why others have
+    none."""
 
     outputs: tuple[Output, ...]
     left_out: tuple[tuple[str, str], ...]
@@ -69,10 +69,9 @@ class _Done(Exception):
 
 @contextmanager
 def _listening(module: nn.Module, visit: Visit) -> Iterator[None]:
-    """Call `visit(name, module, tensor)` for each tensor that a module below `module` gives, right when it is given.
+    """Call `visit(name, module, tensor)` for each tensor that a submodule of `module` returns, before it can be changed.
 
-    So what changes it in place later comes too late. The second call of a module in a forward pass is NAME@2, the outputs
-    of one that gives several are NAME-0, NAME-1 or NAME-KEY.
+    The second call of a module in a forward pass is NAME@2; several outputs of a module are NAME-0, NAME-1 or NAME-KEY.
     """
     calls: Counter[str] = Counter()
 
@@ -102,7 +101,7 @@ def _parts(output: Any) -> Sequence[tuple[Any, Any]]:
 
 @torch.no_grad()
 def survey_outputs(network: Network, images: Tensor) -> Survey:
-    """What the modules of a network give for images (p, 3, size, size), p >= 3, of which no two should be alike.
+    """The outputs of a network's modules for images (p, 3, size, size), p >= 3, all of them different.
 
     Raises UnavailableError if the network fails on images of this size.
     """
@@ -155,12 +154,12 @@ def survey_outputs(network: Network, images: Tensor) -> Survey:
 
 
 def _differing(network: Network, images: Tensor, outputs: Sequence[Output]) -> set[str]:
-    """The outputs whose likeness to an earlier one cannot be followed through a forward pass."""
+    """The outputs that differ from the earlier one that they seemed to equal."""
     return set(read_outputs(network, images, outputs, lambda *_: None) if outputs else ())
 
 
 def _layout(before: tuple[int, ...] | None, after: tuple[int, ...], fewer: int) -> tuple[int, int] | None:
-    """(axis of images, entries of each image along it) of a tensor whose shape is `before` with one image less."""
+    """(axis of images, entries of each image along it) of a tensor whose shape is `before` with one image fewer."""
     if before is None or len(before) != len(after):
         return None
     changed = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
@@ -174,7 +173,7 @@ def _layout(before: tuple[int, ...] | None, after: tuple[int, ...], fewer: int) 
 
 
 def _products(module: nn.Module, tensor: Tensor) -> int:
-    """About how many products a module takes by itself."""
+    """An estimate of a module's own multiply-adds."""
     if any(True for _ in module.children()):
         return 0
     weight = getattr(module, "weight", None)
@@ -191,10 +190,10 @@ def read_outputs(
     *,
     compare: bool = True,
 ) -> list[str]:
-    """Call `take(output, rows)` with the rows (B, D) of each wanted output, in order, as soon as they are known.
+    """Call `take(output, rows)` with the rows (B, D) of each wanted output, in order, as soon as they are computed.
 
-    An output that is the same as an earlier one of them is not taken but, with `compare`, compared with it; the names of
-    those that differ are given back. The forward pass ends with the last that is wanted.
+    An output that equals an earlier wanted one is not taken but, with `compare`, compared with it; the names of those that
+    differ are returned. The forward pass stops after the last wanted output.
     """
     by_name = {one.name: one for one in wanted}
     twins = {one.same_as for one in wanted if one.same_as} if compare else set()
@@ -229,7 +228,7 @@ def read_outputs(
 
 
 def matching(names: Sequence[str], globs: Sequence[str]) -> list[str]:
-    """The names that match one of the patterns; of NAME@2 and NAME-1, NAME matches too."""
+    """The names that match one of the patterns; NAME@2 and NAME-1 also match as NAME."""
     return [
         name
         for name in names

@@ -1,4 +1,4 @@
-"""Build an image model of timm, open_clip or torchvision, of whatever kind, and say how images go into it."""
+"""Building any image model of timm, open_clip or torchvision, and its preprocessing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["Network", "activation_of", "bad_size", "build_network", "create_timm
 class Network:
     """A model that takes images.
 
-    `resolved` is its full name with the tag of its weights; `forward` takes images (B, 3, size, size). `adapt` converts a
-    checkpoint of the library's, `classifier` names the layers of the head that is left out, `hub` says where its weights
-    are. `notes` say what was assumed where the name is ambiguous.
+    `resolved` is its full name with the tag of its weights; `forward` takes images (B, 3, size, size). `adapt` converts
+    the library's checkpoints, `classifier` names the layers of the head that is left out, `hub` is the source of its
+    weights. `notes` say what was assumed where the name is ambiguous.
     """
 
     id: ModelId
@@ -44,9 +44,9 @@ class Network:
 
 
 def build_network(model: ModelId, image_size: int | None, seed: int | None = None) -> Network:
-    """The model with random weights, those of `seed` if it is given, on the CPU, ready for `load_weights`.
+    """The model with random weights, by `seed` if given, on the CPU, ready for `load_weights`.
 
-    Raises UsageError for an unknown name or an image size that the model cannot take, UnavailableError for a U-Net.
+    Raises UsageError for an unknown name or unsupported image size, UnavailableError for a U-Net.
     """
     if model.source == "diffusers":
         raise no_unet_tap(model.label)
@@ -59,7 +59,7 @@ def build_network(model: ModelId, image_size: int | None, seed: int | None = Non
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """While it lasts, torch draws from `seed` on the CPU; afterwards it goes on as if nothing had been drawn."""
+    """Within the context, torch's CPU random state is that of `seed`; afterwards it is restored."""
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
@@ -116,7 +116,7 @@ def _build_timm(model: ModelId, size: int | None) -> Network:
 
 
 def create_timm(name: str, size: int | None) -> nn.Module:
-    """A model of timm's without its classifier. Convolutional ones have no fixed size, and take any."""
+    """A timm model without its classifier. Convolutional ones take any image size."""
     import timm
 
     if size:
@@ -129,7 +129,7 @@ def create_timm(name: str, size: int | None) -> nn.Module:
 
 
 def _timm_parts(model: ModelId, tower: Any, loaded: nn.Module, size: int | None) -> dict[str, Any]:
-    """What a tower of timm's says of its input, its head and its checkpoints."""
+    """The input, head and checkpoints of a timm model, by its configuration."""
     config = tower.pretrained_cfg
     classifier = config.get("classifier") or ()
     side = _input_side(tower, size, config)
@@ -173,7 +173,7 @@ def _build_open_clip(model: ModelId, size: int | None) -> Network:
     if expected.get("quick_gelu"):
         options["force_quick_gelu"] = True
         if not slash and not architecture.get("quick_gelu"):
-            resolved += "-quickgelu"  # open_clip's own name of this network
+            resolved += "-quickgelu"  # open_clip's own name for this network
     module = open_clip.create_model(arch, pretrained=None, load_weights=False, **options).eval()
     visual: Any = module.visual
     stated = {key: expected[key] for key in ("mean", "std", "interpolation") if key in expected}
@@ -196,7 +196,7 @@ def _build_open_clip(model: ModelId, size: int | None) -> Network:
 
 
 def _build_torchvision(model: ModelId, size: int | None) -> Network:
-    """An image classifier of torchvision's with its head, as its weights TAG (else its default ones) expect images."""
+    """A torchvision image classifier with its head, with the preprocessing of its weights TAG (else its default ones)."""
     from torchvision import models
 
     name, slash, tag = model.target.partition("/")

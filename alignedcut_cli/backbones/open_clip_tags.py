@@ -21,9 +21,9 @@ def list_tags(arch: str) -> list[str]:
 def agreed_expectation(arch: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """{mean, std, interpolation, quick_gelu} that all tags of an architecture share; {} if it has no tag.
 
-    `config` is the architecture's own, which may ask for QuickGELU whatever the tag; a tower of timm's has its own
-    activation. Cropping is no part of it: the whole image is always used. Raises
-    UsageError, listing the tags and their differences, if they disagree.
+    `config` is the architecture's own, which may set QuickGELU whatever the tag; a timm tower has its own
+    activation. Cropping is ignored, as the whole image is always used. Raises UsageError, listing the tags and their
+    differences, if they disagree.
     """
     import open_clip
 

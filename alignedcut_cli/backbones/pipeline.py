@@ -1,13 +1,14 @@
-"""The extraction loop: decode, forward, keep; the next images are decoded while the model runs."""
+"""The extraction loop: decode, forward, keep; on a GPU the next images are decoded while the model runs."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +19,21 @@ from alignedcut_cli.core.numerics import halving, stream
 from alignedcut_cli.datasets.images import decode
 from alignedcut_cli.errors import DataError, UsageError
 
-__all__ = ["TokenChoice", "batch_size_for", "extract_shards", "parse_tokens", "tensor_meanings"]
+__all__ = [
+    "DTYPES",
+    "Reading",
+    "TokenChoice",
+    "batch_size_for",
+    "extract_shards",
+    "parse_tokens",
+    "read_shards",
+    "require_range",
+    "tensor_meanings",
+]
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 LOOKAHEAD = {"cpu": 1, "cuda": 3, "mps": 3}
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class TokenChoice:
 
 
 def parse_tokens(text: str, tokens: int) -> TokenChoice:
-    """The choice that `--tokens` names for a model of P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
+    """The choice of `--tokens` for a model with P = `tokens`: all, pooled, or sample:K with 1 <= K <= P."""
     if text in ("all", "pooled"):
         return TokenChoice(text == "all")
     kind, _, count = text.partition(":")
@@ -67,7 +79,7 @@ def tensor_meanings(layers: Sequence[int], tokens: TokenChoice) -> dict[str, tup
 
 
 def bytes_per_image(widths: Sequence[int], tokens: Sequence[int], choice: TokenChoice, dtype: str) -> int:
-    """Bytes per image on disk, of layers of these widths and numbers of tokens."""
+    """Bytes per image on disk, for layers of these widths and numbers of tokens."""
     size = DTYPES[dtype].itemsize
     total = 0
     for width, count in zip(widths, tokens, strict=True):
@@ -93,23 +105,60 @@ def extract_shards(
 ) -> Iterator[tuple[int, dict[str, dict[str, np.ndarray]]]]:
     """The tensors of each tap of each shard (number, start, stop) in turn, as named in `tensor_meanings`.
 
-    Batches never cross a shard, so that a resumed run computes what an undisturbed one would. Raises DataError, naming
-    the layer, for features that are not finite or do not fit `dtype`.
+    Raises DataError, naming the layer, for features that are not finite or exceed the range of `dtype`.
+    """
+    label = backbone.id.label
+
+    def keep(features: Mapping[str, Sequence[Tensor]], ids: Sequence[int]) -> dict[tuple[str, str], Tensor]:
+        return {
+            (tap, name): tensor
+            for tap in taps
+            for name, tensor in _keep(features[tap], layers, ids, tokens, dtype, seed, label).items()
+        }
+
+    reading = Reading(layers, tuple(taps), batch_size, workers, say)
+    for number, found in read_shards(backbone, paths, shards, reading, keep, advance):
+        yield number, {tap: {name: array for (of, name), array in found.items() if of == tap} for tap in taps}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read of each image, how many images go through the model at once, and how many threads decode."""
+
+    layers: Sequence[int]
+    taps: tuple[str, ...]
+    batch_size: int
+    workers: int
+    say: Callable[[str], None]
+
+
+def read_shards(
+    backbone: Backbone,
+    paths: Sequence[Path],
+    shards: Sequence[tuple[int, int, int]],
+    reading: Reading,
+    keep: Callable[[Mapping[str, Sequence[Tensor]], Sequence[int]], dict[Key, Tensor]],
+    advance: Callable[[int], None],
+) -> Iterator[tuple[int, dict[Key, np.ndarray]]]:
+    """Of each shard (number, start, stop) in turn what `keep` makes of its batches, joined along the images.
+
+    `keep` gets a batch's features (of each tap those of each layer, (B, P, D)) and the numbers of its images. Batches
+    never cross a shard, so that a resumed run computes the same as an uninterrupted one.
     """
     device = next(backbone.module.parameters()).device
     batches = [
-        (number, list(range(first, min(first + batch_size, stop))))
+        (number, list(range(first, min(first + reading.batch_size, stop))))
         for number, start, stop in shards
-        for first in range(start, stop, batch_size)
+        for first in range(start, stop, reading.batch_size)
     ]
-    size = batch_size
-    # On a CPU the model's threads wait for each other at every layer: a decoder that takes one core stalls them all, so
-    # the next batch is decoded by all cores between two forward passes. A GPU computes while the CPU decodes.
+    size = reading.batch_size
+    # On a CPU the model's threads synchronise at every layer, so a decoder that takes one core stalls them all: the next
+    # batch is decoded by all cores between two forward passes. With a GPU, decoding overlaps with the forward pass.
     lookahead = LOOKAHEAD[device.type]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(reading.workers) as pool:
         waiting: deque[list[Future[np.ndarray]]] = deque()
         ahead = iter(batches)
-        parts: list[dict[str, dict[str, Tensor]]] = []
+        parts: list[dict[Key, Tensor]] = []
         for position, (number, ids) in enumerate(batches):
             while len(waiting) < lookahead and (coming := next(ahead, None)):
                 waiting.append([pool.submit(_decode, backbone, paths[image]) for image in coming[1]])
@@ -118,19 +167,16 @@ def extract_shards(
             def forward(step: int, pixels: np.ndarray = pixels) -> dict[str, list[Tensor]]:
                 nonlocal size
                 size = step
-                runs = [
-                    _forward(backbone, pixels[i : i + step], layers, taps, device) for i in range(0, len(pixels), step)
-                ]
+                runs = [_forward(backbone, pixels[i : i + step], reading, device) for i in range(0, len(pixels), step)]
                 return {
-                    tap: [torch.cat(layer) for layer in zip(*(run[tap] for run in runs), strict=True)] for tap in taps
+                    tap: [torch.cat(layer) for layer in zip(*(run[tap] for run in runs), strict=True)]
+                    for tap in reading.taps
                 }
 
-            features = halving(forward, size, say, "batch size")
-            label = backbone.id.label
-            parts.append({tap: _keep(features[tap], layers, ids, tokens, dtype, seed, label) for tap in taps})
+            parts.append(keep(halving(forward, size, reading.say, "batch size"), ids))
             advance(len(ids))
             if position + 1 == len(batches) or batches[position + 1][0] != number:
-                yield number, {tap: _joined([part[tap] for part in parts]) for tap in taps}
+                yield number, {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
                 parts = []
 
 
@@ -138,15 +184,9 @@ def _decode(backbone: Backbone, path: Path) -> np.ndarray:
     return backbone.preprocess.resize(decode(path, backbone.preprocess.size))
 
 
-def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, np.ndarray]:
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-
-
 @torch.inference_mode()
-def _forward(
-    backbone: Backbone, pixels: np.ndarray, layers: Sequence[int], taps: Sequence[str], device: torch.device
-) -> dict[str, list[Tensor]]:
-    return backbone.tap_features(backbone.preprocess.normalise(pixels, device), layers, taps)
+def _forward(backbone: Backbone, pixels: np.ndarray, reading: Reading, device: torch.device) -> dict[str, list[Tensor]]:
+    return backbone.tap_features(backbone.preprocess.normalise(pixels, device), reading.layers, reading.taps)
 
 
 def _keep(
@@ -162,7 +202,7 @@ def _keep(
     kept: dict[str, Tensor] = {}
     draw = cache(lambda wide: torch.stack([draw_tokens(wide, tokens.sampled, seed, image) for image in ids]))
     for layer, feature in zip(layers, features, strict=True):
-        _require_range(feature, layer, dtype, label)
+        require_range(feature, layer, dtype, label)
         kept[f"pooled.{layer:02d}"] = feature.mean(1).float().cpu()
         if tokens.every:
             kept[f"tokens.{layer:02d}"] = feature.to(DTYPES[dtype]).cpu()
@@ -177,12 +217,13 @@ def _keep(
 
 
 def draw_tokens(tokens: int, count: int, seed: int, image: int) -> Tensor:
-    """`count` different tokens of one image, ascending, the same in all layers and models of one grid: (count,) int64."""
+    """`count` distinct tokens of one image, ascending, the same in all layers and models with one grid: (count,) int64."""
     generator = torch.Generator().manual_seed(stream(seed, "tokens", image))
     return torch.randperm(tokens, generator=generator)[:count].sort().values
 
 
-def _require_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
+def require_range(feature: Tensor, layer: int, dtype: str, label: str) -> None:
+    """Raise DataError, naming the layer, for features that are not finite or do not fit `dtype`."""
     peak = float(torch.stack(feature.aminmax()).abs().max())
     limit = torch.finfo(DTYPES[dtype]).max
     if peak <= limit:

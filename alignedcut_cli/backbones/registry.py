@@ -50,16 +50,16 @@ TIMM_MODULES = (
     "qwen3_vit", "tnt", "vision_transformer_hybrid", "vision_transformer_relpos", "vision_transformer_sam",
     "vitamin", "xcit",
 )  # fmt: skip
-"""The modules of timm whose models are sequences of attention blocks on one grid of patches."""
+"""The timm modules whose models are sequences of attention blocks on one grid of patches."""
 
 
 def parse_model(text: str) -> ModelId:
-    """The model that a name stands for.
+    """The model that a name refers to.
 
     A short name, a shipped model, `open_clip:ARCH/TAG`, `torchvision:NAME[/TAG]`, `local-dir:DIR`, `diffusers:PATH`, or a
     timm name.
 
-    Whether the library knows the name is checked when it is loaded.
+    Whether the library has the model is checked on loading.
     """
     if text in SHORT_NAMES:
         return SHORT_NAMES[text][0]
@@ -81,7 +81,7 @@ def parse_model(text: str) -> ModelId:
 
 
 def _pipeline(text: str, place: str) -> ModelId:
-    """A pipeline of diffusers: a folder on this disk, else OWNER/NAME of the hub."""
+    """A diffusers pipeline: a local folder, else OWNER/NAME on the hub."""
     if Path(place).is_dir():
         return ModelId(Path(place).resolve().name, "diffusers", place)
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", place):

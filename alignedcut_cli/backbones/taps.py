@@ -1,4 +1,4 @@
-"""Taps: where in each block of a vision transformer, or of a U-Net's attention, a feature is read."""
+"""Taps: where in each block of a vision transformer, or of a U-Net's attention, features are read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Untappable(Exception):
 
 
 def has_attention(block: nn.Module) -> bool:
-    """True if a block has attention, under one of the names in timm's blocks."""
+    """Whether a block has attention, under one of the names in timm's blocks."""
     return any(hasattr(block, name) for name in ("attn", "attns", "attn_out", "in_proj"))
 
 
@@ -88,7 +88,7 @@ def _tap_block(block: nn.Module, store: Store) -> Handles:
 
 
 def _tap_projection(part: int, block: Any, store: Store) -> Handles:
-    """q, k or v as the block's projection gives it, heads side by side, before any normalisation or rotation."""
+    """q, k or v as the block's projection returns it, heads concatenated, before any normalisation or rotary embedding."""
     if hasattr(block, "attn1"):
         return _hook_output((block.attn1.to_q, block.attn1.to_k, block.attn1.to_v)[part], store)
     if hasattr(block, "in_proj"):
@@ -138,7 +138,7 @@ def read_taps(
 ) -> dict[str, list[Tensor]]:
     """The features of the wanted layers for a batch at each tap, in the order of `layers` (ascending): each (B, tokens, D).
 
-    The forward pass ends with the last wanted block. Raises UnavailableError if a block has no such tap.
+    The forward pass stops after the last wanted block. Raises UnavailableError if a block has no such tap.
     """
     found: dict[tuple[str, int], Tensor] = {}
     wanted = [(tap, layer) for tap in taps for layer in layers]
@@ -164,7 +164,7 @@ def read_taps(
 def _store_tokens(
     found: dict[tuple[str, int], Tensor], key: tuple[str, int], grid: tuple[int, int], window: int, output: Tensor
 ) -> None:
-    """Store a layer's tap as (B, tokens, D): windows merged back onto the grid, rows and columns as one axis."""
+    """Store a layer's tap as (B, tokens, D): windows merged back into the grid, rows and columns flattened."""
     if window:
         from timm.models.vision_transformer_sam import window_unpartition
 
@@ -174,9 +174,9 @@ def _store_tokens(
 
 
 def attention_heads(block: Any) -> tuple[int, float | None] | None:
-    """(heads, what a head's q k^T is multiplied with before the softmax) of a block's attention; None where unknown.
+    """(heads, scale of q k^T before the softmax) of a block's attention; None where unknown.
 
-    The factor is None where it is no plain number.
+    The scale is None where it is not a plain number.
     """
     if hasattr(block, "attn1"):
         return block.attn1.heads, float(block.attn1.scale)

@@ -1,4 +1,4 @@
-"""Language models: text towers of open_clip and Hugging Face models, read as the mean over tokens of each layer."""
+"""Language models: text towers of open_clip and Hugging Face models, as the mean over tokens of each layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError
 __all__ = ["Language", "TextFiles", "find_text_files", "load_language", "parse_language"]
 
 _WANTED = ("config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
-"""What is downloaded of a model of the hub: no code, and no pickles."""
+"""The files of a hub model that are downloaded: no code, no pickles."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class TextFiles:
 
 @dataclass(frozen=True)
 class Language:
-    """A loaded language model: `means` gives each layer's mean over the tokens of each caption, (B, D) float32.
+    """A loaded language model: `means` returns each layer's mean over the tokens of each caption, (B, D) float32.
 
-    `names` are those of the layers, the first of which is the embedding of tokens; `kinds` are their classes. `longest` is
-    the number of tokens that it takes, `count` that of a caption.
+    `names` are those of the layers, the first of which is the token embedding; `kinds` are their classes. `longest` is
+    the most tokens that it takes, `count` returns the number in a caption.
     """
 
     names: tuple[str, ...]
@@ -55,9 +55,9 @@ class Language:
 
 
 def parse_language(text: str) -> ModelId:
-    """The language model that a user's text means: hf:NAME, local-dir:DIR in Hugging Face's format, or open_clip:ARCH/TAG.
+    """The language model that a name refers to: hf:NAME, local-dir:DIR in Hugging Face's format, or open_clip:ARCH/TAG.
 
-    Raises UsageError for another, InputMissingError for a folder without config.json.
+    Raises UsageError for other names, InputMissingError for a folder without config.json.
     """
     source, _, rest = text.partition(":")
     if source == "hf" and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", rest):
@@ -75,7 +75,7 @@ def parse_language(text: str) -> ModelId:
 
 
 def find_text_files(model: ModelId, given: Path | None, seed: int, say: Callable[[str], None]) -> TextFiles:
-    """The files of a model, those of the hub downloaded once; `--weights random` leaves it as it is initialised.
+    """The files of a model, downloaded once from the hub; with `--weights random` it stays randomly initialised.
 
     Raises UnavailableError if the hub cannot be reached or the extra `text` is not installed, UsageError for --weights FILE
     of a Hugging Face model, InputMissingError for a folder without weights.
@@ -105,7 +105,7 @@ def find_text_files(model: ModelId, given: Path | None, seed: int, say: Callable
 
 
 def load_language(found: TextFiles, seed: int, device: torch.device) -> Language:
-    """The model with its weights, in float32 on the device. Raises DataError for files that are no model, or do not fit."""
+    """The model with its weights, in float32 on the device. Raises DataError for unreadable or mismatched files."""
     if found.network is not None:
         return _load_open_clip(found, found.network, device)
     return _load_hugging_face(found, seed, device)
@@ -155,7 +155,7 @@ def _load_hugging_face(found: TextFiles, seed: int, device: torch.device) -> Lan
 
 
 def _longest(model: nn.Module, tokenizer: Any) -> int:
-    """The most tokens that a model has positions for. Those of RoBERTa begin after the number of its padding."""
+    """The most tokens that a model takes, by its tokenizer and positions. RoBERTa's begin after its padding index."""
     known = [int(tokenizer.model_max_length)]
     for name, part in model.named_modules():
         if isinstance(part, nn.Embedding) and re.search(r"(position_embeddings|wpe|embed_positions)$", name):
@@ -165,7 +165,7 @@ def _longest(model: nn.Module, tokenizer: Any) -> int:
 
 
 def _token_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the tokens that are there: (B, D) float32 of (B, L, D) and (B, L) in {0, 1}."""
+    """The mean over unmasked tokens: (B, D) float32 of (B, L, D) and (B, L) in {0, 1}."""
     weight = mask[..., None].float()
     return ((states.float() * weight).sum(1) / weight.sum(1)).cpu()
 
@@ -213,7 +213,7 @@ def _load_open_clip(found: TextFiles, network: Network, device: torch.device) ->
 
 
 def _clip_mask(tokenizer: Any, tokens: Tensor) -> Tensor:
-    """1 for tokens of the caption, with those that begin and end it, 0 for padding: (B, L)."""
+    """1 for tokens of the caption, start and end included, 0 for padding: (B, L)."""
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is not None:
         mask = (tokens != inner.pad_token_id).long()

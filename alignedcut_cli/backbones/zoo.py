@@ -1,4 +1,4 @@
-"""All models that can be extracted, as a table that can be searched."""
+"""All supported models as a searchable table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = {
     "about": "in words",
 }
 COUNTED = 30
-"""Models whose parameters are counted: each is built for it, without memory for its weights."""
+"""The most models whose parameters are counted: each is built for that, without memory for its weights."""
 Row = dict[str, str]
 _DATA = {
     "in1k": "ImageNet-1k", "imagenet1k": "ImageNet-1k", "in12k": "ImageNet-12k", "in21k": "ImageNet-21k",
@@ -117,16 +117,16 @@ def _torchvision_rows() -> Iterator[Row]:
 
 
 def _data(tag: str) -> str:
-    """The data sets whose names stand in a tag, in its order."""
+    """The data sets named in a tag, in its order."""
     found = {tag.find(word): name for word, name in reversed(_DATA.items()) if word in tag}
     return ", ".join(dict.fromkeys(found[place] for place in sorted(found)))
 
 
 def select(rows: Sequence[Row], text: str, where: Sequence[str], *, exact: bool) -> list[Row]:
-    """The rows with `text` in a column, and whose columns match every COLUMN=REGEX, in any case: in part, or wholly if
+    """The rows with `text` in a column, and whose columns match every COLUMN=REGEX, ignoring case: in part, or fully if
     `exact`.
 
-    Raises UsageError for a column that is not there, or no regular expression.
+    Raises UsageError for an unknown column or an invalid regular expression.
     """
     tests = [_parsed(one) for one in where]
     return [
@@ -148,7 +148,7 @@ def _parsed(text: str) -> tuple[str, re.Pattern[str]]:
 
 
 def nearest(rows: Sequence[Row], where: Sequence[str], most: int = 5) -> dict[str, list[str]]:
-    """Of each column that --where names, the values there that are nearest to what was asked for."""
+    """For each column that --where names, the existing values closest to the one given."""
     found = {}
     for one in where:
         column, _, wanted = one.partition("=")
@@ -159,7 +159,7 @@ def nearest(rows: Sequence[Row], where: Sequence[str], most: int = 5) -> dict[st
 
 
 def count_parameters(row: Mapping[str, str]) -> str:
-    """How many parameters a model has, found by building it without memory for them; nothing where that fails."""
+    """The number of parameters of a model, by building it without memory for them; empty where that fails."""
     if row["parameters"]:
         return row["parameters"]
     import torch

@@ -1,6 +1,6 @@
 """Readers of responses to images: a subject of Algonauts 2023, or any table with one row per image.
 
-Not here: what is fitted to them (core/align), and the images themselves (datasets).
+Not here: models fitted to them (core/align, core/encode), and the images themselves (datasets).
 """
 
 from alignedcut_cli.brain.matching import Matching, match_images

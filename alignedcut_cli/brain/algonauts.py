@@ -24,7 +24,7 @@ _PICTURES = {"training": "train", "test": "test"}
 
 
 def fmri_path(folder: Path, hemisphere: str, kind: str) -> Path:
-    """Where a subject's responses lie: kind is training or test."""
+    """The file of a subject's responses; `kind` is training or test."""
     return folder / f"{kind}_split" / f"{kind}_fmri" / f"{hemisphere}_{kind}_fmri.npy"
 
 
@@ -98,7 +98,7 @@ def _read_split(folder: Path, kind: str, fmri: dict[str, np.ndarray], notes: lis
 
 
 def _find_pictures(folder: Path, kind: str, notes: list[str]) -> dict[int, Path]:
-    """{row: image} from the names in a split's folder of images. Raises DataError if two have one row."""
+    """{row: image} from the names in a split's folder of images. Raises DataError if two have the same row."""
     pattern = re.compile(rf"{_PICTURES[kind]}-(\d+)_nsd-\d+\.(?:png|PNG)")
     with disk_errors(folder):
         names = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
@@ -157,7 +157,7 @@ def _read_ceiling(folder: Path, widths: dict[str, int], notes: list[str]) -> np.
 
 
 def _find_ceiling(folder: Path, hemisphere: str, width: int) -> np.ndarray | None:
-    """One hemisphere's ceilings (width,): the file of the usual name, or else the only one of that hemisphere that fits."""
+    """One hemisphere's ceilings (width,): the file with the usual name, else the only one of that hemisphere and length."""
     usual = folder / f"{hemisphere}_noise_ceiling.npy"
     if usual.is_file():
         values = map_npy(usual)

@@ -1,4 +1,4 @@
-"""Untrusted array files: nothing is unpickled, and no size is trusted that the file cannot hold."""
+"""Untrusted array files: nothing is unpickled, and sizes larger than the file are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """The header of an npy stream, and the offset of the numbers."""
+    """The header of an npy stream, and the offset of its data."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -32,12 +32,12 @@ class NpyHeader:
 
     @property
     def size(self) -> int:
-        """Size of the numbers in bytes."""
+        """Size of the data in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npy_header(stream: IO[bytes], where: str) -> NpyHeader:
-    """Read the header of an npy stream, leaving the stream at its numbers. Raises DataError if it is malformed."""
+    """Read the header of an npy stream, leaving the stream at its data. Raises DataError if it is malformed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's warning about headers that Python 2 wrote
@@ -46,14 +46,14 @@ def read_npy_header(stream: IO[bytes], where: str) -> NpyHeader:
             raise ValueError("a length that is none")
     except OSError:
         raise
-    except Exception as error:  # a hostile header makes numpy's parser raise many kinds of exceptions
+    except Exception as error:  # numpy's parser raises many kinds of exceptions on a hostile header
         reason = "an unknown version" if isinstance(error, KeyError) else first_line(error)
         raise DataError("npy-unreadable", f"{where} is no npy array ({reason})", "Save it with numpy.save") from None
     return NpyHeader(shape, fortran, dtype, stream.tell())
 
 
 def require_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None:
-    """Raise DataError if the array holds Python objects, no numbers, or more than LARGEST bytes."""
+    """Raise DataError if the array holds Python objects, is not numeric, or exceeds LARGEST bytes."""
     if header.dtype.hasobject:
         raise DataError(
             "npy-objects", f"{where} holds Python objects, which are not read", "Save numbers, and names as text"
@@ -70,9 +70,9 @@ def require_loadable(header: NpyHeader, where: str, kinds: str = "fiub") -> None
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """The numbers of an npy file as a read-only memory-mapped array: bytes are read on access.
+    """The array of an npy file, memory-mapped read-only.
 
-    Raises DataError if it is no npy file, is truncated, or holds anything but numbers.
+    Raises DataError if it is not an npy file, is truncated, or holds anything but numbers.
     """
     with disk_errors(path):
         with path.open("rb") as stream:

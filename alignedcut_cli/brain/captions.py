@@ -1,4 +1,4 @@
-"""Captions of images: csv, tsv or jsonl, with one or several an image."""
+"""Captions of images: csv, tsv or jsonl, with one or several per image."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from alignedcut_cli.store.canonical import digest
 __all__ = ["CAPTION_COLUMNS", "Captions", "of_images", "read_captions"]
 
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentence", "description")
-"""What a column of captions may be called, the one that is taken first before the others."""
+"""Accepted names of a column of captions, in order of precedence."""
 _LINES = (".jsonl", ".ndjson")
 _CELLS = (".csv", ".tsv", ".txt")
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Each image's captions, in the order of the file or of the images that were asked for."""
+    """Each image's captions, in the order of the file or of given images."""
 
     images: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
@@ -37,7 +37,7 @@ class Captions:
 
     @property
     def identity(self) -> str:
-        """sha256 of the captions, image by image; what the images are called is no part of it."""
+        """sha256 of the captions, image by image, without the names of images."""
         return digest([list(texts) for texts in self.texts])
 
     @property
@@ -46,11 +46,11 @@ class Captions:
 
 
 def read_captions(path: Path, most: int | None = None) -> Captions:
-    """The captions of a file, at most the first `most` of each image: images in the order in which they come first.
+    """The captions of a file, at most the first `most` of each image, images in order of first appearance.
 
-    A csv or tsv has a column of image names and one of captions, a jsonl an object a line with the same keys, whose
-    captions may be a list. Raises InputMissingError for no file, UsageError for another kind of file, DataError, naming
-    the line, for what cannot be read, an empty caption, or no captions.
+    A csv or tsv has a column of image names and one of captions, a jsonl one object per line with the same keys, whose
+    captions may be a list. Raises InputMissingError for a missing file, UsageError for another file type, DataError,
+    naming the line, for an unreadable line, an empty caption, or no captions.
     """
     if not path.is_file():
         raise InputMissingError("captions-missing", f"--captions {path} does not exist", "Check the path")

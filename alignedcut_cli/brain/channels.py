@@ -1,4 +1,4 @@
-"""Delimited tables of responses: the columns that are channels, and their numbers."""
+"""Delimited tables of responses: which columns are channels, and their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKS = {".": "decimal points", ",": "decimal commas"}
 
 @dataclass(frozen=True)
 class _Cells:
-    """The non-blank rows of a table by column: text of the other columns, numbers of the channels.
+    """The non-blank rows of a table by column: numbers of the channels, text of the other columns.
 
     `lines` are their line numbers, `blank` those of blank rows, `grouped` the cells with thousands separators.
     """
@@ -34,11 +34,11 @@ class _Cells:
 
 
 def read_channels(path: Path) -> tuple[list[str] | None, np.ndarray, list[str]]:
-    """The image of each row (None where no column names them), the numbers, float32 (rows, channels), and notes.
+    """The image of each row (None where no column names them), the values, float32 (rows, channels), and notes.
 
-    Every column is a channel except those of image names (IMAGE_COLUMNS, the first in that order is used), and nameless
+    Every column is a channel except those of image names (IMAGE_COLUMNS, the first in that order is used), and unnamed
     ones that are empty or hold row numbers or row names (`nameless_content`). Row names in the first column are image
-    names if no column is named so. Raises DataError for a cell that is no finite number, naming its line and column,
+    names if there is no such column. Raises DataError for a cell that is not a finite number, naming its line and column,
     for lines of another length, and if the decimal mark is ambiguous.
     """
     table = open_delimited(path)
@@ -121,7 +121,7 @@ def _called(table: Delimited, place: int) -> str:
 
 
 def _content(table: Delimited, place: int, texts: Sequence[str], mark: str) -> str:
-    """The content of a nameless column; numbers that are quoted where others are not are row names."""
+    """The content of an unnamed column; numbers that are quoted where others are not are row names."""
     content = nameless_content(texts, mark)
     if content == "numbers" and place == 0 and are_quoted(table.lines(), len(table.header)):
         return "row names"
@@ -131,7 +131,7 @@ def _content(table: Delimited, place: int, texts: Sequence[str], mark: str) -> s
 def _with_columns(
     table: Delimited, mark: str, cells: _Cells, channels: Sequence[int], added: Sequence[int]
 ) -> np.ndarray:
-    """The channels' numbers with those of nameless columns inserted in order, float32 (rows, channels)."""
+    """The channels' values with those of unnamed columns inserted in order, float32 (rows, channels)."""
     numbers = np.stack(cells.numbers)
     if not added:
         return numbers

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 __all__ = ["Ambiguous", "as_number", "decimal_mark", "is_number"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#n/a", "#na", "#n/a n/a"})
-"""How R, pandas, SQL and Excel write a missing value, in lower case."""
+"""Missing values as R, pandas, SQL and Excel write them, in lower case."""
 _SHAPE = (
     r"[+-]?(?:\d+|[1-9]\d{0,2}(?P<group>[%s'’ \u00a0\u202f])\d{3}(?:(?P=group)\d{3})*)?(?:[%s]\d*)?(?:[eE][+-]?\d+)?"
 )
@@ -17,7 +17,7 @@ _DIGIT = re.compile(r"[+-]?[.,]?\d")
 
 
 class Ambiguous(ValueError):
-    """The decimal mark of a table is ambiguous; `cells` are the one or two that show it."""
+    """The decimal mark of a table is ambiguous; `cells` are one or two examples."""
 
     def __init__(self, *cells: str) -> None:
         super().__init__(*cells)
@@ -27,9 +27,9 @@ class Ambiguous(ValueError):
 def decimal_mark(rows: Callable[[], Iterable[Sequence[str]]], *, either: bool) -> str:
     """The decimal mark of a table, point or comma: the one with which all of its numbers can be read.
 
-    A point if no cell has a comma, unless `either` says that a point may separate thousands (in tables that are
-    separated by semicolons, which are written where the comma is the decimal mark). Raises Ambiguous if both can be
-    (1,234 and nothing else), or neither (1.5 and 1,5).
+    A point if no cell has a comma, unless `either` says that a point may separate thousands (in semicolon-separated
+    tables, which are usual where the comma is the decimal mark). Raises Ambiguous if both are possible (1,234 and nothing
+    else), or neither is (1.5 and 1,5).
     """
     if not either and not any("," in cell for cells in rows() for cell in cells):
         return "."

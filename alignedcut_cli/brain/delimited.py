@@ -27,14 +27,14 @@ _DECLARED = re.compile(r'"?sep=(.)"?\s*')
 
 
 def image_columns(header: Sequence[str]) -> list[int]:
-    """The indices of the columns of image names, in any case and with blanks for underscores, by precedence."""
+    """The indices of the columns of image names, in any case and with spaces for underscores, by precedence."""
     called = [re.sub(r"[\s_-]+", "_", name.strip().lower()) for name in header]
     return [place for known in IMAGE_COLUMNS for place, name in enumerate(called) if name == known]
 
 
 @dataclass(frozen=True)
 class Delimited:
-    """A file of delimited text: its encoding and the name of that for notes, its separator and header.
+    """A file of delimited text: its encoding and that encoding's name for notes, its separator and header.
 
     `declared` says that the first line is Excel's `sep=;`.
     """
@@ -47,9 +47,9 @@ class Delimited:
     declared: bool
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line number, cells) of each row below the header, with as many cells as that; no cells for a blank row.
+        """(line number, cells) of each row below the header, as many cells as the header has; none for a blank row.
 
-        Blank cells beyond the header's are dropped. Raises DataError for a row of another length.
+        Extra blank cells are dropped. Raises DataError for a row of another length.
         """
         width = len(self.header)
         with _stream(self.path, self.encoding) as stream:
@@ -87,8 +87,8 @@ def open_delimited(path: Path) -> Delimited:
     """A file's encoding, separator and header.
 
     The separator is what the first line declares (`sep=;`), else the one of comma, semicolon and tab that splits the
-    header; of several, the one that gives a column of image names. R's write.table omits the name of the first
-    column, that of row names: it is added as a nameless one. Raises DataError if several separators are left.
+    header; of several, the one that yields a column of image names. R's write.table omits the header of the row names in
+    the first column: an unnamed column is added. Raises DataError if several separators remain.
     """
     encoding, called = find_encoding(path)
     with _stream(path, encoding) as stream:
@@ -133,7 +133,7 @@ def _unclear(path: Path, what: str) -> DataError:
 
 
 def _beginning(path: Path, encoding: str, separator: str, count: int, *, declared: bool = False) -> list[list[str]]:
-    """The cells of the first lines, including the header; none for absent lines."""
+    """The cells of the first lines, including the header; none for missing lines."""
     with _stream(path, encoding) as stream:
         records = _records(path, stream, separator, declared)
         return [next(records, (0, []))[1] for _ in range(count)]
@@ -159,7 +159,7 @@ def _too_wide(path: Path, what: str) -> DataError:
 
 
 def _records(path: Path, stream: TextIO, separator: str, declared: bool) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of the lines that are not blank. Raises DataError if the file is no delimited text."""
+    """(line number, cells) of the non-blank lines. Raises DataError if the file is not delimited text."""
     reader = csv.reader(_lines(path, stream), strict=True, delimiter=separator)
     try:
         for cells in reader:

@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 _LONGEST_LIST = 1 << 30
 _MARKS = {
     codecs.BOM_UTF8: ("utf-8-sig", "UTF-8 with a byte-order mark"),
-    codecs.BOM_UTF32_LE: ("utf-32", "UTF-32"),  # before UTF-16's, with which it begins
+    codecs.BOM_UTF32_LE: ("utf-32", "UTF-32"),  # before UTF-16's, which is its prefix
     codecs.BOM_UTF32_BE: ("utf-32", "UTF-32"),
     codecs.BOM_UTF16_LE: ("utf-16", "UTF-16"),
     codecs.BOM_UTF16_BE: ("utf-16", "UTF-16"),
@@ -29,9 +29,8 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 def find_encoding(path: Path, code: str = "csv-unreadable") -> tuple[str, str]:
     """The encoding of a text file, and its name for notes (empty for plain UTF-8).
 
-    A byte-order mark decides; then zeros in every second of the first bytes (UTF-16); then whether all is UTF-8. Otherwise
-    it is Windows-1252, which has all of Latin-1's letters, if that decodes to text. Raises DataError
-    otherwise, with `code`.
+    A byte-order mark decides; then zeros in every second of the first bytes (UTF-16); then whether all is UTF-8; then
+    Windows-1252, which has all of Latin-1's letters, if that decodes to text. Raises DataError otherwise, with `code`.
     """
     with disk_errors(path):
         if path.stat().st_size > LARGEST:
@@ -69,7 +68,7 @@ def _is_text(path: Path, encoding: str, called: str) -> bool:
 
 
 def decoded(names: list[bytes]) -> list[str] | None:
-    """Names as text: UTF-8, or else all of them in Windows-1252; None if they are neither."""
+    """Names as text: UTF-8, else all of them as Windows-1252; None if they are neither."""
     for encoding, _ in (_PLAIN, _WINDOWS):
         try:
             return [name.decode(encoding) for name in names]
@@ -79,7 +78,7 @@ def decoded(names: list[bytes]) -> list[str] | None:
 
 
 def read_lines(path: Path) -> tuple[list[str], str]:
-    """The lines of a list of names, without blank ones at the end, and the name of its encoding for notes."""
+    """The lines of a list of names, without trailing blank ones, and the name of its encoding for notes."""
     encoding, called = find_encoding(path, "image-list-unreadable")
     with disk_errors(path):
         if path.stat().st_size > _LONGEST_LIST:

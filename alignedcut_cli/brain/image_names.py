@@ -1,4 +1,4 @@
-"""Lists of the image names of a table's rows, for tables that do not hold them."""
+"""Lists of the image names of a table's rows, for tables without them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LISTS = (
     ("{}.txt", "{}_names.txt", "{}_images.txt", "{}_names.csv", "{}_images.csv"),
     ("images.txt", "names.txt", "images.csv", "names.csv"),
 )
-"""Files beside a table that may name its images ({} is its own name), in order of precedence."""
+"""Files next to a table that may name its images ({} is its own name), in order of precedence."""
 
 
 def names_beside(path: Path) -> tuple[list[str], list[str]]:
-    """The names in the list beside a table, and a note on which list was read, if it is not NAME.images.txt.
+    """The names in the list next to a table, and a note on which list was read, if it is not NAME.images.txt.
 
-    Raises DataError if there is none, or several of one kind that differ.
+    Raises DataError if there is none, or there are several of the same precedence that differ.
     """
     for kind in LISTS:
         there = [list_ for name in kind if (list_ := path.with_name(name.format(path.stem))).is_file()]

@@ -1,4 +1,4 @@
-"""Missing trials: rows without responses, each of which would otherwise make every column unusable."""
+"""Rows without responses (missing trials), each of which would otherwise make every column unusable."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ __all__ = ["without_lost_rows"]
 def without_lost_rows(found: Recording) -> tuple[Recording, tuple[str, ...], list[str]]:
     """The recording without rows that are entirely or mostly missing, the names of their images, and notes.
 
-    Missing is what is NaN or infinite. Left out are the rows that miss all columns; and of the others those that miss
-    more than half of a hemisphere's columns (a table is one hemisphere), where the columns that more than half of these
-    rows miss do not count. Neither the order of rows nor that of columns matters. A recording that would have no
-    training row left is returned unchanged: no column of it is mostly present.
+    Missing means NaN or infinite. Rows without any value are left out; so are, of the others, those that lack more than
+    half of a hemisphere's columns (a table is one hemisphere), not counting columns that more than half of these rows lack.
+    The order of rows and columns does not matter. A recording that would have no training row left is returned unchanged.
     """
     everywhere = np.ones(found.training.columns, bool)
     counts = [_count_missing(split, everywhere) for split in found.splits]
@@ -44,7 +43,7 @@ def without_lost_rows(found: Recording) -> tuple[Recording, tuple[str, ...], lis
 
 
 def _count_missing(split: Split, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of the counted columns each row misses, (rows, hemispheres), and how many rows each column, (columns,)."""
+    """The missing values of each row in counted columns, (rows, hemispheres), and of each column, (columns,)."""
     ends = np.cumsum([array.shape[1] for array in split.arrays])[:-1]
     by_row, by_column = [np.zeros((0, len(split.arrays)), np.int64)], np.zeros(split.columns, np.int64)
     for block in split.blocks():

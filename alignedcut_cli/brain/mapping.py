@@ -1,8 +1,8 @@
 """The names of labels, pickled in mapping_*.npy, read without executing the pickle.
 
 A pickle is a program. Unpickling runs it; here its opcodes are read one by one, and the few that numpy.save writes for
-a dict are followed on plain values. A global is only compared with the five that such files need, and
-no opcode leads to an import, a constructor, or an allocation that the file's own size does not bound.
+a dict are interpreted on plain values. A global is only compared with the five that such files need, and
+no opcode leads to an import, a constructor, or an allocation beyond the file's own size.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Machine:
                 stack.append(tuple([stack.pop() for _ in range(int(name[-1]))][::-1]))
             case "APPEND":
                 item = stack.pop()
-                self._demand(stack[-1], list).append(item)
+                self._require(stack[-1], list).append(item)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 self._set(stack[-1], [key, value])
@@ -161,9 +161,9 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not int or type(value) is not str:
                 _unreadable(self.path, f"has {type(key).__name__}: {type(value).__name__} among its entries")
-            self._demand(target, dict)[key] = value
+            self._require(target, dict)[key] = value
 
-    def _demand(self, value: Any, kind: type) -> Any:
+    def _require(self, value: Any, kind: type) -> Any:
         if type(value) is not kind:
             raise TypeError
         return value
@@ -171,7 +171,7 @@ class _Machine:
     def _global(self, asked: str | None) -> None:
         if asked is None:
             name, module = self.stack.pop(), self.stack.pop()
-            asked = f"{self._demand(module, str)} {self._demand(name, str)}"
+            asked = f"{self._require(module, str)} {self._require(name, str)}"
         if asked not in _ADMITTED:
             word = asked.replace(" ", ".")[:80]
             _refuse(self.path, f"asks for {word!a}: it would run code, and was not read")

@@ -26,7 +26,7 @@ _EXTENSIONS = SUFFIXES | UNREAD
 
 
 class Named(Protocol):
-    """Rows that belong to images: the name of each row's image, and where that lies (None where it is not there)."""
+    """Rows that belong to images: the name of each row's image, and its file (None where it is missing)."""
 
     @property
     def images(self) -> tuple[str, ...]: ...
@@ -37,9 +37,9 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of a row of the responses and an index in the feature set, both int64, in order of rows; and the unmatched.
+    """Pairs of a row of the responses and an index in the feature set, int64 both, in order of rows; and the unmatched.
 
-    `renamed` are the (row's name, image's path) of the pairs whose names differ in their extension.
+    `renamed` are (row's name, image's path) of the pairs whose names differ in their extension.
     """
 
     rows: np.ndarray
@@ -51,12 +51,12 @@ class Matching:
 
 def match_images(responses: Named, images: Sequence[Mapping[str, Any]]) -> Matching:
     """Match rows to images ({"path", "sha256", ...}): by file name, by the sha256 of the row's image file, or else
-    by the one image whose name differs in its extension alone (a.jpg and a.png).
+    to the one image whose name differs only in its extension (a.jpg and a.png).
 
-    Where file names repeat, folders must agree as far as both sides give them. A row's name may lack the extension, and
-    be in another Unicode form. An image in an HDF5 file also fits a row that is named by its number there: 13, 00013 or
+    Where file names repeat, folders must agree as far as both sides have them. A row's name may lack the extension, and
+    be in another Unicode form. An image in an HDF5 file also matches a row that is named by its number: 13, 00013 or
     train-0001_nsd-00013.png.
-    Raises DataError if a row fits several images, or an image several rows.
+    Raises DataError if a row matches several images, or an image several rows.
     """
     names = [PurePosixPath(same_form(name)) for name in responses.images]
     paths = [PurePosixPath(same_form(image["path"])) for image in images]
@@ -114,7 +114,7 @@ def _ambiguous(what: str) -> DataError:
 def _by_number(
     names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
 ) -> dict[int, int]:
-    """{row: index} of the rows that match no name and end in the number of an image in an HDF5 file."""
+    """{row: index} of the rows that match no name and whose name ends in the number of an image in an HDF5 file."""
     numbers: dict[int, list[int]] = defaultdict(list)
     for place, path in enumerate(paths):
         if (number := number_of(path)) is not None:
@@ -151,7 +151,7 @@ def _by_content(responses: Named, images: Sequence[Mapping[str, Any]], matched: 
 
 
 def _digest(file: Path, sizes: set[int | None]) -> str | None:
-    """The sha256 of a file, unless it has none of the sizes (None among them is any size)."""
+    """The sha256 of a file, or None if its size is none of `sizes` (None among these is any size)."""
     with disk_errors(file):
         return file_digest(file) if None in sizes or file.stat().st_size in sizes else None
 
@@ -159,9 +159,9 @@ def _digest(file: Path, sizes: set[int | None]) -> str | None:
 def _by_stem(
     names: Sequence[PurePosixPath], paths: Sequence[PurePosixPath], matched: Mapping[int, int]
 ) -> dict[int, int]:
-    """{row: index} of the remaining rows whose name, with folders or else without, is one image's except for the extension.
+    """{row: index} of the remaining rows whose name, with or without folders, is one image's except for the extension.
 
-    No other row and no other image, matched or not, may have that name.
+    No other row or image, matched or not, may have that name.
     """
     taken = set(matched.values())
     found: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Untrusted npz archives: every array's header is checked before its numbers are decompressed."""
+"""Untrusted npz archives: every array's header is checked before its data are decompressed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Npz:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[Npz]:
-    """The archive, with the headers of all its arrays read. Raises DataError if it is no npz archive, or damaged."""
+    """The archive, with the headers of all its arrays read. Raises DataError if it is not an npz archive, or damaged."""
     with disk_errors(path):
         archive = _guarded(path, lambda: zipfile.ZipFile(path))
         with archive:

@@ -1,4 +1,4 @@
-"""Open responses: recognise what a path holds, and call its reader."""
+"""Opening responses: recognise what a path holds, and call its reader."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def open_responses(path: Path, *, subject: int | None = None) -> Responses:
 def find_source(path: Path, subject: int | None = None) -> Path:
     """The subject's folder or the table that `path` and `subject` refer to.
 
-    Raises InputMissingError if it is not there, UsageError if `subject` is needed or does not apply, DataError for a
-    file of another kind.
+    Raises InputMissingError if it is missing, UsageError if `subject` is needed or does not apply, DataError for another
+    file type.
     """
     with disk_errors(path):
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""RDMs of others: npz or safetensors files of symmetric matrices, one a subject, in place of responses."""
+"""Ready-made RDMs: npz or safetensors files of symmetric matrices, one per subject, in place of responses."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Shapes = Mapping[str, tuple[tuple[int, ...], str]]
 
 @dataclass(frozen=True)
 class Rdms:
-    """Dissimilarities between n images as subjects' brains have them.
+    """Representational dissimilarities between n images in subjects' brains.
 
     regions    {name: (subjects' names, (s, n, n) float64 symmetric, 0 on the diagonal)}
     images     the image of each row; None where the file does not name them
-    files      where these lie: nowhere known
-    notes      what is missing or odd, one line each
+    files      their paths, none of which is known
+    notes      what is missing or unusual, one line each
     identity   64 hex digits: the content
     """
 
@@ -51,7 +51,7 @@ class Rdms:
 
 
 def holds_rdms(path: Path) -> bool:
-    """Whether a file's headers say that it holds RDMs, not responses: `rdms`, or no responses and some (…, n, n)."""
+    """Whether a file holds RDMs, not responses, by its headers: `rdms`, or no responses and some (…, n, n)."""
     if path.suffix.lower() == ".npz":
         with open_npz(path) as archive:
             shapes = {name: (header.shape, header.dtype.kind) for name, header in archive.headers.items()}
@@ -63,7 +63,7 @@ def holds_rdms(path: Path) -> bool:
 
 
 def _matrices(shapes: Shapes) -> list[str]:
-    """The arrays whose last two axes are alike, of three axes or more, or `rdms`."""
+    """The arrays of three or more axes whose last two are equal, or `rdms`."""
     return [
         name
         for name, (shape, kind) in shapes.items()
@@ -74,8 +74,8 @@ def _matrices(shapes: Shapes) -> list[str]:
 def read_rdms(path: Path) -> Rdms:
     """The RDMs of a file: every array (subjects, n, n) is a region; more axes, such as sessions, are regions NAME.1, ...
 
-    `images` name the rows; `names`, or `PART_names` beside `PART_...`, the subjects. Raises DataError for matrices that
-    are no RDMs, or of different images.
+    `images` name the rows; `names`, or `PART_names` for `PART_...`, the subjects. Raises DataError for matrices that
+    are not RDMs, or of different images.
     """
     arrays, names = _read_npz(path) if path.suffix.lower() == ".npz" else _read_safetensors(path)
     notes: list[str] = []
@@ -154,5 +154,5 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list
 
 
 def _only(shapes: Shapes, read: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
-    """`rdms` alone if it is there, else all that may be RDMs."""
+    """`rdms` alone if present, else all arrays that may be RDMs."""
     return {name: read(name) for name in ([RDMS] if RDMS in _matrices(shapes) else _matrices(shapes))}

@@ -15,7 +15,7 @@ _BLOCK = 32 << 20
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split: arrays side by side (hemispheres), (rows, columns) each, and which rows are used."""
+    """The rows of one split: the arrays (rows, columns) of the hemispheres, and which rows are used."""
 
     arrays: tuple[np.ndarray, ...]
     rows: np.ndarray
@@ -27,7 +27,7 @@ class Split:
         return sum(array.shape[1] for array in self.arrays)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The used rows in order, as float32 (some rows, columns) of about 32 MiB."""
+        """The used rows in order, in float32 blocks (some rows, columns) of about 32 MiB."""
         step = max(1, _BLOCK // (4 * max(1, self.columns)))
         for start in range(0, len(self.rows), step):
             rows = self.rows[start : start + step]
@@ -39,7 +39,7 @@ class Split:
 @dataclass(frozen=True)
 class Recording:
     """The raw content of a dataset, before unusable voxels are dropped. Masks, ceiling, vertices, signal-to-noise
-    ratios and the names of subjects are over all columns; `trials` is (rows, r, columns), NaN where there was none."""
+    ratios and the names of subjects are over all columns; `trials` is (rows, r, columns), NaN where there is none."""
 
     source: str
     training: Split

@@ -24,8 +24,8 @@ class Responses:
     """One row of responses per image: B images, N voxels (vertices, channels).
 
     source     algonauts or table
-    images     the name of each row's image: its file name, or what a table calls it, with folders if it gives them
-    files      where that image lies; None where it is not there
+    images     the name of each row's image: its file name, or what a table calls it, with any folders
+    files      the path of that image; None where it is missing
     values     float32 (B, N), usable voxels only
     given      bool (B,), True for rows of the data's own test split
     voxels     int64 (N,), ascending: each voxel's column in the source, left hemisphere first
@@ -40,8 +40,8 @@ class Responses:
     snr        float32 (N,), ratio of the standard deviations of signal and noise in a single trial (NSD's ncsnr), NaN where
                unknown; None if there is none
     subjects   the subject of each voxel, text (N,), where a table holds several; else None
-    trials     float32 (B, r, N), the single trials behind `values`, NaN where there was none; None if they are not there
-    lost       images whose rows were left out, because more than half of their numbers are missing
+    trials     float32 (B, r, N), the single trials averaged in `values`, NaN where there is none; None if unknown
+    lost       images whose rows were left out, because more than half of their values are missing
     """
 
     source: str
@@ -64,7 +64,7 @@ class Responses:
     trials: np.ndarray | None = None
 
     def take(self, voxels: np.ndarray) -> Responses:
-        """The responses of some of the voxels alone, bool (N,), at least one; images, notes and dropped stay."""
+        """The responses of some of the voxels, bool (N,), at least one; images, notes and dropped are unchanged."""
         chosen = np.flatnonzero(voxels)
 
         def own(array: np.ndarray | None) -> np.ndarray | None:
@@ -89,7 +89,7 @@ class Responses:
 def assemble(found: Recording, where: Path) -> Responses:
     """The responses of the usable voxels in the rows kept by `without_lost_rows`.
 
-    Raises DataError if no voxel is usable, or there are too many numbers.
+    Raises DataError if no voxel is usable, or the array would be too large.
     """
     found, lost, lost_notes = without_lost_rows(found)
     images = tuple(name for split in found.splits for name in split.images)

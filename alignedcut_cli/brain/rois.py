@@ -1,4 +1,4 @@
-"""Regions of interest: the masks of a subject, both hemispheres in one, and the groups made from their parts."""
+"""Regions of interest: the masks of a subject over both hemispheres, and groups of regions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "OWFA": ("OWFA",),
     "VWFA": ("VWFA-1", "VWFA-2"),
 }
-"""The regions of the paper's tables, and the parts that they consist of."""
+"""The regions in the paper's tables, and the parts that they consist of."""
 _NO_REGION = "Unknown"
 _MOST = 1 << 31
 
 
 def with_groups(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The masks, bool (N,), followed by those GROUPS that their parts make and that are not among them."""
+    """The masks, bool (N,), followed by the GROUPS of their parts that are not among them."""
     groups = {
         name: np.logical_or.reduce([parts[part] for part in made_of if part in parts])
         for name, made_of in GROUPS.items()
@@ -47,7 +47,7 @@ def with_groups(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def read_rois(folder: Path, widths: Mapping[str, int]) -> tuple[dict[str, np.ndarray], list[str]]:
     """The masks of all parts, bool (N,), hemispheres in the order of `widths` (vertices of each), and notes.
 
-    A name without a vertex has an empty mask; a file that is missing is a note. Raises DataError if a mask's length is
+    A name without a vertex has an empty mask; a missing file gives a note. Raises DataError if a mask's length is
     not that of its hemisphere, or a mask or mapping cannot be read.
     """
     if not folder.is_dir():

@@ -32,5 +32,5 @@ def nameless_content(texts: Sequence[str], mark: str) -> Literal["nothing", "row
 
 
 def are_quoted(lines: Iterable[str], columns: int) -> bool:
-    """Whether the first cell of every line is quoted, and some other is not: so R writes row names beside numbers."""
+    """Whether the first cell of every line is quoted, and some other is not, as R writes row names and numbers."""
     return all(line.startswith('"') and line.count('"') < 2 * columns for line in lines if line.strip())

@@ -1,4 +1,4 @@
-"""Several subjects at once: those of a folder, of a table whose voxels say whose they are, or of RDMs."""
+"""Several subjects at once: those of a folder, of a table with a subject per voxel, or of RDMs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Subject:
 
 
 def open_brain(path: Path, subject: str | None = None, min_snr: float | None = None) -> tuple[Subject, ...] | Rdms:
-    """All subjects that `path` and `subject` (all, or a list such as 1,2) mean, or RDMs where the file holds these.
+    """The subjects that `path` and `subject` (all, or a list such as 1,2) select, or RDMs where the file holds these.
 
-    Without `subject` those of a table or of RDMs are all meant; of a folder it must be said. Voxels whose signal-to-noise
+    Without `subject`, all of a table or of RDMs are selected; for a folder it is required. Voxels whose signal-to-noise
     ratio is not above `min_snr` are left out. Raises UsageError, InputMissingError or DataError.
     """
     with disk_errors(path):
@@ -68,7 +68,7 @@ def _called(source: Path) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    """The subjects in a list, each once."""
+    """The subjects in a comma-separated list, each once."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
@@ -88,7 +88,7 @@ def _of_table(path: Path, subject: str | None) -> tuple[Subject, ...]:
 
 
 def _chosen(path: Path, subject: str | None, there: Sequence[str]) -> list[str]:
-    """The names meant, as they are written or by their number: 1 is subj01, too."""
+    """The selected names, as written or by their number: 1 is subj01, too."""
     if subject in (None, "all"):
         return list(there)
     found = []
@@ -105,7 +105,7 @@ def _chosen(path: Path, subject: str | None, there: Sequence[str]) -> list[str]:
 
 
 def _only_rdms(path: Path, rdms: Rdms, subject: str | None) -> Rdms:
-    """The RDMs of the subjects meant; regions that none of these has are left out."""
+    """The RDMs of the selected subjects; regions that none of these has are left out."""
     if subject in (None, "all"):
         return rdms
     everyone = list(dict.fromkeys(name for names, _ in rdms.regions.values() for name in names))
@@ -119,7 +119,7 @@ def _only_rdms(path: Path, rdms: Rdms, subject: str | None) -> Rdms:
 
 
 def _above(path: Path, subject: Subject, least: float) -> Subject:
-    """The subject without voxels whose signal-to-noise ratio is not above `least`, or unknown."""
+    """The subject without voxels whose signal-to-noise ratio is unknown or not above `least`."""
     snr = subject.responses.snr
     if snr is None:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Folders of subjects: finding the one that is meant, in any spelling and however it was unpacked."""
+"""Finding a subject's folder, in any spelling and however the data were unpacked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def subject_numbers(path: Path) -> list[int]:
 def find_subject(path: Path, subject: int | None) -> Path:
     """The folder of the subject that a folder and `subject` refer to: itself, or subj01, sub-01, Subj01 ... in it.
 
-    Raises InputMissingError if it is not there, UsageError if `subject` is needed or does not apply.
+    Raises InputMissingError if it is missing, UsageError if `subject` is needed or does not apply.
     """
     place = path
     for _ in range(_DEEPEST):
@@ -90,7 +90,7 @@ def _is_subject(path: Path) -> bool:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, in order; not hidden ones, nor what macOS adds to archives."""
+    """The folders in a folder, sorted, without hidden ones and those that macOS adds to archives."""
     children = [child for child in path.iterdir() if child.name[0] != "." and child.name != "__MACOSX"]
     return sorted(child for child in children if child.is_dir())
 

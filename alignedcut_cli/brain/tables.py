@@ -34,9 +34,9 @@ _CEILINGS = ("ceiling", "noise_ceiling")
 
 @dataclass(frozen=True)
 class _Table:
-    """The content of a file: values (B, columns), image names (None: in a file beside it), masks and ceilings (columns,).
+    """The content of a file: values (B, columns), image names (None: in a file next to it), masks and ceilings (columns,).
 
-    `snr` is of each column, `repeats` the number of trials averaged; `trials` are single ones (B, r, columns).
+    `snr` is per column, `repeats` the number of trials averaged; `trials` are single trials (B, r, columns).
     """
 
     values: np.ndarray
@@ -50,7 +50,7 @@ class _Table:
 
 
 def read_table(path: Path) -> Responses:
-    """The responses of a table. Image names come from the table, or from a list beside it (`names_beside`).
+    """The responses of a table. Image names come from the table, or from a list next to it (`names_beside`).
 
     Raises DataError if the file cannot be read, names an image twice, or has masks or ceilings of another length.
     """
@@ -81,7 +81,7 @@ def read_table(path: Path) -> Responses:
 
 
 def _ceiling_of(path: Path, table: _Table, voxels: Voxels) -> tuple[np.ndarray | None, list[str]]:
-    """The ceilings of columns and notes: as given; else from single trials; else from signal-to-noise and repeats."""
+    """The columns' noise ceilings, and notes: as given; else from single trials; else from signal-to-noise and repeats."""
     given = table.ceiling if table.ceiling is not None else voxels.ceiling
     if given is not None:
         _require_length(path, "the ceiling", given, table.values.shape[1:])
@@ -190,7 +190,7 @@ def _read_safetensors(path: Path) -> _Table:
 
 
 def _is_of_columns(key: str) -> bool:
-    """Whether an array has one value a channel."""
+    """Whether an array has one value per channel."""
     return key in _CEILINGS or key in SNRS or bool(_roi(key))
 
 
@@ -202,7 +202,7 @@ def _table(
     trials: np.ndarray | None,
     repeats: np.ndarray | None,
 ) -> _Table:
-    """A table whose arrays are known: single trials are averaged where there are no responses."""
+    """A table from its arrays: single trials are averaged where there are no responses."""
     if trials is not None:
         trials, values = with_trials(path, trials, values)
     snr = next((np.asarray(extra[key], np.float32) for key in SNRS if key in extra), None)

@@ -1,4 +1,4 @@
-"""Single trials of a table: averaged, and what they say of noise."""
+"""Single trials of a table: their averages, and noise ceilings from them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from alignedcut_cli.errors import DataError
 __all__ = ["REPEATS", "TRIALS", "mean_repeats", "of_trials", "with_trials"]
 
 TRIALS, REPEATS = "repeats", "reps"
-"""Arrays of single trials (images, r, channels), and of the number of trials averaged: one, or one an image."""
+"""Names of arrays of single trials (images, r, channels), and of numbers of trials averaged: one, or one per image."""
 _FEWEST_IMAGES = 3
 
 
 def with_trials(path: Path, trials: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Trials (n, r, N) as float32, and the responses (n, N): those given, or else (`values` are trials) their means.
 
-    Raises DataError if they do not fit one another, or an image has no trial.
+    Raises DataError if their shapes do not match, or an image has no trial.
     """
     if trials.ndim != 3 or trials.dtype.kind not in "fiu" or (values.ndim == 2 and trials[:, 0].shape != values.shape):
         raise DataError(
@@ -45,7 +45,7 @@ def with_trials(path: Path, trials: np.ndarray, values: np.ndarray) -> tuple[np.
 
 
 def of_trials(trials: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
-    """The ceiling of each column, float32 (N,), by split halves over images with two trials or more, and notes."""
+    """The ceiling of each column, float32 (N,), by split halves over images with at least two trials, and notes."""
     finite = np.isfinite(trials)
     columns = np.asarray(finite.any((0, 1)))
     counts = np.asarray(finite[:, :, columns].all(2).sum(1))
@@ -59,7 +59,7 @@ def of_trials(trials: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
 
 
 def mean_repeats(path: Path, repeats: np.ndarray, images: int) -> float:
-    """The number of trials behind each response; of numbers that vary, the one whose reciprocal is their mean one's."""
+    """The number of trials averaged per response; the harmonic mean of numbers that vary."""
     counts = np.asarray(repeats, np.float64).reshape(-1)
     if counts.shape not in ((1,), (images,)) or not (counts >= 1).all() or np.isinf(counts).any():
         raise DataError(

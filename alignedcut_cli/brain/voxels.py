@@ -1,4 +1,4 @@
-"""A table of voxels beside a table of responses: whose each is, how reliable, and of which regions."""
+"""A table of voxels next to a table of responses: the subject, reliability and regions of each voxel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TRUE, _FALSE = ("1", "1.0", "true", "t", "yes"), ("0", "0.0", "false", "f", "no
 
 @dataclass(frozen=True)
 class Voxels:
-    """What a table of voxels says of each of the N columns: (N,) all, None where it has no such column."""
+    """The columns of a table of voxels, (N,) each, None where it has no such column."""
 
     path: Path | None = None
     subjects: np.ndarray | None = None
@@ -53,10 +53,10 @@ class Voxels:
 
 
 def read_voxels(responses: Path, count: int) -> Voxels:
-    """The table STEM.voxels.csv (or .tsv) beside responses STEM.*, one row a voxel in the order of its `count` columns.
+    """The table STEM.voxels.csv (or .tsv) next to responses STEM.*, one row per voxel in the order of their `count` columns.
 
     Columns, in any case: `subject` (or subj_id, ...), `ncsnr` or `snr`, `reps`, `ceiling`, `roi` (names of regions), and
-    columns of 0 and 1, each a region. Raises DataError if it has other numbers of rows, or cells that are none of this.
+    columns of 0 and 1, each a region. Raises DataError for another number of rows, or invalid cells.
     """
     names = [responses.with_name(f"{responses.stem}.voxels.{ending}") for ending in ("csv", "tsv")]
     path = next((one for one in names if one.is_file()), None)
@@ -100,7 +100,7 @@ def read_voxels(responses: Path, count: int) -> Voxels:
 
 
 def _regions(columns: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The columns of 0 and 1 as masks by name, and the columns that are nothing known."""
+    """The columns of 0 and 1 as masks by name, and the unknown columns."""
     known = {*_SUBJECTS, *SNRS, *_REGIONS, *_CEILINGS, *_REPEATS}
     found: dict[str, np.ndarray] = {}
     ignored = []
@@ -116,7 +116,7 @@ def _regions(columns: Mapping[str, list[str]]) -> tuple[dict[str, np.ndarray], l
 
 
 def _number(path: Path, column: str, cell: str) -> float:
-    """A cell's number, NaN for an empty one. Raises DataError for anything else but a number from 0."""
+    """A cell's number, NaN for an empty one. Raises DataError for anything but a number >= 0."""
     if cell.lower() in ("", "nan", "na"):
         return math.nan
     try:

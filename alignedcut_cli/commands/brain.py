@@ -79,7 +79,7 @@ def _rdm_text(summary: dict[str, Any]) -> str:
 
 
 def _size(source: Path) -> int:
-    """Bytes of the responses that are to be read."""
+    """Bytes of the responses to be read."""
     files = source.glob("*_split/*_fmri/*.npy") if source.is_dir() else [source]
     return sum(file.stat().st_size for file in files)
 
@@ -117,7 +117,7 @@ def _sides(found: Responses, columns: np.ndarray) -> dict[str, int | None]:
 
 
 def _mean(ceiling: np.ndarray | None) -> float | None:
-    """The mean of the ceilings that are known; None if none is."""
+    """The mean of the known ceilings; None if none is known."""
     import numpy as np
 
     if ceiling is None or np.isnan(ceiling).all():

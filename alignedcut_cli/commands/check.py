@@ -21,7 +21,9 @@ EXAMPLES = ("alignedcut check -p study --deep", "alignedcut check -p study --fix
 
 def command(
     ctx: typer.Context,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every tensor: content hashes, NaN and infinity.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every tensor: content hashes, unexpected NaN, infinity.")
+    ] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Remove what killed runs left behind; resumable work stays.")
     ] = False,

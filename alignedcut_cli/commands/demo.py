@@ -30,7 +30,7 @@ CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
 PAGE = "demo"
 NARROWEST = 30
-"""Columns that the closing table takes at least."""
+"""The least width of the closing table, in characters."""
 SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
 PICTURES = (
     "color/*/sheet-*.png",
@@ -100,7 +100,7 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
 def _summary(steps: Sequence[Step], page: Path, pictures: Path, width: int) -> str:
     """The commands that ran, in lines of at most `width` characters, and the one file to open.
 
-    What all lines share, the program and the project, is left out; each was printed whole before it ran.
+    The program and the project, common to all lines, are left out; each line was printed in full before it ran.
     """
     room = max(NARROWEST, width) - len("  seconds")
     rows = [[_cut(_short(step.command), room), f"{step.seconds:.1f}"] for step in steps]
@@ -126,7 +126,7 @@ def _cut(text: str, room: int) -> str:
 
 
 def chain(folder: Path, device: str) -> list[list[str]]:
-    """The command lines of the demo, in order, as a user would type them."""
+    """The command lines of the demo, in order."""
     models = list(sample_models())
     place = ["-p", str(folder)]
     chosen = [] if device == "auto" else ["--device", device]
@@ -164,7 +164,7 @@ def chain(folder: Path, device: str) -> list[list[str]]:
 def _pathways(
     folder: Path, model: str, masks: Sequence[str], place: Sequence[str], device: Sequence[str]
 ) -> list[list[str]]:
-    """What and where in one model: the cuts of its values, and of its queries with its keys, all layers at once."""
+    """What and where in one model: the cuts of its values, and of its queries with its keys, over all layers together."""
     taps = [word for tap in ("q", "k", "v") for word in ("--tap", tap)]
     graphs = {"vv": f"features/{model}-v", "qk": f"features/{model}-q"}
     cuts = [word for graph in graphs for word in ("--from", f"cut/{model}-{graph}")]
@@ -195,7 +195,7 @@ def _prepare(folder: Path, fresh: bool) -> None:
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:
-    """Copy the files into a folder, except those that are there already."""
+    """Copy the files into a folder, except those that exist already."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in files:
@@ -205,7 +205,7 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
 
 
 def _simulate(frame: Frame, brain: Path) -> None:
-    """Make the simulated brain once: 800 training and 200 test scenes and the responses to them."""
+    """Make the simulated brain once: 800 training and 200 test scenes, and responses to them."""
     if brain.is_dir():
         return
     write_brain = sample_brain()

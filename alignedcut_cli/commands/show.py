@@ -32,7 +32,7 @@ BEFORE = (
     "alignedcut cut --from features/tiny-clip -p study",
 )
 TABLES: dict[str, Mapping[str, Offer]] = {}
-"""The tables that each kind of artifact has, the main one first: `main` takes them from the commands that make them."""
+"""The tables of each kind of artifact, the main one first: `main` collects them from the commands that make them."""
 
 
 def command(
@@ -55,9 +55,9 @@ def command(
 ) -> None:
     """Show an artifact's parameters, tensors and provenance, from its header alone; or export its table.
 
-    --export writes a row a node of a cut, color, segment, trace, concepts or pathways: its image, model, layer, tap, row
-    and column, with its eigenvectors, colours, classes or concepts; of a score or probe a row a score, of an align a row a
-    voxel. --table names another, and says which there are. Tensors are read in pieces, and checked first.
+    --export writes a row per node of a cut, color, segment, trace, concepts or pathways: its image, model, layer, tap, row
+    and column, with its eigenvectors, colours, classes or concepts; of a score or probe a row per score, of an align a row
+    per voxel. --table chooses another table; a wrong name lists them. Tensors are read in chunks, and checked first.
     """
     frame = Frame.open(ctx, project, json=json, quiet=quiet, verbose=verbose)
     header = frame.project.header(*frame.project.parse(name))
@@ -71,7 +71,7 @@ def command(
 
 
 def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
-    """Write one table of an artifact, whose content is checked first."""
+    """Write one table of an artifact, after checking its content."""
     reference = f"{header.kind}/{header.name}"
     offers = {name: one for name, one in TABLES.get(header.kind, {}).items() if one.is_there(header)}
     if not offers:

@@ -27,7 +27,7 @@ def command(
     json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Say of every artifact whether it is fresh, stale, partial, corrupt or missing, why, and what mends it.
+    """Say of every artifact whether it is fresh, stale, partial, corrupt or missing, why, and how to repair it.
 
     Only headers are read: alignedcut check --deep reads every byte.
     """

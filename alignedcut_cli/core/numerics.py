@@ -1,4 +1,4 @@
-"""What all kernels share: the error type, random streams, sign conventions, retries with smaller batches."""
+"""Shared by all kernels: the error type, random streams, sign convention, retries with smaller batches."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _SIGN_ROWS = 16384
 
 
 class NumericsError(ValueError):
-    """The input cannot be computed with; the message states what and why."""
+    """The input is numerically unusable; the message states what and why."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """The function in machine code, compiled at its first call and kept where a folder for that can be written.
+    """The function compiled by numba at its first call, and cached where a cache folder is writable.
 
-    It runs without Python's lock, and its arrays are indexed without checks: callers hold the bounds of its docstring.
+    It runs without the GIL, and its arrays are indexed without checks: callers keep the bounds of its docstring.
     """
     import numba
 
     options: Any = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for the cache
+    except RuntimeError:  # no writable cache folder
         return numba.njit(**options)(function)
 
 
@@ -51,7 +51,7 @@ def stream(seed: int, *names: str | int) -> int:
 
 
 def fix_signs(vectors: Tensor) -> Tensor:
-    """The columns of `vectors` (M, C), each turned so that the sum of its cubes is positive (or its largest entry is).
+    """The columns of `vectors` (M, C) with signs that make the sum of cubes (the largest entry if that is near 0) positive.
 
     The rule does not depend on the order of the nodes.
     """
@@ -59,7 +59,7 @@ def fix_signs(vectors: Tensor) -> Tensor:
 
 
 def fixing_signs(vectors: Tensor) -> Tensor:
-    """The signs (C,) by which `fix_signs` turns the columns of (M, C), found a few rows at a time."""
+    """The signs (C,) by which `fix_signs` multiplies the columns of (M, C), computed a few rows at a time."""
     cubes, scale, largest = (vectors[0].double() * 0 for _ in range(3))  # (C,) each
     for part in vectors.split(_SIGN_ROWS):
         rows = part.double()
@@ -72,7 +72,7 @@ def fixing_signs(vectors: Tensor) -> Tensor:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if an exception says that memory ran out, on the host or on a device."""
+    """Whether an exception means that memory ran out, on the host or on a device."""
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
@@ -82,7 +82,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halving(run: Callable[[int], Result], size: int, say: Callable[[str], None], what: str) -> Result:
-    """`run(size)`, tried again with half the size whenever memory runs out, down to 1; each halving is reported."""
+    """`run(size)`, retried with half the size whenever memory runs out, down to 1; each halving is reported."""
     while True:
         try:
             return run(size)

@@ -1,4 +1,4 @@
-"""Readers of images and masks, and the samples that are shipped.
+"""Readers of images and masks, and the bundled sample data.
 
 Not here: responses to images (brain).
 """

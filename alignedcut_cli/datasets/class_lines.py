@@ -26,7 +26,7 @@ Lines = Sequence[tuple[str, str]]
 
 
 class NotUnderstoodError(ValueError):
-    """The position in a file of names that cannot be parsed, and why."""
+    """A position in a file of names that cannot be parsed, and why."""
 
 
 def as_id(value: object) -> int | None:

@@ -1,4 +1,4 @@
-"""Classes joined by a map: the ids or names of a ground truth to coarser classes, such as COCO-Stuff's 27."""
+"""Classes merged by a map: from the ids or names of a ground truth to coarser classes, such as COCO-Stuff's 27."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["SHIPPED", "VOID", "joined_classes", "read_class_map"]
 
 VOID = 255
 SHIPPED = {"coco-stuff-27": Path(__file__).with_name("coco-stuff-27.csv")}
-"""Maps that come with the package: COCO's ids 1 to 200, of things, stuff and merged stuff, to the 27 supercategories."""
+"""Maps shipped with the package: COCO's ids 1 to 200, of things, stuff and merged stuff, to the 27 supercategories."""
 
 
 def read_class_map(place: str) -> dict[int | str, str]:
     """The class of each id or name, from a csv of two columns (`id,class`), a JSON object, or the name of a shipped map.
 
-    Raises InputMissingError if the file is not there, DataError for a line or entry that does not name a class, and for an
+    Raises InputMissingError if the file is missing, DataError for a line or entry that does not name a class, and for an
     id or name with two.
     """
     path = SHIPPED.get(place, Path(place))
@@ -81,7 +81,7 @@ def _bad(path: Path, what: str) -> DataError:
 
 
 def joined_classes(masks: MaskSet, mapping: Mapping[int | str, str]) -> MaskSet:
-    """The same masks with the classes of a map: ids from 1 in the order of the map, 255 (void) where it has none.
+    """The same masks with the classes of a map: ids from 1 in the order of the map, 255 (void) for ids that it lacks.
 
     Keys that are names are those of `masks.names`. Raises DataError if none of the names is known.
     """

@@ -29,9 +29,9 @@ def read_names(
     """The name of each class id: {id: name}.
 
     JSON: an object from id to a name, or to an object with a `name`; a list of objects with `id` and `name`; a list of
-    names, whose places are the ids; or an object that holds one of these under `section`, as `categories`, `id2label`
-    and the like, or under another key: then the only one that covers all `ids` is used; without one there are
-    no names; a note says either. Text: as `named_lines` reads it. UTF-8, or UTF-16 with a byte-order mark.
+    names, whose positions are the ids; or an object that holds one of these under `section`, such as `categories` or
+    `id2label`, or under another key: then the only one that covers all `ids` is used, if there is one; a note says either.
+    Text: as `named_lines` reads it. UTF-8, or UTF-16 with a byte-order mark.
     Raises DataError for others, for a line without an id among lines with ids, and for an id with two names.
     """
     with disk_errors(path):

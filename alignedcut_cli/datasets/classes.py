@@ -59,9 +59,9 @@ def find_classes(
     ignore: Collection[int] = (255,),
     chosen: Collection[int] | None = None,
 ) -> Classes:
-    """The classes of masks that hold the ids `present`: each id one, but all of `background` together the first.
+    """The classes of masks that hold the ids `present`: one for each id, all of `background` together being the first.
 
-    Ids of `ignore` are void. With `chosen`, all other ids are background, too. An id in no mask is no class.
+    Ids of `ignore` are void. With `chosen`, all other ids are background, too. An id absent from all masks is not a class.
     Raises UsageError for an id both background and void, or chosen and absent; DataError for fewer than two classes.
     """
     both = sorted(set(background) & set(ignore))
@@ -86,7 +86,7 @@ def find_classes(
 
 
 def _one_class(ids: Sequence[int], void: Sequence[int]) -> DataError:
-    """The error for too few classes; a single void id may be meant as figure: masks of 0 and 255."""
+    """The error for too few classes; a single void id may be meant as foreground: masks of 0 and 255."""
     told = f"the masks hold {len(ids)} class(es) besides void: {', '.join(map(str, ids)) or 'none'}"
     if len(void) == 1:
         told += f"; their only other id, {void[0]}, is void by --ignore"

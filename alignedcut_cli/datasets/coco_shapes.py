@@ -1,4 +1,4 @@
-"""The pixels that a COCO segmentation covers: polygons, and run lengths as numbers or as text."""
+"""The pixels that a COCO segmentation covers: polygons, and RLE, as numbers or compressed text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 1 << 22
 
 
 def covered(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """The pixels (H, W) bool of a segmentation: those of any of its polygons, or its run lengths. Raises ValueError."""
+    """The pixels (H, W) bool of a segmentation: the union of its polygons, or its run lengths. Raises ValueError."""
     if isinstance(segmentation, dict):
         return _runs(segmentation.get("counts"), segmentation.get("size"), height, width)
     if not isinstance(segmentation, list) or not segmentation:
@@ -55,7 +55,7 @@ def _fill(union: np.ndarray, points: Any) -> None:
 
 
 def _runs(counts: Any, size: Any, height: int, width: int) -> np.ndarray:
-    """The pixels (H, W) bool of run lengths, column by column, the first of pixels outside."""
+    """The pixels (H, W) bool of run lengths, column by column, starting with pixels outside."""
     if size != [height, width]:
         raise ValueError(f"its run lengths are of size {reprlib.repr(size)}, its image [{height}, {width}]")
     if isinstance(counts, str):
@@ -68,7 +68,7 @@ def _runs(counts: Any, size: Any, height: int, width: int) -> np.ndarray:
 
 
 def _numbers(text: str) -> list[int]:
-    """Run lengths from COCO's text: 5 bits a character (code less 48), lowest first; bit 32 says that more follow.
+    """Run lengths from COCO's compressed text: 5 bits per character (code - 48), lowest first; bit 32 marks continuation.
 
     The last 5 bits carry the sign. From the fourth on, each number is the difference to the last but one.
     """

@@ -1,4 +1,4 @@
-"""The files below a folder: no hidden ones, none of a project's own, links followed once."""
+"""The files below a folder, without hidden ones and a project's own, following each link once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COMPANIONS = ("@eaDir", "__MACOSX")
 
 @dataclass(frozen=True)
 class Walk:
-    """The content of a folder and those below; all paths begin with it, and are sorted by their parts.
+    """The content of a folder and its subfolders; all paths begin with it, and are sorted by their parts.
 
     files        files with one of the given suffixes, in any case
-    dangling     broken links with such a name (git-annex before `get`)
-    lost         broken links without any suffix: folders, perhaps
+    dangling     broken links with such a suffix (git-annex before `get`)
+    lost         broken links without any suffix, possibly folders
     passed_over  how many files with such a suffix each hidden path, and each of a project's own, is or holds
     others       how many files have each other suffix, in lower case
     """

@@ -1,4 +1,4 @@
-"""Images in an HDF5 file, as NSD ships its stimuli: imgBrick (N, H, W, 3) of bytes. Such a file is read as a folder.
+"""Images in an HDF5 file, as NSD ships its stimuli: imgBrick (N, H, W, 3) uint8. Such a file is treated as a folder.
 
 The path of an image is FILE.hdf5/imgBrick/00013: its number, from 0.
 """
@@ -28,7 +28,7 @@ _RANGE = re.compile(r"[0-9]{1,12}(-[0-9]{1,12})?(,[0-9]{1,12}(-[0-9]{1,12})?)*")
 
 
 def split_range(argument: str) -> tuple[Path, str] | None:
-    """The file and the range that FILE.hdf5 or FILE.hdf5:RANGE name ("" is all); None if it names no HDF5 file."""
+    """The file and the range of FILE.hdf5 or FILE.hdf5:RANGE ("" is all); None if the argument names no HDF5 file."""
     for text, numbers in ((argument, ""), (argument.rpartition(":")[0], argument.rpartition(":")[2])):
         path = Path(text)
         if path.suffix.lower() in _SUFFIXES and path.is_file():
@@ -122,7 +122,7 @@ def _fault(brick: Any) -> str | None:
 
 
 def _require_written(file: Path, brick: Any) -> None:
-    """Raise DataError if parts of the data set were never written: they would be read as black images."""
+    """Raise DataError if parts of the data set were never written: they would read as black images."""
     if brick.chunks:
         wanted = math.prod(math.ceil(size / chunk) for size, chunk in zip(brick.shape, brick.chunks, strict=True))
         there = brick.id.get_num_chunks()

@@ -1,4 +1,4 @@
-"""Photographs: checked and decoded the same way everywhere."""
+"""Images, checked and decoded the same way everywhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignedcut_cli.datasets.hdf5 import MOST_PIXELS, file_of, read_pixels
+from alignedcut_cli.datasets.hdf5 import MOST_PIXELS
+from alignedcut_cli.datasets.inside import file_of, read_pixels
 from alignedcut_cli.errors import DataError, first_line
 from alignedcut_cli.store.canonical import digest, file_digest
 
@@ -34,7 +35,7 @@ UNREAD = frozenset({
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image of a manifest: its path below the root, hash and number of its bytes, and its upright size in pixels."""
+    """One image of a manifest: its path below the root, the hash and number of its bytes, and its upright size in pixels."""
 
     path: str
     sha256: str
@@ -56,7 +57,7 @@ class BadImage:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Images in their order. `root` is their folder on this machine, and no part of the identity."""
+    """Images in order. `root` is their folder on this machine, and not part of the identity."""
 
     root: Path
     images: tuple[ImageEntry, ...]
@@ -169,7 +170,7 @@ def decode(path: Path, near: int | None = None) -> Image.Image:
 
     EXIF orientation is applied; grey, palette, CMYK, 16-bit and float images are converted by value (16-bit to 8-bit
     by its high byte, float by its own range), and transparent pixels are composited on white. With `near`, a JPEG may
-    be decoded at a reduced scale of sides of at least 2 * near pixels, which is faster and then resized the same way.
+    be decoded at a reduced scale with sides of at least 2 * near pixels, which is faster.
     """
     if file_of(path) != path:
         return Image.fromarray(read_pixels(path))

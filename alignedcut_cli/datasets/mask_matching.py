@@ -19,10 +19,10 @@ def match_masks(
     """The key of each image's mask, None where there is none: names are compared in Unicode NFC and without extension.
 
     Images are identified by their paths below their common folder, masks by theirs below `place`, so either may lack
-    leading folders of the other. An image takes the mask whose path is its own or the longest end of it;
-    else the only one whose path ends in its own; else the only one of its file name. The last two hold where no mask of
-    that name is at another image's own path, the last where no other image has the name. Raises DataError if several
-    masks could be an image's, or if two images would share one.
+    leading folders of the other. An image takes the mask whose path equals its own or is the longest suffix of it;
+    else the only one whose path ends in its own; else the only one with its file name. The last two apply if no mask of
+    that name is at another image's own path, the last if no other image has the name. Raises DataError if several
+    masks match an image, or if two images would share one.
     """
     by_path = {_parts(key): key for key in keys}
     paths = [_parts(PurePosixPath(image).with_suffix("").as_posix(), key_of) for image in images]

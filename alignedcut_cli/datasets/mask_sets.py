@@ -25,11 +25,11 @@ def named(things: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class MaskSet:
-    """Masks of class ids: `keys` as an image's path names them (without extension), `load` gives one (H, W) int64.
+    """Masks of class ids: `keys` are image paths without extension, `load` returns one mask (H, W) int64.
 
-    `key_of` makes a key of an image's path or file name; `files` are those of the keys, where each has its own; `notes`
-    tell the user how they were found. `instances`, where they are known, gives the instance (H, W) int64
-    at each pixel of a key's mask, by numbers of its own, 0 where there is none.
+    `key_of` makes a key from an image's path or file name; `files` are those of the keys, where each has its own; `notes`
+    tell the user how they were found. `instances`, if known, returns the instance (H, W) int64 at each pixel of a key's
+    mask, numbered within the image, 0 for none.
     """
 
     place: Path
@@ -42,7 +42,7 @@ class MaskSet:
     instances: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 
     def match(self, images: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """The key of each image's mask, None where there is none. Raises DataError as match_masks."""
+        """The key of each image's mask, None where there is none. Raises DataError as `match_masks` does."""
         return match_masks(self.place, self.keys, [image["path"] for image in images], self.key_of)
 
     def read_all(self, images: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:

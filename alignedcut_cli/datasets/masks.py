@@ -16,15 +16,15 @@ __all__ = ["MOST_PIXELS", "inside", "is_text", "read_mask", "read_png"]
 MOST_PIXELS = 1 << 26
 _LONGEST_NAME = 255
 _STORED = ("1", "L", "L;2", "L;4", "I;16B", "P", "P;1", "P;2", "P;4", "LA", "RGB", "RGBA")
-# Pillow spreads 2 and 4 bits of grey over 0..255.
+# Pillow scales 2 and 4 bits of grey to 0..255.
 _SCALES = {"L;2": 85, "L;4": 17}
 
 
 def read_mask(path: Path) -> np.ndarray:
     """The class ids (H, W) int64 of a PNG: grey, palette (its indices), or colours whose channels are equal.
 
-    It is turned by its own orientation tag, as photographs are. Raises DataError for other colours, for transparent
-    pixels, or for what cannot be read.
+    Its orientation tag is applied, as for photographs. Raises DataError for other colours, transparent pixels, or an
+    unreadable file.
     """
     values, mode = read_png(path)
     if values.ndim == 3:
@@ -35,9 +35,9 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_png(path: Path) -> tuple[np.ndarray, str]:
-    """(the numbers that a PNG stores, upright, its mode): (H, W) of grey and palette, (H, W, channels less alpha) of others.
+    """(the values of a PNG, upright; its mode): (H, W) for grey and palette, (H, W, channels without alpha) for others.
 
-    Raises DataError for 16-bit colours, which Pillow would cut to 8, for transparent pixels, or for what cannot be read.
+    Raises DataError for 16-bit colours, which Pillow would truncate to 8, transparent pixels, or an unreadable file.
     """
     try:
         if path.exists() and not path.is_file():
@@ -81,5 +81,5 @@ def inside(folder: Path, name: object, what: str) -> Path:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be printed and stored: no control characters, no halves of a character."""
+    """Whether a value is text that can be printed and stored: no control characters, no lone surrogates."""
     return isinstance(value, str) and not any(one < " " or "\ud800" <= one <= "\udfff" for one in value)

@@ -1,4 +1,4 @@
-"""Cityscapes' names: which file holds the class ids of a photograph, and the names of the ids."""
+"""Cityscapes' naming: which file holds the class ids of a photograph, and the names of the ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRAINED = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32
 def cityscapes_suffix(folder: Path, stems: Collection[str]) -> str | None:
     """The suffix of the label files in a folder whose PNGs are all named as in Cityscapes, such as _gtFine_labelIds.
 
-    None for other folders. Raises UsageError if there are ids of two kinds.
+    None for other folders. Raises UsageError if there are two kinds of ids.
     """
     found = [_FILE.fullmatch(stem) for stem in stems]
     kinds = sorted({one[1] for one in found if one and one[1].endswith(("_labelIds", "_labelTrainIds"))})
@@ -39,7 +39,7 @@ def cityscapes_suffix(folder: Path, stems: Collection[str]) -> str | None:
 def cityscapes_names(suffix: str) -> dict[int, str]:
     """The names of the ids in files that end in `suffix`; {} for suffixes that are not Cityscapes'.
 
-    The licence plate, -1, is in no PNG: Cityscapes does not draw it.
+    The licence plate, -1, is not in the PNGs.
     """
     if not _FILE.fullmatch(suffix):
         return {}

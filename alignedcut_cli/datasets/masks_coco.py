@@ -1,4 +1,4 @@
-"""COCO's annotations: panoptic segments as PNGs with a JSON file, and instances as polygons or run lengths in one."""
+"""COCO's annotations: panoptic segments as PNGs with a JSON file, and instances as polygons or RLE in a JSON file."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class _Coco:
 def open_panoptic(path: Path) -> MaskSet:
     """The categories of COCO's panoptic segments, 255 where there is none (segment 0), with the categories' names.
 
-    `path` is the JSON file, whose PNGs lie in a folder of its name beside it (or beside its folder), that folder, or a
-    folder that holds one such pair. Raises InputMissingError, DataError or UsageError.
+    `path` is the JSON file, whose PNGs are in a folder of its name next to it (or to its folder), that folder, or a folder
+    that holds one such pair. Raises InputMissingError, DataError or UsageError.
     """
     with disk_errors(path):
         file, folder = _panoptic_pair(path)
@@ -97,8 +97,8 @@ def open_panoptic(path: Path) -> MaskSet:
 def open_instances(path: Path) -> MaskSet:
     """The category of the smallest instance at each pixel, 0 where there is none, with the categories' names.
 
-    Crowds (iscrowd) are void, 255, where no instance lies. `path` is the JSON file, or a folder that holds one called
-    instances_*.json, there or in annotations/. Raises InputMissingError, DataError or UsageError.
+    Crowds (iscrowd) are void, 255, except under instances. `path` is the JSON file, or a folder that holds one called
+    instances_*.json, itself or in annotations/. Raises InputMissingError, DataError or UsageError.
     """
     with disk_errors(path):
         file = path if path.is_file() else _only(path, _below(path, "instances*.json"), "instances_*.json")

@@ -21,12 +21,12 @@ __all__ = ["open_folder", "read_masks"]
 
 
 def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None = None) -> MaskSet:
-    """The masks of a folder and of the folders below. Names of ids come from `names`, or names.json or names.txt in it.
+    """The masks of a folder and its subfolders. Names of ids come from `names`, or names.json or names.txt in the folder.
 
-    With `mask_suffix`, the mask of a.jpg is a + mask_suffix + .png, and other files are none; Cityscapes' suffix is known
-    by the names of its files, and its photographs' ending left out. Hidden files are skipped; a broken link is
-    an unreadable mask. Raises InputMissingError if the folder, or any mask in it, is missing, UsageError for
-    Cityscapes' ids of two kinds, DataError for two masks of one name, or names that cannot be read.
+    With `mask_suffix`, the mask of a.jpg is a + mask_suffix + .png, and other files are not masks; Cityscapes' suffix is
+    recognised by its file names, and its photographs' ending ignored. Hidden files are skipped; a broken link is
+    an unreadable mask. Raises InputMissingError for a missing folder, or one without masks, UsageError for two kinds
+    of Cityscapes ids, DataError for two masks with one name, or names that cannot be read.
     """
     with disk_errors(folder):
         if not folder.is_dir():
@@ -64,9 +64,9 @@ def open_folder(folder: Path, names: Path | None = None, mask_suffix: str | None
 
 
 def _by_key(folder: Path, files: Sequence[Path], suffix: str) -> dict[str, Path]:
-    """The files that end in the suffix, by their paths below a folder without it and without extension.
+    """The files that end in the suffix, by their paths below a folder without suffix and extension.
 
-    Raises DataError for two that differ in Unicode form or in the case of the extension alone.
+    Raises DataError for two that differ only in Unicode form or in the case of the extension.
     """
     chosen = {file: file.relative_to(folder).with_suffix("").as_posix() for file in files if file.stem.endswith(suffix)}
     owners: dict[str, Path] = {}
@@ -86,8 +86,8 @@ def read_masks(
 ) -> list[np.ndarray]:
     """The mask (H, W) int64 of each image, found by its name without extension; palette PNGs are read as indices.
 
-    A note says what was skipped. Raises InputMissingError if the folder or a mask is not there, DataError for a
-    mask of colours or of another size.
+    A note says what was skipped. Raises InputMissingError if the folder or a mask is missing, DataError for a mask of
+    colours or of another size.
     """
     masks = open_folder(folder, mask_suffix=mask_suffix)
     for text in masks.notes:

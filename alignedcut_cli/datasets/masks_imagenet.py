@@ -21,8 +21,8 @@ FILE = "gtsegs_ijcv.mat"
 def open_imagenet(path: Path) -> MaskSet:
     """The foreground masks (0, 1) of gtsegs_ijcv.mat, by the number of their image: 00000.png, or 0.png, is the first.
 
-    /value/gt (N, 1) refers to cells (1, 1) that refer to masks (W, H), column by column as MATLAB stores. Raises
-    UnavailableError without h5py, InputMissingError if the file is missing, DataError if it is laid out otherwise.
+    /value/gt (N, 1) refers to cells (1, 1) that refer to masks (W, H) in MATLAB's column-major order. Raises
+    UnavailableError without h5py, InputMissingError if the file is missing, DataError for another layout.
     """
     file = _file(path)
     count = _count(file, "value/gt")
@@ -36,9 +36,9 @@ def open_imagenet(path: Path) -> MaskSet:
 
 
 def unpack_imagenet(path: Path, folder: Path, advance: Callable[[int], None]) -> int:
-    """Write every photograph of gtsegs_ijcv.mat as folder/00000.png and so on, and give their number.
+    """Write every photograph of gtsegs_ijcv.mat as folder/00000.png and so on, and return their number.
 
-    /value/img (N, 1) refers to arrays (3, W, H) of bytes. Photographs that are there already stay.
+    /value/img (N, 1) refers to arrays (3, W, H) uint8. Existing photographs are kept.
     """
     file = _file(path)
     count = _count(file, "value/img")

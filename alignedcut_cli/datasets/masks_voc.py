@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 as it unpacks: JPEGImages, SegmentationClass, ImageSets/Segmentation."""
+"""PASCAL VOC 2012 in its original layout: JPEGImages, SegmentationClass, ImageSets/Segmentation."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def open_voc(path: Path, split: str | None = None) -> MaskSet:
     """The masks of the images that a split lists (default: trainval), with the names of the 20 classes.
 
     `path` is VOC2012, VOCdevkit, or the folder above. A list names images, or photographs and masks in two columns
-    (/JPEGImages/x.jpg /SegmentationClassAug/x.png). Masks that SegmentationClass lacks are those of SegmentationClassAug.
-    Raises InputMissingError if the tree, its lists or a listed mask are missing, UsageError for a split that is not
-    there, DataError for a mask without its photograph, or a line that names no such files.
+    (/JPEGImages/x.jpg /SegmentationClassAug/x.png). Masks missing in SegmentationClass are taken from SegmentationClassAug.
+    Raises InputMissingError if the tree, its lists or a listed mask are missing, UsageError for an unknown split,
+    DataError for a mask without its photograph, or a line that names no such files.
     """
     with disk_errors(path):
         roots = (path, path / "VOC2012", path / "VOCdevkit/VOC2012")

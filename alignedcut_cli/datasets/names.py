@@ -9,12 +9,12 @@ __all__ = ["find_in_any_form", "same_form"]
 
 
 def same_form(name: str) -> str:
-    """A name in Unicode's composed form (NFC): names that look alike are equal. macOS writes decomposed ones (NFD)."""
+    """A name in Unicode's composed form (NFC), so that names that look the same compare equal. macOS writes NFD."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_in_any_form(path: Path) -> Path | None:
-    """The path itself if it exists, else the one that differs in its Unicode form alone; None if neither exists."""
+    """The path itself if it exists, else the one that differs only in its Unicode form; None if neither exists."""
     if path.exists() or path.is_symlink():
         return path
     parent = None if path.parent == path or str(path).isascii() else find_in_any_form(path.parent)

@@ -1,4 +1,4 @@
-"""The readers of ground truths, by their names for --dataset."""
+"""The readers of ground truths, by their --dataset names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["MASK_READERS", "MaskReader", "open_masks"]
 
 @dataclass(frozen=True)
 class MaskReader:
-    """One reader: the function that opens a path, and whether it takes a split, a file of names or a suffix of masks."""
+    """One reader: the function that opens a path, and whether it takes a split, a file of names or a mask suffix."""
 
     open: Callable[..., MaskSet]
     split: bool = False

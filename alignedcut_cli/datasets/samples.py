@@ -23,7 +23,7 @@ def sample_data() -> Path:
 
 
 def sample_models() -> dict[str, Path]:
-    """The tiny models by name: folders in timm's own format. Empty where there is no sample_data."""
+    """The tiny models by name: folders in timm's own format. Empty without sample_data."""
     try:
         folder = sample_data() / "models"
     except InputMissingError:

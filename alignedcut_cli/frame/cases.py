@@ -1,4 +1,4 @@
-"""What is to be predicted: for each subject the images that have features and responses, how they are split, regions."""
+"""The prediction problems: for each subject, the images with features and responses, their folds, and regions."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = [
 
 ALL = "all"
 FEWEST_FIT, FEWEST_TEST, FEWEST_VOXELS = 8, 4, 11
-"""Images that a fit and a test need, and voxels that an RDM or a Gram matrix of a region does."""
+"""The least number of images to fit and to test on, and of voxels for a region's RDM or Gram matrix."""
 _KFOLD = re.compile(r"kfold:(\d+)")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Images to fit and to test on, by their place among those of a case: int64 ascending both."""
+    """Training and test images, as ascending int64 indices into those of a case."""
 
     train: np.ndarray
     test: np.ndarray
@@ -47,8 +47,8 @@ class Fold:
 class Case:
     """One subject: B images with features and responses.
 
-    `places` (B,) are rows of each feature set. Responses (B, N), with masks (R, N) bool of the regions, the ceilings (N,)
-    and single trials (B, r, N) where they are known; or else RDMs (R, B, B).
+    `places` (B,) are row indices into each feature set. Either responses (B, N), with masks (R, N) bool of the regions and,
+    where known, ceilings (N,) and single trials (B, r, N); or RDMs (R, B, B).
     """
 
     subject: str
@@ -65,22 +65,22 @@ class Case:
 
     @cached_property
     def key(self) -> str:
-        """The same for cases of the same images in the same folds: they share fits and draws."""
+        """Equal for cases with the same images in the same folds, which share fits and bootstrap draws."""
         places = {str(number): one for number, one in enumerate(self.places)}
         folds = {f"{name}.{k}": getattr(one, name) for k, one in enumerate(self.folds) for name in ("train", "test")}
         return digest([list(self.images), tensor_digest({**places, **folds})])
 
     def sizes(self) -> list[int]:
-        """Voxels of each region; 0 of RDMs, which do not say."""
+        """Voxels of each region; 0 for RDMs, which do not say."""
         return [0] * len(self.regions) if self.masks is None else self.masks.sum(1).tolist()
 
 
 def cases_of_responses(
     subjects: Sequence[Subject], sets: Sequence[FeatureSet], asked: str, rois: Sequence[str], seed: int, output: Output
 ) -> list[Case]:
-    """A case of each subject. `rois` are the areas asked for (none: all voxels, and every area of the data).
+    """A case per subject. `rois` are the areas asked for (none: all voxels, and every area of the data).
 
-    Raises UsageError or DataError if an area is nowhere, or images are too few.
+    Raises UsageError or DataError if no subject has an area, or images are too few.
     """
     for subject in subjects:
         for note in subject.responses.notes:
@@ -128,7 +128,7 @@ def _masks(own: Responses, rois: Sequence[str]) -> dict[str, np.ndarray]:
 def cases_of_rdms(
     rdms: Rdms, sets: Sequence[FeatureSet], asked: str, rois: Sequence[str], seed: int, output: Output
 ) -> list[Case]:
-    """A case of each subject that has RDMs. Where they do not name their images, these are the feature sets' in order."""
+    """A case per subject with RDMs. Where they do not name their images, these are the feature sets' images in order."""
     _require_rois([roi for roi in rois if roi != ALL], set(rdms.regions))
     names, rows, places = _rdm_places(rdms, sets, output)
     folds = split_folds(asked, names, np.zeros(len(names), bool), seed)
@@ -184,9 +184,9 @@ class _Named:
 
 
 def split_folds(asked: str, names: Sequence[str], own: np.ndarray, seed: int) -> tuple[Fold, ...]:
-    """The folds that `--split` means: one of train and test images, or K in which each image is tested once.
+    """The folds of `--split`: one of training and test images, or K in which each image is tested once.
 
-    kfold deals the images to K folds in an order drawn by `seed`. Raises UsageError or DataError.
+    kfold assigns the images to K folds at random by `seed`. Raises UsageError or DataError.
     """
     count = len(names)
     if match := _KFOLD.fullmatch(asked):

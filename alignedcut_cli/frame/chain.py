@@ -1,4 +1,4 @@
-"""Command lines run one after another in this process, each printed before it runs."""
+"""Command lines run in sequence in this process, each printed before it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Step", "run_chain", "typed"]
 
 @dataclass(frozen=True)
 class Step:
-    """One command line that ran: as a user types it, its result on stdout, and how long it took."""
+    """One command line that ran: as typed in a shell, its result on stdout, and the seconds it took."""
 
     command: str
     out: str
@@ -32,12 +32,12 @@ class Step:
 
 
 def typed(argv: Sequence[str]) -> str:
-    """A command line as a user would type it."""
+    """A command line as one would type it in a shell."""
     return shlex.join(["alignedcut", *argv])
 
 
 def run_chain(frame: Frame, lines: Sequence[Sequence[str]]) -> list[Step]:
-    """Run command lines through the app of `frame`, in order; the first failure is raised and ends the chain."""
+    """Run command lines through the app of `frame`, in order; the first error is raised and ends the chain."""
     steps = []
     for argv in lines:
         frame.output.note(f"$ {typed(argv)}")

@@ -1,4 +1,4 @@
-"""Values that come from outside a command line: alignedcut.toml, memory sizes."""
+"""Values from outside the command line (alignedcut.toml, available memory), and the parsing of options' values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%|(?:([KMGT])(?:i?B)?)|B)?", re.IGNORECA
 
 
 def available_memory() -> int:
-    """Main memory in bytes that this process may still use: the machine's free memory, or its control group's limit."""
+    """Main memory in bytes still available to this process: the machine's free memory, within its cgroup's limit."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
@@ -51,7 +51,7 @@ def available_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Bytes of main memory that this process holds, rounded up to 256 MiB so that it hardly differs from run to run."""
+    """Resident memory of this process in bytes, rounded up to 256 MiB so that it hardly varies between runs."""
     held = Path("/proc/self/statm")
     if held.is_file():
         count = int(held.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -63,7 +63,7 @@ def resident_memory() -> int:
 
 
 def memory_bytes(text: str, available: int | None = None) -> int:
-    """The bytes that `--memory` sets: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
+    """The bytes that `--memory` means: `8GiB`, `500MB` (both in powers of 1024) or `50%` of what is available."""
     match = _SIZE.fullmatch(text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError("bad-memory", f"--memory {text!r} is no size", "Give for example 8GiB or 50%")
@@ -76,7 +76,7 @@ def memory_bytes(text: str, available: int | None = None) -> int:
 
 
 def project_argument(args: Sequence[str]) -> Path:
-    """The project directory that a command's arguments choose: --project, else the environment, else here."""
+    """The project directory of a command line: --project, else the environment variable, else the current directory."""
     given = os.environ.get(PROJECT_VARIABLE) or "."
     for number, argument in enumerate(args):
         if argument == "--":
@@ -100,8 +100,8 @@ def require_folder(option: str, folder: Path) -> None:
 def option_defaults(project: Path, command: str, options: Sequence[str], commands: Sequence[str]) -> dict[str, Any]:
     """The defaults that `alignedcut.toml` sets for a command's options: [defaults] for all commands, then [COMMAND].
 
-    Raises ConfigError (exit 78) for a file that is no TOML, a table that is neither, or a key that is no option: in
-    [defaults] one that commands share, in [COMMAND] one of its own.
+    Raises ConfigError (exit 78) for invalid TOML, an unknown table, or a key that is not an option: of all commands in
+    [defaults], of its own in [COMMAND].
     """
     path = project / CONFIG_FILE
     if not path.is_file():
@@ -132,10 +132,11 @@ def _section(path: Path, parsed: Mapping[str, Any], name: str, options: Sequence
     return section
 
 
-def resolve_device(text: str) -> torch.device:
-    """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU.
+def resolve_device(text: str, cluster: str | None = None) -> torch.device:
+    """The device that `--device` means; `auto` takes CUDA, then MPS, then the CPU of this machine.
 
-    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback.
+    Raises UnavailableError (exit 69) if a device requested by name is missing: there is no silent fallback. With a `cluster`
+    of other machines it is theirs, and need not be here.
     """
     import torch
 
@@ -145,7 +146,7 @@ def resolve_device(text: str) -> torch.device:
     match = re.fullmatch(r"(cpu|cuda|mps)(?::(\d+))?", text)
     if not match:
         raise UsageError("bad-device", f"--device {text!r} is no device", "Give auto, cpu, cuda, cuda:N or mps")
-    if int(match[2] or 0) >= there[match[1]]:
+    if int(match[2] or 0) >= there[match[1]] and (cluster is None or cluster.startswith("local:")):
         raise UnavailableError("device-missing", f"there is no device {text} here", "Give --device cpu, or auto")
     return torch.device(text)
 
@@ -171,7 +172,7 @@ def parse_layers(text: str, depth: int) -> list[int]:
 
 
 def parse_alphas(text: str) -> list[float]:
-    """The penalties that LOW:HIGH:COUNT means, evenly in logarithm, or those of a list such as 1,10,100."""
+    """The penalties of LOW:HIGH:COUNT, log-spaced, or of a list such as 1,10,100."""
     try:
         if ":" in text:
             low, high, count = text.split(":")

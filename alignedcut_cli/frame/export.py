@@ -1,4 +1,4 @@
-"""Tables written for other programs: npz, csv or parquet, column by column and in pieces, so that size does not matter."""
+"""Tables exported to npz, csv or parquet, column by column and in chunks, so that any size fits in memory."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 PIECE = 65_536
-"""Rows that are held at once."""
+"""Rows per chunk."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `read(start, stop)` gives the values of these rows; with `labels` they number labels, -1 is none."""
+    """One column: `read(start, stop)` returns these rows; with `labels` they are indices into these, -1 for none."""
 
     read: Callable[[int, int], np.ndarray]
     labels: tuple[str, ...] | None = None
@@ -40,36 +40,36 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of `rows` rows."""
+    """Named columns of `rows` rows each."""
 
     rows: int
     columns: Mapping[str, Column]
 
     def pieces(self) -> Iterator[tuple[int, int]]:
-        """(start, stop) of the pieces, in order."""
+        """(start, stop) of the chunks, in order."""
         yield from ((start, min(start + PIECE, self.rows)) for start in range(0, self.rows, PIECE))
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A table of a kind of artifact: how it is made of header and tensors, and a tensor without which there is none."""
+    """A table that a kind of artifact offers: how it is made from header and tensors, and the tensor that it needs."""
 
     make: Callable[[Header, Mapping[str, np.ndarray]], Table]
     needs: str = ""
 
     def is_there(self, header: Header) -> bool:
-        """Whether an artifact has it: the tensor that it needs, or that of some target (TARGET.NEEDS)."""
+        """Whether an artifact offers it: it has the tensor needed, or one TARGET.NEEDS of some target."""
         names = header.raw["tensors"]
         return not self.needs or any(name == self.needs or name.endswith(f".{self.needs}") for name in names)
 
 
 def values(array: np.ndarray, labels: Sequence[str] | None = None) -> Column:
-    """The column of an array (rows,): a slice of it, or of a memory-mapped file."""
+    """The column of an array (rows,), in memory or memory-mapped."""
     return Column(lambda start, stop: array[start:stop], None if labels is None else tuple(labels))
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows as a table, None being NaN in a column of numbers and no label in one of text."""
+    """Rows as a table; None is NaN in a column of numbers, and no label in one of text."""
     names = dict.fromkeys(name for row in rows for name in row)
     return Table(len(rows), {name: _column([row.get(name) for row in rows]) for name in names})
 
@@ -89,7 +89,7 @@ def _column(cells: Sequence[Any]) -> Column:
 
 
 def require_free(path: Path, overwrite: bool) -> None:
-    """Raise UsageError for a file of a kind that is not written, or OutputExistsError for one that is there."""
+    """Raise UsageError for a file type that cannot be written, or OutputExistsError for an existing file."""
     if path.suffix.lower() not in WRITERS:
         raise UsageError(
             "bad-suffix", f"--export {str(path)!r} is of no kind known", f"Give one of: {', '.join(WRITERS)}"
@@ -103,18 +103,18 @@ def require_free(path: Path, overwrite: bool) -> None:
 
 
 def export_table(table: Table, path: Path, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Write a table, all at once or not at all, in the format of the file's suffix; `advance` counts cells."""
+    """Write a table atomically, in the format of the file's suffix; `advance` counts cells."""
     with writing(path) as temporary:
         WRITERS[path.suffix.lower()](table, temporary, advance)
 
 
 def _text(labels: Sequence[str]) -> list[str]:
-    """Labels as any program can read them: what is no Unicode (a file name in another encoding) is escaped."""
+    """Labels as valid Unicode: bytes that are not (of a file name in another encoding) are escaped."""
     return [label.encode("utf-8", "backslashreplace").decode() for label in labels]
 
 
 def _write_csv(table: Table, path: Path, advance: Callable[[int], None]) -> None:
-    """Numbers with all their digits; what is unknown is empty."""
+    """Numbers to full precision; missing values are empty."""
     import csv
 
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -137,7 +137,7 @@ def _cells(column: Column, start: int, stop: int) -> list[Any]:
 
 
 def _write_npz(table: Table, path: Path, advance: Callable[[int], None]) -> None:
-    """One array a column, text as text: `pandas.DataFrame(dict(numpy.load(FILE)))` is the table."""
+    """One array per column: `pandas.DataFrame(dict(numpy.load(FILE)))` is the table."""
     import zipfile
 
     import numpy as np
@@ -159,7 +159,7 @@ def _write_npz(table: Table, path: Path, advance: Callable[[int], None]) -> None
 
 
 def _write_parquet(table: Table, path: Path, advance: Callable[[int], None]) -> None:
-    """Text as dictionaries; what is unknown is null."""
+    """Text is dictionary-encoded; missing values are null."""
     pa, pq = _import_pyarrow()
 
     def piece(start: int, stop: int) -> Any:
@@ -182,7 +182,7 @@ def _arrow(pa: Any, column: Column, start: int, stop: int) -> Any:
 
 
 def has_parquet() -> bool:
-    """Whether pyarrow is there, without which no parquet is written."""
+    """Whether pyarrow is installed, which parquet needs."""
     try:
         _import_pyarrow()
     except UnavailableError:

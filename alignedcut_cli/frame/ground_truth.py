@@ -1,4 +1,4 @@
-"""The ground truth of the images of some cuts: which of them have a mask, and what the masks hold."""
+"""The ground truth for the images of some cuts: which of them have a mask, and the classes in the masks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Instances", "Truth", "given_cuts", "joined_name", "read_instances", 
 
 LONGEST_NAME = 120
 Instances = Callable[[str, Mapping[str, Any]], "np.ndarray"]
-"""What gives the instance numbers (H, W) of a scored image by its mask's key and its entry, 0 for none."""
+"""Returns the instance ids (H, W) of a scored image, given its mask's key and its entry; 0 for none."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The masks of some images: `scored` are the images that have one, `keys` theirs; the rest is what their masks hold."""
+    """The masks of some images: `scored` are the images that have one, `keys` their masks; their digest and class ids."""
 
     scored: tuple[int, ...]
     keys: tuple[str, ...]
@@ -35,7 +35,7 @@ class Truth:
 
 
 def given_cuts(frame: Frame, source: Sequence[str]) -> tuple[list[str], list[tuple[Input, Header]]]:
-    """Names and inputs of the cuts that a command line names, by default the only one; all are of the same pictures.
+    """Names and inputs of the cuts that a command line names, by default the only one; all must be of the same images.
 
     Raises UsageError, DataError or InputMissingError.
     """
@@ -50,7 +50,7 @@ def given_cuts(frame: Frame, source: Sequence[str]) -> tuple[list[str], list[tup
 
 
 def read_truth(frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]], on_extra_mask: str) -> Truth:
-    """The images that have a mask, and what their masks hold; every mask is read once. Raises DataError."""
+    """The images that have a mask, and a survey of their masks; every mask is read once. Raises DataError."""
     for text in masks.notes:
         frame.output.note(text)
     found = masks.match(images)
@@ -60,7 +60,7 @@ def read_truth(frame: Frame, masks: MaskSet, images: Sequence[Mapping[str, Any]]
 
 
 def joined_name(names: Sequence[str]) -> str:
-    """The name of what is made of several cuts: theirs, or where these are long their number and a digest."""
+    """The default name of an artifact of several cuts: theirs joined, or their number and a digest where that is long."""
     joined = "+".join(names)
     if len(joined) <= LONGEST_NAME:
         return joined
@@ -68,7 +68,7 @@ def joined_name(names: Sequence[str]) -> str:
 
 
 def _require_same_pictures(names: Sequence[str], cuts: Sequence[Header]) -> None:
-    """Raise DataError unless all cuts are of the same pictures in the same order."""
+    """Raise DataError unless all cuts are of the same images in the same order."""
 
     def contents(cut: Header) -> list[tuple[str, str]]:
         return [(image["path"], image["sha256"]) for image in cut.axes["B"]["images"]]
@@ -87,7 +87,7 @@ def _scored_images(
     images: Sequence[Mapping[str, Any]],
     on_extra_mask: str,
 ) -> tuple[int, ...]:
-    """The images that have a mask. Those that have none are counted and named; masks without image are refused."""
+    """The images that have a mask. A note counts and names the others; masks without an image are refused."""
     scored = tuple(number for number, key in enumerate(found) if key is not None)
     without = [image["path"] for image, key in zip(images, found, strict=True) if key is None]
     alone = sorted(set(masks.keys) - set(found))
@@ -132,9 +132,9 @@ def _survey(
 def read_instances(
     frame: Frame, place: Path | None, masks: MaskSet, images: Sequence[Mapping[str, Any]], mask_suffix: str | None
 ) -> tuple[Instances | None, dict[str, str]]:
-    """What gives the instances of a scored image, and their digest for the recipe; nothing where they are not known.
+    """The reader of instances of a scored image, and their digest for the recipe; None and {} where they are not known.
 
-    From the PNGs in the folder `place`, every image having one (UsageError), or as `masks` know them.
+    From the PNGs in the folder `place`, one for every image (else UsageError), or from `masks` themselves.
     """
     if place is None:
         read = masks.instances

@@ -1,4 +1,4 @@
-"""How help is laid out: examples first, then options in groups; with colours on a terminal, plain elsewhere."""
+"""The layout of help texts: examples first, then options in groups; coloured on a terminal, plain elsewhere."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "--align", "--background", "--brain", "--brain-images", "--captions", "--captions-per-image",
         "--class-map", "--classes", "--dataset", "--exact", "--filter", "--from", "--ignore", "--instances", "--labels",
         "--layer", "--layers", "--mask-suffix", "--masks", "--min-snr", "--model", "--modules", "--names",
-        "--on-bad-image", "--on-extra-mask", "--onto", "--pixel", "--pixels", "--pool", "--queries", "--roi",
-        "--split", "--subject", "--tap", "--unpack", "--verify", "--weights", "--where",
+        "--on-bad-image", "--on-extra-mask", "--onto", "--other-weights", "--pixel", "--pixels", "--pool", "--queries",
+        "--roi", "--split", "--subject", "--tap", "--unpack", "--verify", "--weights", "--where",
     ),
     COMPUTE: (),
     DRAW: (
@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The groups of options in order, each option by its long name; one that stands in none says how to compute."""
 _ARGUMENTS = {"what": COMPUTE, "folder": PROJECT}
-"""Arguments that are not what is read."""
+"""Arguments that are not inputs."""
 _KIND = re.compile(r" <([a-z[\] ]+)>$")
 _KINDS = {
     "str": " TEXT",
@@ -43,7 +43,7 @@ _KINDS = {
     "float range": " X",
     "path": " PATH",
 }
-"""What people call the kinds of values of options that name none."""
+"""Plain words for the value types of options without a metavar."""
 
 
 def group_of(parameter: Any) -> str:
@@ -55,7 +55,7 @@ def group_of(parameter: Any) -> str:
 
 
 def _plain(parameter: Any, name: str) -> str:
-    """The name of an option or argument as help shows it, without a programmer's words for what it takes."""
+    """The name of an option or argument as help shows it, without a programmer's words for its type."""
     kinds = _KINDS if parameter.param_type_name == "option" else {}
     return _KIND.sub(lambda kind: kinds.get(kind[1], ""), name)
 
@@ -101,12 +101,12 @@ def _write_text(formatter: Any, text: str) -> None:
 
 
 def examples_epilog(examples: Sequence[str], before: Sequence[str] = ()) -> str:
-    """Examples as a command's epilog, with the command lines that make what they read, where nothing else does."""
+    """Examples as a command's epilog, after the command lines that make their inputs, where these are not obvious."""
     return "\n\n".join("\n".join(lines) for lines in (examples, before) if lines)
 
 
 def _write_examples(formatter: Any, epilog: str | None) -> None:
-    """The lines of examples as they are: one that is broken cannot be copied."""
+    """Examples without line breaks, so that they can be copied."""
     for title, lines in zip(("Examples", "Before these, once"), (epilog or "").split("\n\n"), strict=False):
         if lines:
             _write_heading(formatter, title)
@@ -138,7 +138,7 @@ def _write_heading(formatter: Any, title: str) -> None:
 
 
 def _styled(text: str, code: str) -> str:
-    """The text in a style on a terminal; plain where either stream goes elsewhere, and as NO_COLOR and TERM=dumb ask."""
+    """The text in a style on a terminal; plain if either stream is redirected, or with NO_COLOR or TERM=dumb."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     on_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
     return text if plain or not on_terminal else f"\x1b[{code}m{text}\x1b[0m"

@@ -27,8 +27,8 @@ EVERY = 10.0
 class Keeper:
     """The checkpoint of one run. Use: `read`, then call the keeper after each step, `drop` at the end of the run.
 
-    A checkpoint serves the same recipe with the same `numerics` (libraries, kind of device) alone. `tell` says in words
-    how far a state is, such as "the start and 3 epochs".
+    A checkpoint is used only by the same recipe with the same `numerics` (libraries, kind of device). `tell` describes the
+    progress of a state in words, such as "the start and 3 epochs".
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Keeper:
         self.drop()
 
     def _header(self, arrays: Arrays) -> dict[str, str]:
-        """The header of a checkpoint: whose state it is."""
+        """The header of a checkpoint: the recipe and numerics of its state."""
         return {
             "schema": "alignedcut.kept/1",
             "recipe": self._recipe.identity,
@@ -83,7 +83,7 @@ class Keeper:
 
     @contextmanager
     def told_when_stopped(self) -> Iterator[None]:
-        """If a signal stops the block, the message says what is kept and how to go on."""
+        """If a signal stops the block, the message says what is saved and how to resume."""
         try:
             yield
         except Stopped as stopped:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from alignedcut_cli.frame.cluster_open import require_cluster
 from alignedcut_cli.frame.config import (
     PROJECT_VARIABLE,
     SHARED_OPTIONS,
@@ -161,6 +162,8 @@ def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[.
         def command(ctx: typer.Context, **given: Any) -> None:
             tuples = {name: tuple(given[name] or ()) for name in repeated}
             asked = kind(**{**given, **tuples, "explicit": _explicit(ctx)})
+            if where := getattr(asked, "cluster", None):
+                require_cluster(where, getattr(asked, "shard", None))
             frame = Frame.open(
                 ctx,
                 asked.project,

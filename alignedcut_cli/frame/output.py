@@ -31,7 +31,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """A number of bytes for people: 1.5 GiB."""
+    """A number of bytes in readable units: 1.5 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -49,7 +49,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """The output of one run. `quiet` leaves out notes and progress, `verbose` adds details."""
+    """The output of one run. `quiet` suppresses notes and progress, `verbose` adds details."""
 
     command: str
     as_json: bool = False
@@ -81,7 +81,7 @@ class Output:
     def progress(self, what: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
         """A function that advances the progress: a bar with rate and ETA on a terminal, a line every 5 seconds elsewhere.
 
-        `done` of the work was done before.
+        `done` of `total` was done in an earlier run.
         """
         if self.quiet:
             yield lambda _: None

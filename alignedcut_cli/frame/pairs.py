@@ -1,4 +1,4 @@
-"""The images that have both features and responses, and how they are split into those to fit and those to test on."""
+"""The images that have both features and responses, and their split into training, held-out and test images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ENOUGH", "FIT", "HELDOUT", "TEST", "Pairs", "choose_test_images", "p
 FIT, HELDOUT, TEST = 0, 1, 2
 FEWEST = {FIT: 8, HELDOUT: 2, TEST: 2}
 ENOUGH = 10
-"""Held-out images that model selection needs: where a tenth is fewer, that many are held out, at most a fifth."""
+"""Held-out images that model selection needs: where a tenth is fewer, this many are held out, but at most a fifth."""
 _LAST = re.compile(r"last:(\d+(?:\.\d+)?)%")
 
 
@@ -33,7 +33,7 @@ _LAST = re.compile(r"last:(\d+(?:\.\d+)?)%")
 class Pairs:
     """The images that all feature sets and the responses share, in order of response rows.
 
-    `rows` (B,) int64 are rows of the responses, `places` (B,) int64 one array a feature set.
+    `rows` (B,) int64 are row indices of the responses, `places` (B,) int64 those of each feature set.
     """
 
     rows: np.ndarray
@@ -42,7 +42,7 @@ class Pairs:
 
 
 def pair_images(responses: Named, sets: Sequence[FeatureSet], output: Output) -> Pairs:
-    """Match all feature sets to the responses; what does not match is counted and named in a note.
+    """Match all feature sets to the responses; a note counts and names what does not match.
 
     Raises DataError if nothing matches.
     """
@@ -77,7 +77,7 @@ def pair_images(responses: Named, sets: Sequence[FeatureSet], output: Output) ->
 def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tuple[str, np.ndarray]:
     """The rule that chose the test images (`auto` resolved), and the split of each image: int8 (B,), FIT, HELDOUT or TEST.
 
-    auto: the data's own test images where there are some, else last:10%. A tenth of the others, drawn by `seed`, is
+    auto: the data's own test images if there are any, else last:10%. A tenth of the others, drawn by `seed`, is
     held out of the fit; where that is less than 10 images, a fifth and at most 10. Raises UsageError, InputMissingError
     or DataError.
     """
@@ -106,14 +106,14 @@ def split_images(asked: str, pairs: Pairs, given: np.ndarray, seed: int) -> tupl
 
 
 def heldout_count(images: int) -> int:
-    """How many of the images that are not test images are held out of the fit."""
+    """How many of the training images are held out of the fit."""
     return max(round(images / 10), min(ENOUGH, images // 5))
 
 
 def choose_test_images(option: str, asked: str, names: Sequence[str], own: np.ndarray) -> np.ndarray:
     """Which images are test images, bool (B,): given (the data's `own`), even-odd, last:10%, or a file of image names.
 
-    `option` is what the user gave it by. Raises UsageError, InputMissingError or DataError.
+    `option` is the option's name for messages. Raises UsageError, InputMissingError or DataError.
     """
     import numpy as np
 
@@ -136,7 +136,7 @@ def choose_test_images(option: str, asked: str, names: Sequence[str], own: np.nd
 
 
 def _listed(option: str, path: Path, names: Sequence[str]) -> np.ndarray:
-    """The images whose names stand in a text file, one a line, with or without folder and extension."""
+    """The images named in a text file, one per line, with or without folder and extension."""
     import numpy as np
 
     with disk_errors(path):

@@ -1,4 +1,4 @@
-"""The photographs behind an artifact, for its pictures."""
+"""The photographs of an artifact, for its pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ __all__ = ["Photos"]
 
 
 class Photos:
-    """Reduced copies of the photographs behind an artifact; None for missing ones (noted once)."""
+    """Reduced copies of the photographs of an artifact; None for missing ones (noted once)."""
 
-    def __init__(self, frame: Frame, header: Header, folder: Path | None) -> None:
-        manifests = {node["external"]["manifest"] for node in header.history if node["kind"] == "features"}
+    def __init__(self, frame: Frame, header: Header, folder: Path | None, remedy: str = "; see --images") -> None:
+        """`folder` (None: where they were read from) is looked in; `remedy` ends the note on missing ones."""
+        manifests = {node["external"]["manifest"] for node in header.history if "manifest" in node["external"]}
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
-        self._frame = frame
+        self._frame, self._remedy = frame, remedy
         self._said = False
 
     def _path(self, number: int) -> Path | None:
@@ -31,7 +32,7 @@ class Photos:
         return next((path for path in found if path), None)
 
     def there(self, number: int) -> bool:
-        """Whether a photograph is where it was, unchanged."""
+        """Whether a photograph is still in place and unchanged."""
         return self._path(number) is not None
 
     def __call__(self, number: int) -> Image.Image | None:
@@ -45,13 +46,13 @@ class Photos:
         if not self._said:
             place = self._roots[0] / entry["path"] if self._roots else entry["path"]
             more = f" (looked for in {len(self._roots)} folders)" if self._roots[1:] else ""
-            self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without; see --images")
+            self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without{self._remedy}")
             self._said = True
         return None
 
 
 def _unchanged(path: Path, sha256: str) -> Path | None:
-    """The path of an image that still has this content; None if it is gone or has changed."""
+    """The path of an image if it still has this content; None if it is missing or has changed."""
     from alignedcut_cli.datasets.images import image_digest
     from alignedcut_cli.datasets.names import find_in_any_form
 

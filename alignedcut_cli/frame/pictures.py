@@ -1,4 +1,4 @@
-"""Pictures are derived: drawn once, and again if their content changed or a file is missing."""
+"""Pictures are derived data: drawn once, and redrawn if their content has changed or a file is missing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MARKER = "drawn.json"
 def draw_once(project: Project, header: Header, wanted: Mapping[str, Any], draw: Callable[[], None]) -> None:
     """Call `draw` on an artifact's emptied folder, unless the folder is complete and shows what is `wanted`.
 
-    Under the artifact's lock; complete pictures need neither the lock nor a writable disk. Files are not synced one by
-    one: damage by a power cut shows in a file's size.
+    Under the artifact's lock; complete pictures need neither the lock nor a writable disk. Files are not fsynced one by
+    one: damage by a power failure shows in a file's size.
     """
     folder, wanted = project.pictures(header.kind, header.name), json.loads(json.dumps(wanted))
     if _shows(folder, wanted):

@@ -1,4 +1,4 @@
-"""Queries in words, their unit vectors, and the layer of a feature set that shares their space."""
+"""Text queries, their unit vectors, and the layer of a feature set in the same embedding space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from alignedcut_cli.store.maps import Map
 __all__ = ["Queries", "Reader", "find_layer", "read_queries", "require_fits", "text_reader", "unit"]
 
 Reader = Callable[[list[str]], np.ndarray]
-"""Texts to vectors (q, D)."""
+"""From texts to vectors (q, D)."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Queries:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length, float32; zero rows stay."""
+    """Rows of unit length, float32; zero rows are unchanged."""
     return unit_rows(rows).astype("f4")
 
 
 def read_queries(option: str, path: Path, reader: Reader | None) -> Queries:
     """The queries of a file: lines of text for `reader`, or safetensors `vectors` with the metadata `queries`.
 
-    Raises InputMissingError, DataError for a query twice or none, UsageError where lines have no text tower.
+    Raises InputMissingError, DataError for repeated or no queries, UsageError for lines of text without a text tower.
     """
     with disk_errors(path):
         if not path.is_file():
@@ -95,7 +95,7 @@ def text_reader(
 
 
 def find_layer(name: str, maps: Sequence[Map], wanted: str | None) -> Map:
-    """The layer of features/`name` that has this name, the last for None. Raises UsageError."""
+    """The layer of features/`name` called `wanted`, the last for None. Raises UsageError."""
     if wanted is None:
         return maps[-1]
     found = [one for one in maps if one.name == wanted or wanted in one.duplicates]
@@ -106,7 +106,7 @@ def find_layer(name: str, maps: Sequence[Map], wanted: str | None) -> Map:
 
 
 def require_fits(option: str, queries: Queries, name: str, layer: Map, which: str) -> None:
-    """Raise DataError unless vectors have as many numbers as a layer; `which` is the option that gives another layer."""
+    """Raise DataError unless vectors have a layer's dimension; `which` is the option that chooses another layer."""
     if layer.projected or queries.vectors.shape[1] != layer.units:
         raise DataError(
             "other-space",

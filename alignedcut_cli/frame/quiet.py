@@ -1,4 +1,4 @@
-"""Logs and warnings of other libraries, kept off stderr, which carries this program's own lines alone."""
+"""Logs and warnings of other libraries, kept off stderr, which is for this program's own messages."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ __all__ = ["quiet_libraries"]
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Within the block no log record and no warning of any library is shown; the relevant ones become notes.
+    """Within the block, no log record or warning of any library is shown.
 
-    A warning that is to be an error (python -W error) is still raised.
+    A warning turned into an error (python -W error) is still raised.
     """
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is loaded, by its own log in C++
     before = logging.root.manager.disable
     logging.disable()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module=r"PIL\."
-            )  # reported as errors by datasets/images, or of no concern
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # reported as errors by datasets/images, or irrelevant
             warnings.showwarning = _show_nothing
             yield
     finally:

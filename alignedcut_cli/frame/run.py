@@ -1,4 +1,4 @@
-"""The steps that all commands that make an artifact share: open the project, decide whether there is work, report."""
+"""The steps shared by all commands that make an artifact: open the project, decide whether to run, report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from alignedcut_cli.errors import AlignedcutError, OutputExistsError, UsageError
 from alignedcut_cli.frame.output import Output, format_bytes, table
 from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.files import remove
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import Project
@@ -22,7 +23,7 @@ __all__ = ["DryRun", "Frame", "parameter_diff", "require_choice"]
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would read, write (path, bytes) and use of memory (bytes); `counts` of what it would do besides."""
+    """What a command would read, what it would write (path, bytes), its memory in bytes, and other `counts`."""
 
     inputs: Sequence[str]
     outputs: Sequence[tuple[str, int]]
@@ -30,7 +31,7 @@ class DryRun:
     counts: Sequence[tuple[str, str, int]] = ()
 
     def text(self) -> str:
-        rows = [("reads", given, "") for given in self.inputs]
+        rows = [("reads", given, "") for given in dict.fromkeys(self.inputs)]
         rows += [("does", f"{of}: {what}" if of else what, f"{count:,}") for of, what, count in self.counts]
         rows += [("writes", path, format_bytes(size)) for path, size in self.outputs]
         return table([*rows, ("needs", "main memory", format_bytes(self.memory))])
@@ -38,7 +39,7 @@ class DryRun:
     def as_object(self) -> dict[str, Any]:
         return {
             "schema": "alignedcut.dry-run/1",
-            "inputs": list(self.inputs),
+            "inputs": list(dict.fromkeys(self.inputs)),
             "outputs": [{"path": path, "bytes": size} for path, size in self.outputs],
             "memory": self.memory,
             **(
@@ -81,7 +82,7 @@ class Frame:
         return Journal(self.project)
 
     def existing(self, recipe: Recipe, overwrite: bool) -> Header | None:
-        """The header of the existing artifact if it is up to date; None if there is work to do.
+        """The header of the existing artifact if it is up to date; None if it is to be made.
 
         Raises OutputExistsError (exit 73), with the parameters that differ, if the existing artifact has another recipe and
         `overwrite` is not set. An unreadable artifact, or one that lacks a shard, is also replaced only with `overwrite`;
@@ -105,11 +106,13 @@ class Frame:
             return header
         raise exists_error(recipe, header.raw)
 
-    def make_once(self, recipe: Recipe, overwrite: bool, make: Callable[[], Header]) -> tuple[Header, bool]:
+    def make_once(
+        self, recipe: Recipe, overwrite: bool, make: Callable[[], Header], **noted: str
+    ) -> tuple[Header, bool]:
         """The header of an artifact, and whether `make` wrote it now; a note says if it was up to date.
 
-        Made under the artifact's lock, and recorded in the journal. An artifact that is up to date needs neither the lock,
-        since artifacts appear atomically, nor a writable disk. Raises as `existing` does.
+        Made under the artifact's lock, and recorded in the journal, with what is `noted`. An artifact that is up to date
+        needs neither the lock, since artifacts appear atomically, nor a writable disk. Raises as `existing` does.
         """
         if found := self.existing(recipe, overwrite):
             return self.up_to_date(found)
@@ -118,16 +121,21 @@ class Frame:
                 return self.up_to_date(found)
             self.journal.note("start", recipe.kind, recipe.name, self.argv, recipe=recipe.identity)
             header = make()
-            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe)
+            remove(self.project.kept_path(recipe.kind, recipe.name))  # a checkpoint of this or any other recipe
+            self.journal.note("done", recipe.kind, recipe.name, self.argv, recipe=header.recipe, **noted)
             return header, True
 
+    def dry_run(self, described: DryRun) -> None:
+        """Print what a command would do, as its result."""
+        self.output.result(described.text(), described.as_object())
+
     def up_to_date(self, header: Header) -> tuple[Header, bool]:
-        """The result of a command that has nothing to make; a note says so."""
+        """The result of a command whose artifact is up to date; a note says so."""
         self.output.note(f"{header.kind}/{header.name} is up to date")
         return header, False
 
     def artifact_object(self, header: Header, *, made: bool) -> dict[str, Any]:
-        """An artifact as the result of a command with --json."""
+        """An artifact as the --json result of a command."""
         return {
             "kind": header.kind,
             "name": header.name,

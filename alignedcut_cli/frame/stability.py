@@ -1,4 +1,4 @@
-"""What the header of a bootstrapped cut says of its eigenvectors, for people."""
+"""The stability of a bootstrapped cut's eigenvectors, from its header, as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["stability_lines", "stability_table"]
 
 
 def stability_lines(header: Header) -> list[str]:
-    """One line a graph: how many of its eigenvectors are stable."""
+    """One line per graph: how many of its eigenvectors are stable."""
     found = header.raw["stability"]
     count, draws = header.params["eigenvectors"], header.params["bootstrap"]
     return [
@@ -24,7 +24,7 @@ def stability_lines(header: Header) -> list[str]:
 
 
 def stability_table(header: Header) -> str:
-    """The eigenvectors of each graph: eigenvalue as a share of the first, its interval, and how much of it stays."""
+    """The eigenvectors of each graph: eigenvalue relative to the first, its interval, and the eigenvector's stability."""
     return "\n".join(
         f"{line}\n{_rows(one)}" for line, one in zip(stability_lines(header), header.raw["stability"], strict=True)
     )

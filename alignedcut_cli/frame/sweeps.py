@@ -7,46 +7,46 @@ were shared among machines, goes on with those whose file is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.sweep import Sweep
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.locks import hold
 
-__all__ = ["Sweep", "make_shard", "parse_shard", "run_here", "run_shard"]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A list of tasks, numbered from 0, that need nothing of one another.
-
-    name      what the sweep is called among those of its artifact, such as "project"
-    what      what it does, for the progress, such as "cutting"
-    unit      what is counted, such as "nodes"
-    sizes     how many of these each task has
-    missing   the numbers of the tasks whose file is not there
-    run       does some of the tasks in this process, and calls its second argument with a count of units done
-    """
-
-    name: str
-    what: str
-    unit: str
-    sizes: Sequence[int]
-    missing: Callable[[], list[int]]
-    run: Callable[[Sequence[int], Callable[[int], None]], None]
-
-    def count(self, numbers: Sequence[int]) -> int:
-        """The units in some of the tasks."""
-        return sum(self.sizes[number] for number in numbers)
+__all__ = [
+    "Sweep",
+    "make_shard",
+    "note_start",
+    "parse_shard",
+    "run_here",
+    "run_shard",
+    "run_sweeps",
+    "share_of",
+    "told_of_shard",
+]
 
 
 def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
     """Do in this process, sweep after sweep, every task whose file is missing."""
     for sweep in sweeps:
         _run(frame, sweep, sweep.missing())
+
+
+def run_sweeps(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Recipe | None = None) -> None:
+    """Do every task whose file is missing: here, or with --cluster on its workers.
+
+    A command that makes several artifacts says by `recipe` whose sweeps they are. Raises UnavailableError (exit 69) for a
+    cluster that cannot be used, or what a task ended with.
+    """
+    if asked.cluster is None:
+        run_here(frame, sweeps)
+    else:
+        from alignedcut_cli.frame.cluster_run import run_on_cluster
+
+        run_on_cluster(frame, asked, sweeps, recipe)
 
 
 def make_shard(
@@ -57,27 +57,37 @@ def make_shard(
     `sweeps` gives them once it is known that the artifact is not there. Nothing is locked, as other jobs write beside this
     one. Raises UsageError, or OutputExistsError for an artifact of another recipe.
     """
-    shard, named = parse_shard(text), f"{recipe.kind}/{recipe.name}"
-    there = frame.existing(recipe, overwrite=False) is not None
-    left = (
-        0 if there else run_shard(frame, sweeps(), shard, frame.project.lock_path(recipe.kind, f"{recipe.name}.first"))
-    )
-    again = "the same command without --shard finishes it"
-    told = (
-        f"{named} is up to date"
-        if there
-        else f"{named}: {left} tasks are left; {again}"
-        if left
-        else f"{named}: {again}"
-    )
-    return told, {
+    shard = parse_shard(text)
+    if frame.existing(recipe, overwrite=False):
+        return told_of_shard(recipe, text, None)
+    note_start(frame, recipe)
+    lock = frame.project.lock_path(recipe.kind, f"{recipe.name}.first")
+    return told_of_shard(recipe, text, run_shard(frame, sweeps(), shard, lock))
+
+
+def told_of_shard(recipe: Recipe, text: str, left: int | None) -> tuple[str, dict[str, Any]]:
+    """A line and an object that say how many tasks a job, --shard `text`, left; None if the artifact was there already."""
+    named, again = f"{recipe.kind}/{recipe.name}", "the same command without --shard finishes it"
+    told = f"{named}: {left} tasks are left; {again}" if left else f"{named}: {again}"
+    return f"{named} is up to date" if left is None else told, {
         "kind": recipe.kind,
         "name": recipe.name,
         "recipe": recipe.identity,
         "shard": text,
-        "left": left,
+        "left": left or 0,
         "made": False,
     }
+
+
+def note_start(frame: Frame, recipe: Recipe) -> None:
+    """Record the command that finishes the artifact, once for all jobs, so that `status` can tell it."""
+    argv = [word for word in frame.argv if not word.startswith("--shard=")]
+    if "--shard" in argv:
+        at = argv.index("--shard")
+        del argv[at : at + 2]
+    last = frame.journal.last(recipe.kind, recipe.name)
+    if last is None or (last["argv"], last.get("recipe")) != (argv, recipe.identity):
+        frame.journal.note("start", recipe.kind, recipe.name, argv, recipe=recipe.identity)
 
 
 def run_shard(frame: Frame, sweeps: Sequence[Sweep], shard: tuple[int, int], lock: Path) -> int:
@@ -86,18 +96,23 @@ def run_shard(frame: Frame, sweeps: Sequence[Sweep], shard: tuple[int, int], loc
     A sweep of one task is everybody's: the first job to come does it while the others wait, by the lock file. A later
     sweep begins only where the one before it is whole; what is left is done by the same command without --shard.
     """
-    job, jobs = shard
     left = 0
     for sweep in sweeps:
         if len(sweep.sizes) == 1:
             with hold(lock, sweep.name, wait=True):
                 _run(frame, sweep, sweep.missing())
         else:
-            _run(frame, sweep, [number for number in sweep.missing() if number % jobs == job - 1])
+            _run(frame, sweep, share_of(sweep, shard))
         left = len(sweep.missing())
         if left:
             break
     return left
+
+
+def share_of(sweep: Sweep, shard: tuple[int, int] | None) -> list[int]:
+    """The tasks whose file is missing and that are for job i of n; of a sweep of one task, and without jobs, all."""
+    job, jobs = shard if shard and len(sweep.sizes) > 1 else (1, 1)
+    return [number for number in sweep.missing() if number % jobs == job - 1]
 
 
 def _run(frame: Frame, sweep: Sweep, numbers: Sequence[int]) -> None:

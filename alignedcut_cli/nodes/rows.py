@@ -1,10 +1,10 @@
-"""The nodes of a graph, read and transformed tile by tile: no intermediate result is stored."""
+"""The rows of a graph's nodes, read and transformed tile by tile, without intermediate results on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.nodes.slots import Slot, node_table
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["GraphRows", "graph_rows", "patch_rows"]
+__all__ = ["GraphRows", "directed", "graph_rows", "no_direction", "patch_rows"]
 
 PART = 4096
 
@@ -36,9 +36,9 @@ def patch_rows(slot: Slot) -> Tensor:
 
 
 class GraphRows:
-    """The concatenated rows of several slots in one space: `read(start, stop)` gives (stop - start, r) float32.
+    """The concatenated rows of several slots in one space: `read(start, stop)` returns (stop - start, r) float32.
 
-    `products` names the precision in which `read` applies the transforms; `take` applies them in float32.
+    `products` is the precision in which `read` applies the transforms; `take` applies them in float32.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class GraphRows:
         return rows
 
     def take(self, ids: Tensor) -> Tensor:
-        """Rows V T of the nodes with ascending `ids` (n,), reading no others: (n, r). Raises DataError as `read` does."""
+        """Rows V T of the nodes with ascending `ids` (n,), read alone: (n, r). Raises DataError as `read` does."""
         import numpy as np
         import torch
 
@@ -106,27 +106,39 @@ class GraphRows:
         """V T of stored rows of slot `number`, whose indices within the slot are `own`; none may be zero or not finite."""
         import torch
 
-        rows = torch.from_numpy(stored).to(self._device).float()  # (t, D)
-        transform = self._transforms[number]
-        if transform is not None:
-            kind = getattr(torch, products)
-            rows = (rows.to(kind) @ transform.to(kind)).float()  # (t, r)
-        norms = rows.norm(dim=1)
-        bad = (~torch.isfinite(norms) | (norms == 0)).nonzero().squeeze(1)
-        if len(bad):
-            state = "zero" if norms[bad[0]] == 0 else "not finite"
-            raise self._no_direction(self._slots[number], int(own[int(bad[0])]), state)
+        rows, bad = directed(torch.from_numpy(stored).to(self._device), self._transforms[number], products)
+        if bad is not None:
+            slot = self._slots[number]
+            image, token = divmod(int(own[bad]), slot.tokens)
+            path = slot.source.images[image]["path"]
+            raise no_direction(slot.name, slot.about, token, f"{image} ({path})", rows[bad], self._space)
         return rows
 
-    def _no_direction(self, slot: Slot, row: int, kind: str) -> DataError:
-        """The error for a node whose cosine with others is undefined."""
-        image, token = divmod(row, slot.tokens)
-        _, _, line, column = node_table(slot.about, 0, 1)[token].tolist()
-        place = "the class token" if line < 0 else f"the patch at row {line}, column {column}"
-        return DataError(
-            "no-direction",
-            f"{slot.name}: {place} of image {image} ({slot.source.images[image]['path']}) is {kind} in {self._space} "
-            "space, so that its cosine with other nodes is undefined",
-            "Leave that layer out with --layers, or "
-            + ("extract again" if self._space == "raw" else "compare in another --space"),
-        )
+
+def directed(stored: Tensor, transform: Tensor | None, products: str = "float32") -> tuple[Tensor, int | None]:
+    """Rows V T (t, r), float32, of stored rows V (t, D), and the first whose direction is undefined, None without one.
+
+    `products` names the precision in which T is applied; without T they are V.
+    """
+    import torch
+
+    rows = stored.float()  # (t, D)
+    if transform is not None:
+        kind = getattr(torch, products)
+        rows = (rows.to(kind) @ transform.to(kind)).float()  # (t, r)
+    norms = rows.norm(dim=1)
+    bad = (~torch.isfinite(norms) | (norms == 0)).nonzero().squeeze(1)
+    return rows, int(bad[0]) if len(bad) else None
+
+
+def no_direction(name: str, about: Mapping[str, Any], token: int, image: str, row: Tensor, space: str) -> DataError:
+    """The error for a node whose cosine with others is undefined: token `token` of an image in the slot `name`."""
+    kind = "zero" if row.norm() == 0 else "not finite"
+    _, _, line, column = node_table(about, 0, 1)[token].tolist()
+    place = "the class token" if line < 0 else f"the patch at row {line}, column {column}"
+    return DataError(
+        "no-direction",
+        f"{name}: {place} of image {image} is {kind} in {space} space, so that its cosine with other nodes is undefined",
+        "Leave that layer out with --layers, or "
+        + ("extract again" if space == "raw" else "compare in another --space"),
+    )

@@ -1,4 +1,4 @@
-"""The slots that a cut joins: layers of feature sets, and their nodes."""
+"""The slots of a cut: layers of feature sets, and their nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from alignedcut_cli.store.maps import MAP_TAPS
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Slot", "find_slots", "layer_name", "node_table", "require_same_images"]
+__all__ = [
+    "Slot",
+    "find_slots",
+    "joined",
+    "layer_name",
+    "node_table",
+    "node_tables",
+    "require_same_images",
+    "tokens_of",
+]
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,7 @@ class Slot:
     @property
     def tokens(self) -> int:
         """Number of nodes per image."""
-        rows, columns = self.about["grid"]
-        return rows * columns + self.about["class_token"]
+        return tokens_of(self.about)
 
     @property
     def nodes(self) -> int:
@@ -52,17 +60,23 @@ class Slot:
         return f"pooled.{self.layer:02d}"
 
     def require_tokens(self) -> None:
-        """Raise DataError unless all tokens are stored: from headers alone."""
-        self.source.demand(self.tensor)
+        """Raise DataError unless all tokens are stored, by the headers."""
+        self.source.require(self.tensor)
 
     def blocks(self) -> list[np.ndarray]:
         return self.source.blocks(self.tensor)
 
 
+def tokens_of(about: Mapping[str, Any]) -> int:
+    """The nodes per image of what is said of a slot."""
+    rows, columns = about["grid"]
+    return rows * columns + about["class_token"]
+
+
 def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
-    """The slots of a feature set that `--layers` chooses. Raises DataError for a set of maps, which has no tokens."""
+    """The slots of a feature set selected by `--layers`. Raises DataError for a set of maps, which has no tokens."""
     if features.header.params.get("tap") in MAP_TAPS:
-        features.demand("tokens")
+        features.require("tokens")
     there = {slot["layer"]: slot for slot in features.slots}
     wanted = list(there) if layers == "all" else parse_layers(layers, max(there) + 1)
     for layer in wanted:
@@ -73,7 +87,7 @@ def find_slots(features: FeatureSet, layers: str) -> list[Slot]:
 
 
 def layer_name(slot: Mapping[str, Any]) -> str:
-    """A slot's layer, or the layers of which it is the joint cut: `3`, `0-11`, `0,2,5`."""
+    """A slot's layer, or the layers that it joins: `3`, `0-11`, `0,2,5`."""
     layers = slot.get("layers") or [slot["layer"]]
     whole = len(layers) > 1 and list(range(layers[0], layers[-1] + 1)) == layers
     return f"{layers[0]}-{layers[-1]}" if whole else ",".join(map(str, layers))
@@ -90,7 +104,19 @@ def require_same_images(names: Sequence[str], parents: Sequence[Header]) -> None
             )
 
 
-def node_table(slot: dict[str, Any], number: int, images: int) -> np.ndarray:
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The concatenated arrays, without a copy if there is only one."""
+    import numpy as np
+
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def node_tables(slots: Sequence[Mapping[str, Any]], images: int) -> np.ndarray:
+    """The concatenated node tables of several slots."""
+    return joined([node_table(about, number, images) for number, about in enumerate(slots)])
+
+
+def node_table(slot: Mapping[str, Any], number: int, images: int) -> np.ndarray:
     """(image, slot, row, col) of the nodes of one slot, image by image: (images * P, 4) int32."""
     import numpy as np
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.nodes.slots import Slot
-from alignedcut_cli.store.artifact import map_tensor, read_layout
-from alignedcut_cli.store.canonical import tensor_digest
+from alignedcut_cli.store.artifact import map_tensors, open_tensors, read_header
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.project import Project
 
@@ -19,14 +18,23 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["SPACES", "Alignment", "Space", "aligned_space", "brain_axes", "comparable_slots", "open_transforms"]
+__all__ = [
+    "SPACES",
+    "Alignment",
+    "Space",
+    "aligned_space",
+    "brain_axes",
+    "comparable_slots",
+    "open_transforms",
+    "transform_name",
+]
 
 SPACES = ("raw", "aligned", "brain")
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The align artifact behind a space. `rois` are the chosen areas (none: all voxels), `voxels` their size."""
+    """The align artifact of a space. `rois` are the chosen areas (none: all voxels), `voxels` their number of voxels."""
 
     given: Input
     header: Header
@@ -41,7 +49,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Space:
-    """The space in which nodes of a cut are compared; `alignment` is None in raw space alone."""
+    """The space in which nodes of a cut are compared; `alignment` is None only in raw space."""
 
     name: str
     alignment: Alignment | None = None
@@ -53,7 +61,7 @@ class Space:
         return {"space": self.name, **rois}
 
     def width(self, slot: Slot) -> int:
-        """An upper bound on the width of a node in this space (less in brain space where beta lacks rank)."""
+        """An upper bound on the width of a node in this space (less in brain space where beta is rank-deficient)."""
         if self.alignment is None:
             return slot.about["width"]
         channels = self.alignment.channels
@@ -64,7 +72,7 @@ class Space:
         return 4 * sum(slot.about["width"] * self.width(slot) for slot in slots) if self.alignment else 0
 
     def opening_bytes(self) -> int:
-        """Memory in bytes for opening the transforms: beta, and the float64 matrices of its Gram."""
+        """Memory in bytes for opening the transforms: beta, and its float64 Gram matrices."""
         if self.alignment is None or self.name != "brain":
             return 0
         channels, voxels = self.alignment.channels, self.alignment.header.axes["N"]["size"]
@@ -104,13 +112,31 @@ def _area_rows(header: Header, rois: Sequence[str]) -> list[int]:
 
 
 def _count_voxels(path: Path, header: Header, rois: Sequence[str]) -> int:
-    membership = map_tensor(read_layout(path), "rois")[_area_rows(header, rois)]
+    membership = map_tensors(path)["rois"][_area_rows(header, rois)]
     count = int(membership.any(0).sum())
     if not count:
         raise DataError(
             "roi-empty", f"{', '.join(rois)} of align/{header.name} have no voxel", "Choose areas that hold voxels"
         )
     return count
+
+
+def transform_name(space: Space, weights: str, about: Mapping[str, Any]) -> str | None:
+    """The tensor of the align artifact that takes a slot of a model with these weights into the space; None in raw space.
+
+    `about` is what is said of a slot that was compared in it. Raises DataError if the align artifact has none for it.
+    """
+    if space.alignment is None:
+        return None
+    for number, entry in enumerate(space.alignment.header.axes["S"]["slots"]):
+        if (entry["weights"], entry["tap"], entry["layer"]) == (weights, about["tap"], about["layer"]):
+            return _transform(number)
+    told = f"align/{space.alignment.header.name} has no transform for layer {about['layer']} of {about['model']}"
+    raise DataError("not-aligned", told, "Restore the alignment that the cut was made with")
+
+
+def _transform(number: int) -> str:
+    return f"transform.{number:03d}"
 
 
 def comparable_slots(space: Space, slots: Sequence[Slot]) -> list[Slot]:
@@ -146,7 +172,7 @@ def _matched(alignment: Alignment, slot: Slot, numbers: Sequence[int]) -> Slot:
             f"{slot.name} has {slot.about['width']} channels, {there} was made of {entry['width']} for that slot",
             f"Align again with --from features/{slot.source.folder.name}",
         )
-    return replace(slot, transform=f"transform.{numbers[0]:03d}")
+    return replace(slot, transform=_transform(numbers[0]))
 
 
 def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[Sequence[int]]) -> UsageError:
@@ -166,7 +192,14 @@ def _not_aligned(alignment: Alignment, slots: Sequence[Slot], matches: Sequence[
     )
 
 
-def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
+class Transformed(Protocol):
+    """Whatever names its transform."""
+
+    @property
+    def transform(self) -> str | None: ...
+
+
+def open_transforms(space: Space) -> Callable[[Transformed], Tensor | None]:
     """A function from a slot to its T (D, r) float32 on the CPU, None in raw space. Every byte of the file is verified."""
     alignment = space.alignment
     if alignment is None:
@@ -179,7 +212,7 @@ def open_transforms(space: Space) -> Callable[[Slot], Tensor | None]:
     tensors = _verified(alignment)
     factor = _factor(alignment, tensors) if space.name == "brain" else None
 
-    def transform(slot: Slot) -> Tensor:
+    def transform(slot: Transformed) -> Tensor:
         assert slot.transform is not None
         return node_transform(torch.from_numpy(np.array(tensors[slot.transform])), factor)
 
@@ -193,19 +226,13 @@ def brain_axes(alignment: Alignment) -> Tensor:
 
 def _verified(alignment: Alignment) -> Mapping[str, np.ndarray]:
     """All tensors of the align artifact, memory-mapped, verified against the recipe."""
-    layout = read_layout(alignment.path)
-    tensors = {name: map_tensor(layout, name) for name in layout.offsets}
-    if tensor_digest(tensors) != alignment.given.content:
-        raise DataError(
-            "artifact-corrupt",
-            f"{alignment.path}: the tensors do not match the content id in the header",
-            "Make it again; alignedcut check --deep says how",
-        )
-    return tensors
+    if read_header(alignment.path).content != alignment.given.content:
+        raise DataError("input-changed", f"{alignment.path} has changed since it was planned with", "Run it again")
+    return open_tensors(alignment.path)
 
 
 def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
-    """L of `brain_factor` with each voxel in units of its standard deviation, so that no voxel dominates the cosines."""
+    """L of `brain_factor` with each voxel standardised, so that none dominates the cosines."""
     import numpy as np
     import torch
 
@@ -217,7 +244,7 @@ def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
         membership = torch.from_numpy(np.array(tensors["rois"]))
         voxels = roi_voxels(membership, _area_rows(alignment.header, alignment.rois))
     beta = torch.from_numpy(np.array(tensors["beta"]))
-    if "scale" in tensors:  # artifacts of earlier versions have none
+    if "scale" in tensors:  # missing in artifacts of earlier versions
         beta /= torch.from_numpy(np.array(tensors["scale"]))
     try:
         return brain_factor(beta, voxels)

@@ -1,4 +1,4 @@
-"""The columns that say of a table's nodes what they are: image, model, layer, tap, row, column, class token."""
+"""The columns that identify the nodes of a table: image, model, layer, tap, row, column, class token."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AXES = ("x", "y", "z")
 
 
 def node_table_of(header: Header, nodes: np.ndarray, columns: Mapping[str, Column]) -> Table:
-    """A table with a row a node, in the order of `nodes` (M, 4): what each node is, then `columns`.
+    """A table with a row per node, in the order of `nodes` (M, 4): the columns that identify it, then `columns`.
 
-    A joint cut of the graphs of several layers has `layer` as text (0-11), and a cut of several cuts its name.
+    In a joint cut of several layers' graphs `layer` is text (0-11); slots of several cuts have a column `cut`.
     """
     slots = header.axes["S"]["slots"]
     images = [str(image["path"]) for image in header.axes["B"]["images"]]
@@ -43,7 +43,7 @@ def node_table_of(header: Header, nodes: np.ndarray, columns: Mapping[str, Colum
 
 
 def _of_slots(nodes: np.ndarray, values_of: Sequence[Any]) -> Column:
-    """What is said of each slot, for each node: text as labels, numbers as they are."""
+    """A value per slot, repeated for each of its nodes: text as labels, numbers as they are."""
     import numpy as np
 
     if all(isinstance(one, int) for one in values_of):

@@ -1,4 +1,4 @@
-"""Figures of a comparison: matrices of slots before and after they are aligned, and the agreement of two cuts."""
+"""Figures of a comparison: matrices of slots before and after alignment, and the agreement of two cuts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_NUMBERS = 9
 
 
 def matrix_figure(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Figure:
-    """CKA above, Procrustes below: a matrix (S, S) for each state; values in the cells where these are few."""
+    """CKA above, Procrustes below: a matrix (S, S) for each state; values in the cells of small ones."""
     slots, states = axes["S"]["slots"], axes["K"]["labels"]
     names = [f"{slot['model']} {layer_name(slot)}" for slot in slots]
     size = max(3.2, 0.24 * len(slots) + 1.2)
@@ -52,7 +52,7 @@ def _part_models(axis: Any, slots: Any) -> None:
 
 
 def _across(tensors: Mapping[str, np.ndarray], measure: str, state: int) -> str:
-    """What pairs across models have (within models where there is one): mean or gain, with its interval."""
+    """Mean or gain of pairs across models (within the model if there is one), with its interval."""
     found = tensors[f"{measure}.gain"][:, state]
     kind = 1 if np.isfinite(found[1, 0]) else 0
     value, low, high, _ = found[kind]

@@ -1,4 +1,4 @@
-"""Figures of predicted responses: bars per ROI of figure and ground, their contrast, classes, and one page of concepts."""
+"""Figures of predicted responses: ROI bars of figure and ground, their contrast, classes, and a sheet of concepts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def contrast_figure(contrast: np.ndarray, se: np.ndarray, rois: Sequence[str], s
 
 
 def class_figure(mean: np.ndarray, classes: Sequence[str], rois: Sequence[str], slots: Slots) -> Figure:
-    """Mean activation (S, G, R) of each class in the slots of one model, each slot in units of its largest."""
+    """Mean activation (S, G, R) of each class in the slots of one model, each slot relative to its largest."""
     columns = min(3, len(slots))
     rows = -(-len(slots) // columns)
     width, height = columns * (0.3 + 0.15 * len(rois)) + 2.2, rows * (0.4 + 0.17 * len(classes)) + 1.6
@@ -93,7 +93,7 @@ def concept_figure(
 ) -> Figure:
     """One slot: for each concept its mean +- deviation per ROI (k, R), deviation against mean per voxel (k, N), and patches.
 
-    `labels` stand above the bars and the dots; `strips` are the example patches, pictures (height, width, 3) uint8.
+    `labels` are the titles of the bars and the dots; `strips` are the example patches, pictures (height, width, 3) uint8.
     """
     count, wide = len(labels), max(strip.shape[1] for strip in strips)
     width, height = max(1050, 745 + wide), 170 * (count + 1)
@@ -139,7 +139,7 @@ def _panels(figure: Figure, rows: int, columns: int, top: float, bottom: float) 
 
 
 def _bars(axis: Axes, places: np.ndarray, mean: np.ndarray, error: np.ndarray, colour: str, width: float) -> None:
-    """Bars from 0 to the mean with their errors: one collection of lines, as hundreds of patches are slow to draw."""
+    """Bars from 0 to the mean with their errors, as one line collection: hundreds of separate bars are slow to draw."""
     there = np.isfinite(mean)
     error = np.nan_to_num(error)
     axis.vlines(places[there], 0, mean[there], color=colour, linewidth=width)

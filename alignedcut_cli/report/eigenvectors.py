@@ -1,4 +1,4 @@
-"""The eigenvectors of one image as a grid of maps: the photograph, then a map an eigenvector, a band of rows a slot."""
+"""The eigenvectors of one image as a grid of maps: the photograph, then a map per eigenvector, rows of cells per slot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def eigenvector_sheet(
 ) -> Image.Image:
     """Maps (rows, cols, C) of one image slot by slot, each eigenvector blue to red from -limit to limit (C,).
 
-    The photograph stands before the first map of each slot; a line above says which model, graph and layers.
+    The photograph precedes the first map of each slot; a line above names its model, graph and layers.
     """
     title, head = 20, 14
     size = _size(photo, maps[0].shape[:2])

@@ -34,14 +34,14 @@ def has_surface() -> bool:
 @dataclass(frozen=True)
 class _Sheet:
     """One hemisphere as pixels: for each, the three vertices of its triangle (h, w, 3), -1 off the cortex, their weights
-    (h, w, 3), and how deep the cortex is folded there (h, w), NaN off it."""
+    (h, w, 3), and the sulcal depth (h, w), NaN off the cortex."""
 
     corners: np.ndarray
     weights: np.ndarray
     folds: np.ndarray
 
     def draw(self, values: np.ndarray) -> np.ndarray:
-        """Values of vertices (NODES,), NaN where unknown, as pixels (h, w): known where the three of its triangle are."""
+        """Values of vertices (NODES,), NaN where unknown, as pixels (h, w): known where all three of the triangle are."""
         there = self.corners[..., 0] >= 0
         found = np.full(there.shape, np.nan)
         found[there] = (values[self.corners[there]] * self.weights[there]).sum(-1)
@@ -78,7 +78,7 @@ def _sheet(
 
 
 def _barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Weights (…, 3) with which corners (…, 3, 2) make points (…, 2)."""
+    """Barycentric weights (…, 3) of points (…, 2) in triangles with corners (…, 3, 2)."""
     first, second = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
     away = points - corners[..., 0, :]
     area = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
@@ -89,10 +89,10 @@ def _barycentric(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Flat:
-    """Where voxels lie: the fsaverage vertex of each (N,), how many of the first are of the left hemisphere, and regions.
+    """Positions of voxels: the fsaverage vertex of each (N,), how many of them, the first, are of the left hemisphere, and
+    `regions` (R, N) of 0 and 1 with `names`, of which those of GROUPS are outlined.
 
-    `regions` (R, N) of 0 and 1, and `names`, of which those of GROUPS are outlined. Voxels that are no vertex of
-    fsaverage5, fifteen of sixteen, are not shown.
+    Voxels whose vertex is not in fsaverage5, 15 in 16, are not shown.
     """
 
     vertices: np.ndarray
@@ -114,7 +114,7 @@ class Flat:
 
     @functools.cached_property
     def window(self) -> tuple[slice, slice]:
-        """The rows and columns of that picture that hold voxels, with a margin; all of it if none do."""
+        """The rows and columns of that picture that hold voxels, with a margin; all if none do."""
         there = np.isfinite(self.pixels(np.ones(len(self.vertices))))
         if not there.any():
             return slice(None), slice(None)
@@ -124,7 +124,7 @@ class Flat:
 
     @functools.cached_property
     def outlines(self) -> dict[str, np.ndarray]:
-        """Each region that is outlined, as a picture (h, w) of how much of a pixel's triangle is in it."""
+        """Each outlined region as a picture (h, w): the share of a pixel's triangle that is in it."""
         found = {}
         for name, mask in zip(self.names, self.regions, strict=True):
             if name in GROUPS:
@@ -182,7 +182,7 @@ def _draw(axis: Axes, flat: Flat, panel: Panel, folds: np.ndarray) -> None:
 
 
 def _halves(share: np.ndarray) -> list[tuple[float, float]]:
-    """The middle (x, y) of a region in each hemisphere that has it."""
+    """The centre (x, y) of a region in each hemisphere that has it."""
     middle = _sheets()[0].folds.shape[1]
     found = []
     for start, part in ((0, share[:, :middle]), (middle, share[:, middle:])):

@@ -53,8 +53,8 @@ def similarity_sheet(
 ) -> Image.Image:
     """Heat maps of one patch's similarity: a row per image (`shown`): the photograph, then a column per slot.
 
-    `grids` are similarities (B, rows, cols) slot by slot, each drawn from its own 1% to its 99% quantile (dark to bright);
-    `pixel` (image, row, col) in the first grid is framed; `heads` stand over the columns, lines broken by newlines.
+    `grids` are similarities (B, rows, cols) slot by slot, each coloured from its own 1% to its 99% quantile (dark to
+    bright); `pixel` (image, row, col) in the first grid is framed; `heads` are the columns' titles, lines split by newlines.
     """
     colours = matplotlib.colormaps["inferno"]
     margin = 12 + min(150, int(max(sized_font(12).getlength(names[image]) for image in shown)))

@@ -28,7 +28,7 @@ Tensors = Mapping[str, np.ndarray]
 def paths_figure(header: Header, tensors: Tensors, photos: Mapping[int, Image.Image | None]) -> Figure:
     """A column per model: its nodes with the layer as brightness and the example paths as arrows; below, the groups.
 
-    Dots are at most 4000 patches a layer, of which `photos` (by image number) show where the example pixels lie.
+    Dots are at most 4000 patches per layer; `photos` (by image number) show where the example pixels lie.
     """
     tracks = _tracks(header)
     labelled = "labels" in tensors
@@ -53,7 +53,7 @@ def paths_figure(header: Header, tensors: Tensors, photos: Mapping[int, Image.Im
 
 
 def pace_figure(header: Header, tensors: Tensors) -> Figure:
-    """Left: mean path length per step of each model and group. Right: how far foreground and background diverge."""
+    """Left: mean step length of each model and group. Right: how far foreground and background diverge."""
     names = list(dict.fromkeys(pair["model"] for pair in header.axes["K"]["pairs"]))
     parted = "p" in tensors
     rows = 2 if parted else 1
@@ -73,7 +73,7 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
             axis.set_xticks(range(len(mine)), ticks)
             axis.set_xlabel("layers")
             axis.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylim(bottom=0)  # not before all are drawn: they share the axis
+    panels[0, 0].set_ylim(bottom=0)  # after all are drawn, as they share the axis
     unit = "map units" if header.params["measure"] == "map" else "scaled eigenvectors"
     panels[0, 0].set_ylabel(f"mean length ({unit})")
     panels[0, -1].legend(frameon=False, fontsize=8)
@@ -111,7 +111,7 @@ def _frame_map(axis: Axes, tensors: Tensors) -> None:
 
 
 def _draw_everything(axis: Axes, tensors: Tensors) -> None:
-    """All nodes that t-SNE placed, pale, to show where the other models and layers lie."""
+    """All nodes that t-SNE embedded, pale, to show where the other models and layers lie."""
     places = tensors["coordinates"][tensors["sampled"], :2]
     axis.scatter(*places.T, s=3, color=PALE, linewidths=0, rasterized=True)
     _frame_map(axis, tensors)
@@ -138,7 +138,7 @@ def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int],
 
 
 def _legend(axis: Axes, places: np.ndarray, **options: Any) -> None:
-    """A legend in the corner with the fewest places (n, 2), inside the axes, whose size it does not change."""
+    """A legend in the corner with the fewest points (n, 2), inside the axes, whose size it does not change."""
     low, high = np.array([axis.get_xlim(), axis.get_ylim()]).T
     across, up = ((places - low) / (high - low)).T
     sides = {"right": across > _CORNER, "left": across < 1 - _CORNER}
@@ -173,7 +173,7 @@ def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
 
 
 def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensors) -> None:
-    """Foreground and background nodes of all layers, in equal numbers, so that the larger does not hide the other."""
+    """Foreground and background nodes of all layers, in equal numbers, so that neither hides the other."""
     _draw_everything(axis, tensors)
     ids = np.concatenate([dots_of(tensors, _slot_of(tensors, number)) for number in numbers])
     by_group = [ids[tensors["labels"][ids] == kind] for kind in (1, 0)]
@@ -227,8 +227,8 @@ def _draw_steps(axis: Axes, header: Header, tensors: Tensors, numbers: Sequence[
 
 
 def _draw_divergence(axis: Axes, tensors: Tensors, numbers: Sequence[int]) -> None:
-    """Bars of the matched distance and its range over maps, what chance gives as a line, and a star where p.holm is below
-    0.05."""
+    """Bars of the matched distance and its range over maps, the distance expected by chance as a line, and a star where
+    p.holm is below 0.05."""
     heights, maps = tensors["matched"][numbers], tensors["maps.matched"][numbers]  # (n,), (n, Z)
     axis.bar(range(len(numbers)), heights, color="#805ad5", width=0.6, label="matched (* p < 0.05, Holm)")
     if maps.shape[1] > 1:

@@ -16,10 +16,10 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Adjusted mutual information over layers: a column a measure, a row a scope, a colour a graph, a dash a model.
+    """Adjusted mutual information over layers: columns are measures, rows scopes, colours graphs, dashes models.
 
-    A line a per-slot cut, with its 95% interval; a level line a joint cut; thin lines are 95% of the null. Where all
-    cuts are joint, each is a bar with its interval instead, and a thin line across it is 95% of the null.
+    Per-slot cuts are lines with 95% intervals, joint cuts horizontal lines; thin lines are the 95% quantile of the null.
+    Where all cuts are joint, each is a bar with its interval, and a thin line across it is the 95% quantile of the null.
     """
     measures = [name for name in TITLES if name in rows[0]]
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -89,7 +89,7 @@ def _draw(axis: Any, rows: Sequence[Mapping[str, Any]], measure: str, scope: str
 
 
 def _bars(axis: Any, rows: Sequence[Mapping[str, Any]], models: Sequence[str], measure: str, scope: str) -> None:
-    """A bar a joint cut, hatched by its model, with its 95% interval and 95% of the null."""
+    """A bar per joint cut, hatched by model, with its 95% interval and the 95% quantile of the null."""
     hatches = ("", "//", "..", "xx")
     for place, row in enumerate(rows):
         found, colour = row[measure][scope], COLOURS.get(row["graph"], "C7")

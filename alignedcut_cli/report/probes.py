@@ -1,4 +1,4 @@
-"""Figures of probes: scores from an embedding and from queries, and what each query adds."""
+"""Figures of probes: scores from an embedding and from queries, and the coefficients of queries."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _pair(queries: int, columns: int, regions: int = 2) -> tuple[Figure, Any]:
 
 
 def _heat(figure: Figure, axis: Any, queries: Rows, columns: Sequence[str], label: str) -> None:
-    """Queries by columns, those with the largest numbers first; at most 40."""
+    """Queries by columns, largest values first; at most 40."""
     values = np.array([[row[column] for column in columns] for row in queries])
     order = np.argsort(-np.abs(values).max(1), kind="stable")[:_MOST]
     size = float(np.abs(values).max()) or 1.0

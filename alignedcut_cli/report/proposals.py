@@ -1,4 +1,4 @@
-"""Class-agnostic masks as COCO's annotations, and as a sheet an image."""
+"""Class-agnostic masks as COCO annotations, and as one sheet per image."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from alignedcut_cli.report.sheets import ABSENT, GAP, INK, PAPER, fitting, sized
 __all__ = ["Panel", "coco_objects", "proposal_sheet"]
 
 SIDE, SHOWN = 180, 8
-"""Pixels of a cell, and how many masks of a slot a sheet shows."""
+"""The side of a cell in pixels, and the most masks of a slot on a sheet."""
 Masks = Sequence[tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The masks (score, (H, W) bool) of one slot, the best first, and what the slot is called."""
+    """The masks (score, (H, W) bool) of one slot, the best first, and the slot's title."""
 
     title: str
     masks: Masks
 
 
 def coco_objects(image: int, masks: Masks, first: int) -> list[dict[str, Any]]:
-    """COCO's annotations of an image's masks, numbered from `first`: run lengths as text, box, area, and score."""
+    """COCO annotations of an image's masks, numbered from `first`: compressed RLE, box, area, and score."""
     from pycocotools import mask as coco
 
     found = []
@@ -50,7 +50,7 @@ def coco_objects(image: int, masks: Masks, first: int) -> list[dict[str, Any]]:
 
 
 def proposal_sheet(photo: Image.Image | None, panels: Sequence[Panel], size: tuple[int, int]) -> Image.Image:
-    """The photograph and the eight best masks, a row a slot; what is outside a mask is darkened."""
+    """The photograph and the eight best masks, a row per slot; pixels outside a mask are darkened."""
     scale = SIDE / max(size)
     cell = max(8, round(size[1] * scale)), max(8, round(size[0] * scale))
     head, band = 18, 16

@@ -1,4 +1,4 @@
-"""Figures of scores: over depth, best layers side by side, against dimensionality, and RDMs."""
+"""Figures of scores: over depth, of best layers, against effective dimension, and RDMs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def _grid(count: int, width: float, height: float, *, legend: int = 0) -> tuple[Figure, list[Any]]:
-    """A figure of so many panels, and its axes, in rows of at most six."""
+    """A figure of `count` panels, and its axes, in rows of at most six."""
     columns = min(_MOST_COLUMNS, count)
     lines = -(-count // columns)
     figure = Figure(figsize=(1.0 + width * columns, 0.8 + height * lines + 0.2 * legend), layout="constrained")
@@ -50,9 +50,9 @@ def _legend(figure: Figure, axis: Any, models: Sequence[str]) -> None:
 
 
 def depth_figure(metric: str, rows: Rows, split: str) -> Figure:
-    """Scores over depth, a panel a region and a line a model, with 95 % intervals; the noise ceiling is a grey band.
+    """Scores over depth, a panel per region and a line per model, with 95 % intervals; the noise ceiling is a grey band.
 
-    A ring is the layer that was chosen on train images. `rows` are those of the long table, of one metric and split.
+    A ring marks the layer chosen on training images. `rows` are those of the long table, of one metric and split.
     """
     regions, models = (list(dict.fromkeys(row[key] for row in rows)) for key in ("region", "model"))
     figure, panels = _grid(
@@ -99,7 +99,7 @@ def _depth_line(axis: Any, rows: Rows, colour: str, model: str) -> None:
 
 
 def best_figure(rows: Rows) -> Figure:
-    """The test score of each model's best layer with its interval, a panel a measure; grey: the noise ceiling."""
+    """The test score of each model's best layer with its interval, a panel per measure; grey: the noise ceiling."""
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     most = max(len({row["region"] for row in rows if row["metric"] == metric}) for metric in metrics)
@@ -143,7 +143,7 @@ def _ceilings(axis: Any, rows: Rows, regions: Sequence[str]) -> None:
 
 
 def dimension_figure(rows: Rows, relation: Rows) -> Figure:
-    """Effective dimensionality of layers against test score, a panel a measure; rank correlation of all in the title."""
+    """Effective dimension of layers against test score, a panel per measure; their rank correlation in the title."""
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, panels = _grid(len(metrics), 3.3, 2.9, legend=len(models))
@@ -177,9 +177,9 @@ def dimension_figure(rows: Rows, relation: Rows) -> Figure:
 
 
 def rdm_figure(titles: Sequence[str], rdms: Sequence[np.ndarray]) -> Figure:
-    """RDMs (n, n) side by side, as ranks of distances: comparisons of RDMs see little else.
+    """RDMs (n, n) side by side, as ranks of distances, on which most comparisons of RDMs depend.
 
-    Images are in their own order; if they are too many to be seen, by the first principal coordinate of the first RDM.
+    Images are in their own order; if there are too many to tell apart, by the first principal coordinate of the first RDM.
     """
     from scipy.stats import rankdata
 

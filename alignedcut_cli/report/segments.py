@@ -1,4 +1,4 @@
-"""Pictures of segments: mIoU over layers, overlays beside the ground truth, and predicted masks as palette PNGs."""
+"""Pictures of segments: mIoU over layers, overlays next to the ground truth, and predicted masks as palette PNGs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_CLASS, _GROUND = (255, 255, 255), (70, 70, 70)
 
 
 def class_colours(count: int, background: int | None) -> np.ndarray:
-    """One colour per class (k, 3) uint8, dark grey for background; beyond 18 others, hues by the golden ratio."""
+    """One colour per class (k, 3) uint8, dark grey for background; beyond 18 others, hues spaced by the golden ratio."""
     fixed = [tuple(int(code[place : place + 2], 16) for place in (0, 2, 4)) for code in _COLOURS]
     more = [
         tuple(round(255 * part) for part in colorsys.hsv_to_rgb(0.618034 * number % 1, 0.55 + 0.4 * (number % 2), 0.9))
@@ -75,9 +75,7 @@ def _style(
 
 
 def _curve(axis: Any, rows: Sequence[Mapping[str, Any]], colour: str, style: str, label: str) -> None:
-    if len(rows) == 1 and rows[0]["layers"] != str(
-        rows[0]["layer"]
-    ):  # one cut of several layers has no place of its own
+    if len(rows) == 1 and rows[0]["layers"] != str(rows[0]["layer"]):  # a slot of several layers has no x of its own
         axis.axhline(
             rows[0]["miou"], linestyle=style, color=colour, linewidth=1.4, label=f"{label}, {rows[0]['layers']}"
         )
@@ -101,7 +99,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image: its photograph (None: missing), and its classes by pixel (H, W), -1 for none: truth, and each column."""
+    """One image: its photograph (None: missing), and classes by pixel (H, W), -1 for none: ground truth, and each column."""
 
     name: str
     photo: Image.Image | None
@@ -142,7 +140,7 @@ def _size(labels: np.ndarray) -> tuple[int, int]:
 
 
 def _overlay(photo: Image.Image, labels: np.ndarray, colours: np.ndarray, background: int | None) -> Image.Image:
-    """The photograph in grey, tinted by class; background is darkened, and pixels of no class are white."""
+    """The photograph in grey, tinted by class; background is darkened, and pixels without class are white."""
     whole = np.vstack([colours, _NO_CLASS])[labels]  # (H, W, 3); -1 takes the last
     tint = Image.fromarray(whole.astype(np.uint8)).resize(photo.size, Image.Resampling.NEAREST)
     return Image.blend(photo.convert("L").convert("RGB"), tint, TINT)
@@ -172,7 +170,7 @@ def _key(names: Sequence[str], colours: np.ndarray, width: int) -> Image.Image:
 def mask_picture(labels: np.ndarray, ids: Sequence[int], background: int | None) -> Image.Image:
     """A mask of class ids from classes (H, W), -1 for none (255; 65535 where an id is above 254).
 
-    A palette PNG where ids fit into 8 bits (its colours those of the overlays), 16-bit grey otherwise.
+    A palette PNG where ids fit in 8 bits (in the colours of the overlays), 16-bit grey otherwise.
     """
     deep = max(ids) >= VOID_ID
     void = 65535 if deep else VOID_ID

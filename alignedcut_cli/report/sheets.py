@@ -32,14 +32,14 @@ _SCALES = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BIL
 
 @dataclass(frozen=True)
 class Sheet:
-    """How cells are drawn: their longer side in pixels, how patches are enlarged, and how much photo shines through."""
+    """How cells are drawn: their longer side in pixels, how patches are enlarged, and the opacity of the photo."""
 
     cell: int
     upscale: str = "nearest"
     overlay: float = 0.0
 
     def paint(self, grid: np.ndarray, photo: Image.Image | None, size: tuple[int, int]) -> Image.Image:
-        """One layer of one image: patch colours (rows, cols, 3) uint8 enlarged to `size`, laid over the photo."""
+        """One layer of one image: patch colours (rows, cols, 3) uint8 enlarged to `size`, overlaid on the photo."""
         cell = Image.fromarray(grid).resize(size, _SCALES[self.upscale])
         return Image.blend(photo.resize(size), cell, 1 - self.overlay) if photo and self.overlay else cell
 
@@ -130,7 +130,7 @@ def contact_sheet(
     names: Sequence[str],
     photo: Callable[[int], Image.Image | None],
 ) -> Image.Image:
-    """The contact sheet of one model (the slots `numbers`): one row an image, one column a layer, all cells square."""
+    """The contact sheet of one model (the slots `numbers`): a row per image, a column per layer, all cells square."""
     side, font = sheet.cell, sized_font(12)
     margin = 12 + min(160, int(max(font.getlength(name) for name in names)))
     head = 46

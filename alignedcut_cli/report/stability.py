@@ -1,4 +1,4 @@
-"""Figures of a bootstrapped cut: how much of each eigenvector stays, and where eigenvalues lie."""
+"""Figures of a bootstrapped cut: the stability of eigenvectors, and the intervals of eigenvalues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 
 
 def stability_figure(found: Mapping[str, Any], kept: np.ndarray, matches: np.ndarray, title: str) -> Figure:
-    """Mean and 90 % range over replicates of the cosines (R, C), beside the eigenvalues from the second on."""
+    """Mean and 90 % range over replicates of the cosines (R, C), and the eigenvalues from the second on."""
     count = kept.shape[1]
     places = np.arange(1, count + 1)
     figure = Figure(figsize=(10, 3.8), layout="constrained")

@@ -1,4 +1,4 @@
-"""Pictures of transitions between the concepts of successive layers (Fig. 10), drawn as pixels: thousands of numbers."""
+"""Pictures of transitions between the concepts of successive layers (Fig. 10), drawn with Pillow for thousands of cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 
 
 def path_colour(number: int) -> Colour:
-    """The colour of a concept or an example path: ten that are easy to tell apart, then again."""
+    """The colour of a concept or an example path: ten distinguishable ones, repeated."""
     red, green, blue, _ = matplotlib.colormaps["tab10"](number % 10, bytes=True)
     return int(red), int(green), int(blue)
 
@@ -70,13 +70,13 @@ def transition_picture(header: Header, tensors: Tensors, model: str) -> Image.Im
 
 
 def _concepts(header: Header, tensors: Tensors, slot: int, name: str, place: _Frame) -> Image.Image:
-    """One layer's nodes in the map, coloured by concept (grey: in none), with the balls if they were made in the map."""
+    """One layer's nodes in the map, coloured by concept (grey: none), with the balls if they are of the map."""
     ids, size = dots_of(tensors, slot), place.size
     concepts = tensors["concepts"][ids]
     number = [about["slot"] for about in header.axes["L"]["slots"]].index(slot)
     centres = place(tensors["coordinates"][tensors["centres"][number], :2])  # (k, 2)
     palette = np.array([*(path_colour(concept) for concept in range(len(centres))), _GREY], np.uint8)
-    order = np.argsort(concepts, kind="stable")  # those in no concept lie below
+    order = np.argsort(concepts, kind="stable")  # draws those in no concept first
     canvas = _stamped(place(tensors["coordinates"][ids[order], :2]), palette[concepts[order]], size)
     pen = ImageDraw.Draw(canvas)
     if header.params["measure"] == "map" and header.axes["d"]["size"] == 2:
@@ -96,7 +96,7 @@ def _concepts(header: Header, tensors: Tensors, slot: int, name: str, place: _Fr
 
 
 class _Frame:
-    """The map's places as pixels of a square of `size`: both axes at one scale, the second upwards."""
+    """Map coordinates as pixels of a square of `size`: equal scale on both axes, the second upwards."""
 
     def __init__(self, places: np.ndarray, size: int) -> None:
         self._low, self._high = places.min(0), places.max(0)
@@ -111,7 +111,7 @@ class _Frame:
 
 
 def _stamped(places: np.ndarray, colours: np.ndarray, size: int) -> Image.Image:
-    """Dots (n, 2) of the given colours (n, 3), later ones above, at twice the size."""
+    """Dots (n, 2) of the given colours (n, 3), later ones on top, at twice the size."""
     side = _SUPERSAMPLED * size
     pixels = np.full((side, side, 3), 255, np.uint8)
     reach = _SUPERSAMPLED
@@ -131,7 +131,7 @@ def _stamped(places: np.ndarray, colours: np.ndarray, size: int) -> Image.Image:
 def _draw_matrix(
     pen: ImageDraw.ImageDraw, counts: np.ndarray, shares: np.ndarray, at: tuple[int, int], size: int
 ) -> None:
-    """P(B_j | A_i) as darkness and number, the nodes behind it below; the nodes of each row at the left.
+    """P(B_j | A_i) as darkness and number, with the number of nodes; the nodes of each row at the left.
 
     With more than 12 concepts there is no room for numbers: see the table.
     """

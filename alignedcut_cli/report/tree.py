@@ -1,4 +1,4 @@
-"""The figure of a tree: its splits coloured by their support, the first ones with what tells their sides apart."""
+"""The figure of a tree: its splits coloured by support, the first ones labelled with how their sides differ."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ INK, GREY = "#333333", "#a0aec0"
 
 
 def tree_figure(joins: np.ndarray, rows: Sequence[Mapping[str, Any]], sizes: np.ndarray, shown: int) -> Figure:
-    """The tree from left to right (joins (L - 1, 4)): green a split that stands, red one that dissolves.
+    """The tree from left to right (joins (L - 1, 4)): stable splits are green, dissolved ones red.
 
-    `rows` are the splits from the top. The first `shown` have the number of clusters that they make, and their sides'
-    classes, or areas where there are none.
+    `rows` are the splits from the top. The first `shown` are labelled with the number of clusters after them, and their
+    sides' classes, or else areas.
     """
     leaves = len(joins) + 1
     places, depth = _places(joins), np.concatenate([np.zeros(leaves), joins[:, 2]])
@@ -63,7 +63,7 @@ def _told(row: Mapping[str, Any]) -> list[str]:
 
 
 def _places(joins: np.ndarray) -> np.ndarray:
-    """Where each clade stands: leaves in the order of the tree, joins midway between their sides."""
+    """The position of each clade: leaves in the order of the tree, joins midway between their sides."""
     leaves = len(joins) + 1
     found, order, stack = np.zeros(2 * leaves - 1), 0, [2 * leaves - 2]
     while stack:

@@ -1,28 +1,33 @@
-"""One artifact in one safetensors file: written atomically, its header read alone, its tensors memory-mapped."""
+"""One artifact: one safetensors file, or, where that would be large, a folder of them (see `ranges`)."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from alignedcut_cli.errors import DataError, InputMissingError
-from alignedcut_cli.store.canonical import canonical_json, stored_digest, tensor_digest
-from alignedcut_cli.store.files import disk_errors, writing
-from alignedcut_cli.store.header import KEY, Header, Recipe, axis_faults, header_from, header_object
+from alignedcut_cli.errors import DataError
+from alignedcut_cli.store.files import disk_errors, remove
+from alignedcut_cli.store.header import Header, Recipe, axis_faults, header_from, header_object
+from alignedcut_cli.store.index import is_artifact_folder, read_header
+from alignedcut_cli.store.ranges import content_id, is_sharded, parts_of, stored_id
+from alignedcut_cli.store.sharded import ArtifactWriter, places
+from alignedcut_cli.store.shards import other_run, project_of, shard_layouts
+from alignedcut_cli.store.swap import partial_folder, swap_out
+from alignedcut_cli.store.tensors import Layout, describe, layout_header, map_tensor, read_layout, write_tensors
+from alignedcut_cli.store.verify import require_whole
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "ArtifactWriter",
     "Layout",
+    "is_sharded",
+    "layouts_of",
     "load_tensors",
     "map_tensor",
+    "map_tensors",
     "open_tensors",
     "read_header",
     "read_layout",
@@ -30,206 +35,96 @@ __all__ = [
     "write_tensors",
 ]
 
-_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-    "U8": "|u1",
-    "BOOL": "|b1",
-}
-_LONGEST_HEADER = 100_000_000
-_PIECE = 1 << 20
-"""Numbers of a mapped tensor that are copied at once."""
+
+def layouts_of(path: Path) -> tuple[Header, list[tuple[Layout, str]]]:
+    """An artifact's header, and its files with the content id of each. Raises DataError unless they are as declared."""
+    if not is_artifact_folder(path):
+        layout = read_layout(path)
+        header = layout_header(layout)
+        return header, [(layout, header.content)]
+    header = read_header(path)
+    layouts = shard_layouts(path, header)
+    found = {
+        name: _joined_shape(layouts, name) for name in dict.fromkeys(name for one in layouts for name in one.offsets)
+    }
+    if found != {name: (entry["dtype"], entry["shape"]) for name, entry in header.raw["tensors"].items()}:
+        raise other_run(path)
+    return header, [(layout, shard["content"]) for layout, shard in zip(layouts, header.raw["shards"], strict=True)]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The offset of each tensor in a safetensors file, and the file's own metadata."""
-
-    path: Path
-    offsets: Mapping[str, tuple[str, tuple[int, ...], int]]
-    metadata: Mapping[str, str]
-
-
-def read_layout(path: Path) -> Layout:
-    """The layout of a safetensors file, from its header alone.
-
-    Raises InputMissingError if it is not there, DataError if it is truncated or is no safetensors file.
-    """
-    with disk_errors(path):
-        if not path.is_file():
-            raise InputMissingError(
-                "artifact-missing", f"{path} does not exist", "Check the name with alignedcut status"
-            )
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            prefix = stream.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or length > min(size - 8, _LONGEST_HEADER):
-                raise _truncated_or_foreign(path, size)
-            text = stream.read(length)
-    return _parse_layout(path, size, length, text)
-
-
-def _truncated_or_foreign(path: Path, size: int) -> DataError:
-    return DataError(
-        "artifact-foreign", f"{path} ({size} bytes) is no safetensors file, or its header is cut off", "Make it again"
-    )
-
-
-def _parse_layout(path: Path, size: int, length: int, text: bytes) -> Layout:
-    try:
-        parsed = json.loads(text)
-        metadata = parsed.pop("__metadata__", {})
-        if not isinstance(metadata, dict):
-            raise TypeError
-        offsets = {}
-        end = 8 + length
-        for name, entry in parsed.items():
-            dtype, shape, (first, last) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
-            if not all(type(one) is int for one in (*shape, first, last)):
-                raise TypeError
-            if min(shape, default=0) < 0 or first < 0 or last - first != math.prod(shape) * int(dtype[2:]):
-                raise ValueError
-            offsets[name] = (dtype, shape, 8 + length + first)
-            end = max(end, 8 + length + last)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError("artifact-foreign", f"{path} is no safetensors file", "Make it again") from None
-    if size < end:
-        raise DataError("artifact-truncated", f"{path} is cut off: {size} of {end} bytes", "Make it again")
-    if size > end:
-        raise DataError("artifact-corrupt", f"{path} has {size - end} bytes too many", "Make it again")
-    return Layout(path, offsets, metadata)
-
-
-def layout_header(layout: Layout) -> Header:
-    """The provenance header in a layout's metadata, checked against the tensors that the file declares."""
-    text = layout.metadata.get(KEY)
-    if text is None:
-        raise DataError(
-            "artifact-foreign", f"{layout.path} has no alignedcut header", "Give an artifact that alignedcut wrote"
-        )
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError, TypeError):
-        raise DataError("artifact-corrupt", f"{layout.path}: the header is no JSON", "Make it again") from None
-    header = header_from(raw, str(layout.path))
-    declared = {name: (given["dtype"], tuple(given["shape"])) for name, given in header.raw["tensors"].items()}
-    found = {name: (dtype, shape) for name, (dtype, shape, _) in layout.offsets.items()}
-    if declared != found:
-        raise DataError(
-            "artifact-corrupt", f"{layout.path}: its tensors are not those that its header declares", "Make it again"
-        )
-    return header
-
-
-def read_header(path: Path) -> Header:
-    """The checked provenance header of an artifact file; no tensor is read."""
-    return layout_header(read_layout(path))
-
-
-def map_tensor(layout: Layout, name: str) -> np.ndarray:
-    """One tensor as a read-only array memory-mapped from the file: bytes are read on access."""
-    import numpy as np
-
-    dtype, shape, offset = layout.offsets[name]
-    if not math.prod(shape):
-        return np.zeros(shape, dtype)
-    with disk_errors(layout.path):
-        return np.memmap(layout.path, dtype, mode="r", offset=offset, shape=shape)
+def _joined_shape(layouts: list[Layout], name: str) -> tuple[str, list[int]] | None:
+    """(dtype, shape) of the concatenation of a tensor's pieces; None if they do not match."""
+    (dtype, shape, _), *others = [layout.offsets[name] for layout in layouts if name in layout.offsets]
+    if not others:
+        return dtype, list(shape)
+    if any((kind, other[1:]) != (dtype, shape[1:]) or not other for kind, other, _ in others):
+        return None
+    return dtype, [shape[0] + sum(other[0] for _, other, _ in others), *shape[1:]]
 
 
 def load_tensors(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
     """An artifact's header and all its tensors in memory, verified against its content id (DataError if they differ)."""
     import numpy as np
 
-    layout = read_layout(path)
-    header = layout_header(layout)
-    tensors = {name: np.array(map_tensor(layout, name)) for name in layout.offsets}
-    if tensor_digest(tensors) != header.content:
-        raise _other_content(path)
+    header, files = layouts_of(path)
+    tensors = {name: np.array(array) for name, array in _Tensors(files).items()}
+    if is_artifact_folder(path):
+        _require_shards(path, files)
+    else:
+        _require(path, content_id(tensors), header)
     return header, tensors
 
 
-def open_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of an artifact memory-mapped, verified against its content id in pieces (DataError if they differ)."""
-    layout = read_layout(path)
-    header = layout_header(layout)
-    with disk_errors(path):
-        same = stored_digest(path, layout.offsets) == header.content
-    if not same:
-        raise _other_content(path)
-    return {name: map_tensor(layout, name) for name in layout.offsets}
+def open_tensors(path: Path) -> Mapping[str, np.ndarray]:
+    """All tensors of an artifact, read lazily, verified against its content id in chunks (DataError if they differ).
 
-
-def _other_content(path: Path) -> DataError:
-    told = f"{path}: the tensors do not match the content id in the header"
-    return DataError("artifact-corrupt", told, "Make it again")
-
-
-def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """The header's `tensors` entry: dtype, shape, shape axes and one line of meaning each."""
-    return {
-        name: {
-            "dtype": array.dtype.str,
-            "shape": list(array.shape),
-            "axes": meanings[name][0],
-            "meaning": meanings[name][1],
-        }
-        for name, array in tensors.items()
-    }
-
-
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write tensors with a header object atomically: the same values give the same bytes.
-
-    Where some are mapped from a file, nothing is held in memory.
+    Each is memory-mapped on access, or is a `JoinedRows` if it is in several shards.
     """
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    with writing(path) as temporary:
-        if any(isinstance(array, np.memmap) for array in tensors.values()):
-            _copy_tensors(temporary, tensors, {KEY: canonical_json(header)})
-            return
-        whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        try:
-            save_file(whole, temporary, metadata={KEY: canonical_json(header)})
-        except SafetensorError as error:
-            raise _disk_error_of(error) from None
+    header, files = layouts_of(path)
+    if is_artifact_folder(path):
+        _require_shards(path, files)
+    else:
+        with disk_errors(path):
+            _require(path, stored_id(path, files[0][0].offsets), header)
+    return _Tensors(files)
 
 
-def _copy_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors, the widest type first."""
-    import numpy as np
-
-    kinds = {code: name for name, code in _DTYPES.items()}
-    ordered = sorted(tensors.items(), key=lambda one: (-one[1].dtype.itemsize, one[0]))
-    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name, array in ordered:
-        begin, end = end, end + array.nbytes
-        kind = kinds[array.dtype.str]
-        entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for _, array in ordered:
-            flat = array.reshape(-1)
-            for start in range(0, len(flat), _PIECE):
-                stream.write(np.ascontiguousarray(flat[start : start + _PIECE]).data)
+def map_tensors(path: Path) -> Mapping[str, np.ndarray]:
+    """`open_tensors` without verification."""
+    return _Tensors(layouts_of(path)[1])
 
 
-def _disk_error_of(error: Exception) -> Exception:
-    """The OSError that safetensors reports in its message only; any other error unchanged."""
-    found = re.search(r"os error (\d+)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error
+class _Tensors(Mapping[str, "np.ndarray"]):
+    """The tensors in files, each opened on access, as the number of open files is limited."""
+
+    def __init__(self, files: Sequence[tuple[Layout, str]]) -> None:
+        self._layouts: dict[str, list[Layout]] = {}
+        for layout, _ in files:
+            for name in layout.offsets:
+                self._layouts.setdefault(name, []).append(layout)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        from alignedcut_cli.store.joined import JoinedRows
+
+        layouts = self._layouts[name]
+        return map_tensor(layouts[0], name) if len(layouts) == 1 else cast("np.ndarray", JoinedRows(layouts, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layouts)
+
+    def __len__(self) -> int:
+        return len(self._layouts)
+
+
+def _require_shards(path: Path, files: list[tuple[Layout, str]]) -> None:
+    """Raise DataError unless every shard is intact; a verified, unchanged shard is not read again."""
+    require_whole(project_of(path), files, always=False, say=lambda text: None)
+
+
+def _require(path: Path, found: str, header: Header) -> None:
+    if found != header.content:
+        told = f"{path}: the tensors do not match the content id in the header"
+        raise DataError("artifact-corrupt", told, "Make it again; alignedcut check --deep says how")
 
 
 def write_artifact(
@@ -243,18 +138,34 @@ def write_artifact(
     parents: tuple[Header, ...] = (),
     **more: Any,
 ) -> Header:
-    """Write one artifact and give its header. `meanings` maps each tensor to (shape axes, meaning)."""
+    """Write one artifact, as a folder of shards if it is large, and return its header.
+
+    `path` is `Project.path`; `meanings` maps each tensor to (shape axes, meaning). A meaning mentions NaN where the tensor
+    may hold it: `check --deep` reports any other.
+    """
+    folder, file = places(path)
+    if is_sharded({name: (array.dtype.str, array.shape) for name, array in tensors.items()}):
+        first, *ranges = parts_of(tensors)
+        rows = max(len(array) for name, array in tensors.items() if name not in first)
+        writer = ArtifactWriter(path, recipe, rows, numerics)
+        writer.open_anew()
+        for number, part in enumerate(ranges):
+            writer.write(number, part, meanings)
+        return writer.commit(first, meanings, axes=axes, parents=parents, **more)
     made = header_object(
         recipe,
-        tensor_digest(tensors),
+        content_id(tensors),
         axes=axes,
         tensors=describe(tensors, meanings),
         numerics=numerics,
         parents=parents,
         **more,
     )
-    header = header_from(made, str(path))
+    header = header_from(made, str(file))
     contradictions = list(axis_faults(header))
     assert not contradictions, contradictions
-    write_tensors(path, tensors, made)
+    write_tensors(file, tensors, made)
+    if is_artifact_folder(folder):
+        swap_out(folder)
+    remove(partial_folder(folder))
     return header

@@ -1,4 +1,4 @@
-"""Canonical JSON and the ids built on it: the same content always gives the same bytes and the same id."""
+"""Canonical JSON and the ids built on it: equal content has equal bytes and ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, ASCII, and no NaN or infinity (ValueError)."""
+    """The canonical text of a JSON value: sorted keys, no spaces, ASCII, and no NaN or infinity (ValueError)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -39,7 +39,7 @@ def file_digest(path: Path) -> str:
 def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]]) -> str:
     """The content id of named arrays: 256 bits of BLAKE2b over name, dtype, shape and bytes, in order of name.
 
-    BLAKE2b takes half the time of sha256, which matters for features, written as fast as they are computed.
+    BLAKE2b takes half the time of sha256, which matters for features, hashed as fast as they are computed.
     """
     import numpy as np
 
@@ -52,7 +52,7 @@ def tensor_digest(tensors: Mapping[str, np.ndarray] | Iterable[tuple[str, np.nda
 
 
 def stored_digest(path: Path, places: Mapping[str, tuple[str, tuple[int, ...], int]]) -> str:
-    """The `tensor_digest` of the arrays that a file holds at {name: (dtype, shape, offset)}, read in pieces of 1 MiB."""
+    """The `tensor_digest` of the arrays in a file at {name: (dtype, shape, offset)}, read in chunks of 1 MiB."""
     state = hashlib.blake2b(digest_size=32)
     with path.open("rb") as stream:
         for name, (dtype, shape, offset) in sorted(places.items()):
@@ -70,5 +70,5 @@ def _label(name: str, dtype: str, shape: Sequence[int]) -> bytes:
 
 
 def short(identity: str) -> str:
-    """The first 12 digits of an id, for people."""
+    """The first 12 digits of an id, for display."""
     return identity[:12]

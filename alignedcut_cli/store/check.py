@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout
+from alignedcut_cli.store.artifact import layouts_of
 from alignedcut_cli.store.canonical import tensor_digest
-from alignedcut_cli.store.features import PLAN, FeatureSet, finish_swap, read_plan
-from alignedcut_cli.store.files import TEMPORARY_SUFFIX, remove
+from alignedcut_cli.store.features import FeatureSet
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, remove
 from alignedcut_cli.store.header import Header, axis_faults
+from alignedcut_cli.store.index import is_artifact_folder
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.page import page_content
+from alignedcut_cli.store.parts import parts_names, parts_owner
 from alignedcut_cli.store.project import INDEX, KINDS, REPORTS, Project
+from alignedcut_cli.store.ranges import content_id
+from alignedcut_cli.store.swap import PLAN, finish_swap, read_plan
+from alignedcut_cli.store.tensors import Layout, layout_header, map_tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Finding", "check_project", "faults", "sweep"]
 
 _SHARED_AXES = ("B", "M")
-_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.\d+" + re.escape(TEMPORARY_SUFFIX))
+_BASE = "onto"
+"""The role of an input that is of other images."""
+_TEMPORARY = re.compile(r"\.(.+?)(\.safetensors|\.html)?\.(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -57,23 +68,25 @@ def _check_one(project: Project, kind: str, name: str, repair: str, deep: bool) 
         if deep and page_content(path) != header.content:
             yield Finding(where, "artifact-corrupt", f"{path.name}: the page does not match its content id", repair)
         return
-    layouts = FeatureSet(path).layouts if kind == "features" else [read_layout(path)]
+    files = FeatureSet(path).files if kind == "features" else layouts_of(path)[1]
     for message in (*axis_faults(header), *_input_faults(project, header)):
         yield Finding(where, "shape-mismatch", message, repair)
     if not deep:
         return
-    contents = [shard["content"] for shard in header.raw["shards"]] if kind == "features" else [header.content]
-    for layout, content in zip(layouts, contents, strict=True):
-        yield from _deep_faults(where, layout, content, repair)
+    found_by = tensor_digest if kind == "features" or path.is_dir() else content_id
+    for layout, content in files:
+        yield from _deep_faults(where, layout, found_by, content, repair)
 
 
 def faults(project: Project, kind: str, name: str, *, deep: bool) -> list[Finding]:
-    """The faults of one artifact. Raises the AlignedcutError of one that cannot be read at all."""
+    """The faults of one artifact. Raises AlignedcutError if it cannot be read at all."""
     return list(_check_one(project, kind, name, "", deep))
 
 
 def _input_faults(project: Project, header: Header) -> Iterator[str]:
     for given in header.inputs:
+        if given.role == _BASE:
+            continue
         try:
             other = project.header(given.kind, given.name)
         except AlignedcutError:
@@ -87,16 +100,22 @@ def _input_faults(project: Project, header: Header) -> Iterator[str]:
                     yield f"it has {here} along {letter}, its input {given.kind}/{given.name} has {there}"
 
 
-def _deep_faults(where: str, layout: Layout, content: str, repair: str) -> Iterator[Finding]:
+def _deep_faults(
+    where: str, layout: Layout, found_by: Callable[[Mapping[str, np.ndarray]], str], content: str, repair: str
+) -> Iterator[Finding]:
+    """Wrong contents, infinity, and NaN in tensors whose meaning does not mention it."""
     import numpy as np
 
     arrays = {name: map_tensor(layout, name) for name in layout.offsets}
-    if tensor_digest(arrays) != content:
+    if found_by(arrays) != content:
         message = f"{layout.path.name}: the tensors do not match their content id"
         yield Finding(where, "artifact-corrupt", message, repair)
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not all(np.isfinite(part).all() for part in np.atleast_1d(array)):
-            yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds NaN or infinity", repair)
+    for name, about in layout_header(layout).raw["tensors"].items():
+        what, is_sound = "NaN or infinity", np.isfinite
+        if "NaN" in about["meaning"]:
+            what, is_sound = "infinity", lambda part: ~np.isinf(part)
+        if arrays[name].dtype.kind == "f" and not all(is_sound(part).all() for part in np.atleast_1d(arrays[name])):
+            yield Finding(where, "not-finite", f"{layout.path.name}: {name} holds {what}", repair)
 
 
 def leftovers(project: Project) -> list[Path]:
@@ -105,8 +124,22 @@ def leftovers(project: Project) -> list[Path]:
     for kind in KINDS:
         folder = project.root / kind
         if folder.is_dir():
-            found += [path for name, path in _suspects(folder) if not project.is_being_written(kind, name)]
+            hidden = ((name, path) for name in project.names(kind) for path in project.hidden(kind, name))
+            suspects = (*_suspects(folder), *_suspect_parts(project, kind), *hidden)
+            found += [path for name, path in suspects if not project.is_being_written(kind, name)]
     return found
+
+
+def _suspect_parts(project: Project, kind: str) -> Iterator[tuple[str, Path]]:
+    """Parts of artifacts that have been committed since, and temporary files of killed writers among the others."""
+    for name in parts_names(project, kind):
+        folder = project.parts_folder(kind, name)
+        try:
+            committed = project.header(kind, name).recipe == parts_owner(folder)
+        except AlignedcutError:
+            committed = False
+        for left in [folder] if committed else abandoned(folder):
+            yield name, left
 
 
 def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -116,12 +149,13 @@ def _suspects(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(folder.glob(".*.partial")):
         name = path.name[1:].removesuffix(".partial")
         resumable = read_plan(folder / name) is not None or (path / INDEX).is_file()
-        for left in sorted(path.glob(f".*{TEMPORARY_SUFFIX}")) if resumable else [path]:
+        for left in abandoned(path) if resumable else [path]:
             yield name, left
     for path in sorted(folder.glob(".*.old")):
         yield path.name[1:].removesuffix(".old"), path
     for path in sorted(folder.glob(f"[!.]*/{PLAN}")):
-        yield path.parent.name, path
+        if is_artifact_folder(path.parent):
+            yield path.parent.name, path
 
 
 def sweep(project: Project) -> list[Path]:
@@ -129,7 +163,8 @@ def sweep(project: Project) -> list[Path]:
     swept = leftovers(project)
     for path in swept:
         if path.name.endswith(".old"):
-            finish_swap(path.with_name(path.name[1:].removesuffix(".old")))
+            name = path.name[1:].removesuffix(".old")
+            finish_swap(path.with_name(name), project.file(path.parent.name, name))
         else:
             remove(path)
     return swept

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +16,21 @@ from alignedcut_cli.errors import AlignedcutError, DiskError, InputMissingError,
 
 __all__ = [
     "TEMPORARY_SUFFIX",
+    "abandoned",
     "disk_error",
     "disk_errors",
     "free_disk",
     "fsync_folder",
     "make_folder",
     "remove",
+    "temporary_path",
     "writing",
     "writing_text",
 ]
 
 TEMPORARY_SUFFIX = ".tmp"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LONGEST_WRITE = 3600.0
 _DENIED = {errno.EACCES, errno.EPERM}
 
 
@@ -58,7 +62,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
+    """Make renames in a folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,7 +77,7 @@ def make_folder(folder: Path) -> None:
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes that are free where a folder lies, or will lie."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     with disk_errors(there):
         return shutil.disk_usage(there).free
@@ -86,18 +90,44 @@ def _umask() -> int:
 
 
 def _host() -> str:
-    """This machine's name, as part of a file's: processes of several machines may write to one disk."""
+    """This machine's name, for file names, as processes on several machines may share a disk."""
     return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:32]
+
+
+def temporary_path(path: Path) -> Path:
+    """The hidden file next to `path` that this process writes before renaming it; its name identifies the process."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The temporary files in a folder whose writers are gone; many may write there, from several machines."""
+    return [path for path in sorted(folder.glob(f".*{TEMPORARY_SUFFIX}")) if not _is_written(path)]
+
+
+def _is_written(temporary: Path) -> bool:
+    """Whether a temporary file's process runs; of a process of another machine, whether it was changed within an hour."""
+    named = re.search(r"\.([A-Za-z0-9-]+)\.(\d+)" + re.escape(TEMPORARY_SUFFIX) + "$", temporary.name)
+    if named is None:
+        return True
+    try:
+        if named[1] != _host():
+            return time.time() - temporary.stat().st_mtime < _LONGEST_WRITE
+        os.kill(int(named[2]), 0)
+    except (ProcessLookupError, FileNotFoundError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 @contextmanager
 def writing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; on success it gets the umask's mode, is synced and renamed.
+    """A temporary path next to `path` to write to; on success it gets the umask's mode, is fsynced and renamed.
 
-    On failure or interruption the temporary file is removed and `path` is as it was. Without `lasting`, nothing is
-    synced, which takes longer than writing a small file, and a power cut may leave it empty.
+    On failure or interruption the temporary file is removed and `path` is unchanged. Without `lasting` there is no fsync,
+    which takes longer than writing a small file: a power failure may leave it empty.
     """
-    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = temporary_path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -18,7 +18,7 @@ SHARDS = "shards.json"
 
 
 class HashCache:
-    """Facts about files in `.alignedcut/hashes.json`, each valid while path, size, inode and modification times stay."""
+    """Facts about files in `.alignedcut/hashes.json`, valid while path, size, inode and modification times do not change."""
 
     def __init__(self, project: Project, file: str = "hashes.json") -> None:
         self._path = project.root / MACHINE / file
@@ -37,7 +37,7 @@ class HashCache:
         return entry["facts"] if isinstance(entry.get("facts"), dict) else None
 
     def put(self, path: Path, facts: dict[str, Any], when: list[int] | None = None) -> None:
-        """Store facts about a file as it was when it had the stamp `when` (None: as it is now)."""
+        """Store facts about a file in the state of the stamp `when` (None: its present state)."""
         self._facts[str(path.absolute())] = {"stamp": when or stamp(path), "facts": facts}
         self._changed = True
 
@@ -50,9 +50,9 @@ class HashCache:
 
 
 def stamp(path: Path) -> list[int]:
-    """What changes with a file's content and needs no reading: size, modification times, inode.
+    """Size, modification times and inode of a file, which change with its content.
 
-    For a path inside an HDF5 file that file's; empty if there is no file.
+    For a path inside an HDF5 file or a video, those of that file; empty if there is no file.
     """
     try:
         found = path.stat()

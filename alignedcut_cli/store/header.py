@@ -77,7 +77,7 @@ class Recipe:
 
     @property
     def identity(self) -> str:
-        """sha256 of kind, algorithm version, parameters, contents of inputs, and external inputs. Names do not count."""
+        """sha256 of kind, algorithm version, parameters, contents of inputs, and external inputs, without names."""
         return digest(
             {
                 "kind": self.kind,
@@ -178,7 +178,7 @@ def header_object(
 
 
 def _digest_or_none(value: Any) -> str | None:
-    """The digest, or None for what is no canonical JSON (a flipped byte can turn 1.05 into 1e05, or 1e999)."""
+    """The digest, or None for a value without canonical JSON (a flipped byte can turn 1.05 into 1e05, or 1e999)."""
     try:
         return digest(value)
     except (ValueError, RecursionError):
@@ -208,7 +208,7 @@ def header_from(raw: Any, where: str) -> Header:
 
 
 def _fault(raw: Mapping[str, Any]) -> str | None:
-    """The first malformed field of a header, whatever its checksum; None if there is none."""
+    """The first malformed field of a header, ignoring its checksum; None if there is none."""
     if not _has(raw, _FIELDS):
         return next(key for key, kind in _FIELDS.items() if not isinstance(raw.get(key), kind))
     lists = {

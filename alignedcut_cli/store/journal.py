@@ -1,4 +1,4 @@
-"""The journal of a project on this machine: which command lines ran, and where. It never enters an artifact."""
+"""The journal of a project on this machine: which command lines ran, and where. Not part of any artifact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _is_record(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Journal:
-    """`.alignedcut/journal.jsonl`: one JSON object a line, appended."""
+    """`.alignedcut/journal.jsonl`: one JSON object per line, appended."""
 
     project: Project
 

@@ -19,7 +19,7 @@ __all__ = ["hold", "is_held"]
 def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` exclusively for the block.
 
-    Raises LockedError (exit 75), which names the holder's process, if another process has it; with `wait`, waits for it.
+    Raises LockedError (exit 75), which names the holder's process, if another process holds it; with `wait`, waits for it.
     """
     make_folder(path.parent)
     with disk_errors(path):

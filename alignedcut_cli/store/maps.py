@@ -1,16 +1,16 @@
-"""Maps: what is kept of every module's output, one shard a map, and the one reader of all that has layers.
+"""Maps: summaries of every module's output, one shard per map, and the reader of maps from any feature set.
 
-A set of maps lies in `features/NAME` as every feature set does; its `params.tap` is `maps`, or `captions` for the hidden
-states of a language model. The index's axis B holds the images; its axis S one slot a map, in the order in which modules
-finish, with
+A set of maps is stored in `features/NAME` as every feature set; its `params.tap` is `maps`, or `captions` for the hidden
+states of a language model. The index's axis B holds the images; its axis S one slot per map, in the order in which
+modules finish, with
 
     model, layer (the map's number), tap, name (as in `named_modules`; `NAME@2` for a second call in one forward pass,
     `NAME-1` for the second of several outputs), kind (the module's class), shape (of one image's map), units (D, their
-    product), projected (d, or 0 where the map is stored as it is), duplicates (names of maps with exactly its values)
+    product), projected (d, or 0 where the map is stored whole), duplicates (names of maps with exactly its values)
 
 Shard `NNNNN-of-MMMMM.safetensors` holds, with the map's number in three or more digits,
 
-    gram.NNN    (n, n) float64   G = F F^T over the images, F (n, D) the map with one row an image
+    gram.NNN    (n, n) float64   G = F F^T over the images, F (n, D) the map with one row per image
     sums.NNN    (n,)   float64   F 1
     matrix.NNN  (n, d) float32   X = F P^T, the sparse random projection of Li et al. 2006; F itself where D <= d
     raw.NNN     (n, D) float32   F, only with `--keep raw`
@@ -38,7 +38,7 @@ MAP_TAPS = ("maps", "captions")
 
 @dataclass(frozen=True)
 class Map:
-    """What is known of a map without its values. `depth` is its place in the model, from 0 (first) to 1 (last)."""
+    """The description of a map. `depth` is its position in the model, from 0 (first) to 1 (last)."""
 
     number: int
     model: str
@@ -52,7 +52,7 @@ class Map:
 
 
 class MapSet:
-    """The maps of a feature set, read one at a time from mapped shards, which are verified before the first is."""
+    """The maps of a feature set, read one at a time from mapped shards, which are verified before the first read."""
 
     def __init__(self, features: FeatureSet) -> None:
         self.features = features
@@ -70,7 +70,7 @@ class MapSet:
         return self._tensor("gram", number)
 
     def sums(self, number: int) -> np.ndarray:
-        """The sum over the D units of a map, an image: (n,) float64."""
+        """The sum over the D units of a map, per image: (n,) float64."""
         return self._tensor("sums", number)
 
     def matrix(self, number: int) -> np.ndarray:
@@ -83,13 +83,13 @@ class MapSet:
 
     def _tensor(self, what: str, number: int) -> np.ndarray:
         name = f"{what}.{number:03d}"
-        self.features.demand(name)
+        self.features.require(name)
         (block,) = self.features.blocks(name)
         return block
 
 
 class _PooledSet(MapSet):
-    """An ordinary feature set read as maps: of each layer the mean over its tokens, D = its channels."""
+    """An ordinary feature set read as maps: the mean over tokens of each layer, D = its channels."""
 
     def gram(self, number: int) -> np.ndarray:
         rows = self.matrix(number).astype("<f8")
@@ -105,9 +105,9 @@ class _PooledSet(MapSet):
 
 
 def read_maps(features: FeatureSet) -> MapSet:
-    """The maps of a feature set of any tap; one of tokens gives each layer's mean over tokens.
+    """The maps of a feature set of any tap; for a set of tokens, each layer's mean over tokens.
 
-    Raises DataError for an index whose slots do not say what a map's must.
+    Raises DataError for an index whose slots lack the fields of maps.
     """
     try:
         return (MapSet if features.header.params.get("tap") in MAP_TAPS else _PooledSet)(features)

@@ -1,4 +1,4 @@
-"""A report in the store: one HTML file that holds its own provenance header, by which it can be verified anywhere."""
+"""A report in the store: one HTML file with its own provenance header, by which it can be verified anywhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_page(
     path: Path, recipe: Recipe, rest: str, *, axes: Mapping[str, Any], numerics: Mapping[str, Any],
     parents: Sequence[Header], **more: Any,
 ) -> Header:  # fmt: skip
-    """Write a page atomically and give its header. `rest` is the HTML from the head's further elements to the end."""
+    """Write a page atomically and return its header. `rest` is the HTML from the head's further elements to the end."""
     body = rest.encode("utf-8")
     content = hashlib.blake2b(body, digest_size=32).hexdigest()
     made = header_object(
@@ -65,12 +65,12 @@ def read_page(path: Path) -> Header:
 
 
 def _start(text: bytes) -> int:
-    """Where the page itself begins, behind a header's line."""
+    """The offset of the page itself, after the header's line."""
     return len(_BEGIN) + len(text) + len(_END) - 1
 
 
 def page_content(path: Path) -> str:
-    """The content id of a page: 256 bits of BLAKE2b over all bytes behind its header."""
+    """The content id of a page: 256 bits of BLAKE2b over all bytes after its header."""
     state = hashlib.blake2b(digest_size=32)
     with disk_errors(path), path.open("rb") as stream:
         stream.seek(len(_BEGIN))

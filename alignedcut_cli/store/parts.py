@@ -1,4 +1,4 @@
-"""Parts of an artifact in the making: files in the hidden folder `KIND/.NAME.parts` beside it, each of one recipe.
+"""Parts of an artifact in the making: files in the hidden folder `KIND/.NAME.parts` next to it, each of one recipe.
 
 Any process that sees the folder may write them, in any order and more than once: each appears whole or not at all, and
 two writers of one part write the same bytes. They last until the artifact is committed.
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.errors import AlignedcutError, DataError
-from alignedcut_cli.store.artifact import Layout, map_tensor, read_layout, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import make_folder, remove, writing_text
 from alignedcut_cli.store.header import KEY, Recipe
 from alignedcut_cli.store.index import read_json
 from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.tensors import Layout, map_tensor, read_layout, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "count_parts", "parts_names", "parts_owner"]
 
 OWNER = "owner.json"
 
@@ -40,29 +40,21 @@ class Parts:
         self._project, self._recipe, self._numerics = project, recipe, dict(numerics)
 
     def open(self) -> None:
-        """Create the folder, or go on with it; one left by another recipe is removed."""
+        """Create or continue the folder; one left by another recipe is removed."""
         lock = self._project.lock_path(self._recipe.kind, f"{self._recipe.name}.parts")
         with hold(lock, f"{self._recipe.kind}/{self._recipe.name}", wait=True):
-            if self._owner() == self._recipe.identity:
+            if parts_owner(self.folder) == self._recipe.identity:
                 return
             remove(self.folder)
             make_folder(self.folder)
             writing_text(self.folder / OWNER, canonical_json({"recipe": self._recipe.identity}))
 
-    def _owner(self) -> str | None:
-        """The recipe whose parts the folder holds; None if there is none, or it cannot be read."""
-        try:
-            found = read_json(self.folder / OWNER)
-        except AlignedcutError:
-            return None
-        return found.get("recipe") if isinstance(found, dict) else None
-
     def missing(self, sweep: str, count: int) -> list[int]:
-        """The numbers, of `count`, whose part is not there whole."""
+        """The numbers, below `count`, of missing or incomplete parts."""
         return [number for number in range(count) if self._layout(sweep, number, count) is None]
 
     def write(self, sweep: str, number: int, count: int, tensors: Mapping[str, np.ndarray]) -> None:
-        """Write one part atomically. Raises InputMissingError if the folder is gone: nobody waits for the part."""
+        """Write one part atomically. Raises InputMissingError if the folder is gone, as the part is no longer needed."""
         owner = self.folder / OWNER
         if not owner.is_file():
             read_json(owner)  # names the path
@@ -70,7 +62,7 @@ class Parts:
         write_tensors(self._path(sweep, number, count), tensors, header)
 
     def read(self, sweep: str, number: int, count: int) -> dict[str, np.ndarray]:
-        """The tensors of one part, memory-mapped. Raises DataError if it is not there whole."""
+        """The tensors of one part, memory-mapped. Raises DataError if it is missing or incomplete."""
         layout = self._layout(sweep, number, count)
         if layout is None:
             path = self._path(sweep, number, count)
@@ -85,7 +77,7 @@ class Parts:
         return self.folder / f"{sweep}-{number:05d}-of-{count:05d}.safetensors"
 
     def _header(self, sweep: str, number: int, count: int) -> dict[str, object]:
-        """What a part's header must say, but for the content."""
+        """The header that a part must have, except for the content."""
         return {
             "schema": "alignedcut.part/1",
             "recipe": self._recipe.identity,
@@ -102,6 +94,25 @@ class Parts:
             return None
         wanted = canonical_json(self._header(sweep, number, count))
         return layout if _without_content(layout.metadata.get(KEY, "")) == wanted else None
+
+
+def parts_owner(folder: Path) -> str | None:
+    """The recipe whose parts a folder holds; None if there is none, or it cannot be read."""
+    try:
+        found = read_json(folder / OWNER)
+    except AlignedcutError:
+        return None
+    return found.get("recipe") if isinstance(found, dict) else None
+
+
+def parts_names(project: Project, kind: str) -> list[str]:
+    """The names of the artifacts of a kind with a folder of parts, sorted."""
+    return sorted(path.name[1:].removesuffix(".parts") for path in (project.root / kind).glob(".*.parts"))
+
+
+def count_parts(project: Project, kind: str, name: str) -> int:
+    """The number of existing parts of an artifact."""
+    return sum(1 for _ in project.parts_folder(kind, name).glob("[!.]*.safetensors"))
 
 
 def _without_content(text: str) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
-from alignedcut_cli.store.artifact import read_header
-from alignedcut_cli.store.files import TEMPORARY_SUFFIX, make_folder, remove
+from alignedcut_cli.store.files import TEMPORARY_SUFFIX, abandoned, make_folder, remove
 from alignedcut_cli.store.header import Header, Input
-from alignedcut_cli.store.index import INDEX, read_index
+from alignedcut_cli.store.index import INDEX, is_artifact_folder, read_header, read_index
 from alignedcut_cli.store.locks import hold, is_held
 from alignedcut_cli.store.page import read_page
+from alignedcut_cli.store.swap import finish_swap
 
 __all__ = ["KINDS", "MACHINE", "PICTURES", "REPORTS", "Project", "check_name", "is_project_folder", "maker"]
 
@@ -31,8 +31,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 
 
 def _suffix(kind: str) -> str:
-    """How the file names of a kind's artifacts end; features are folders."""
+    """The suffix of the file names of a kind's artifacts; features are folders."""
     return _SUFFIXES.get(kind, ".safetensors")
+
+
+def _is_folder(kind: str, path: Path) -> bool:
+    """Whether a path is an artifact in shards, of a kind that may also be a single file."""
+    return kind not in _SUFFIXES and is_artifact_folder(path)
 
 
 def maker(kind: str) -> str:
@@ -41,7 +46,7 @@ def maker(kind: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """The name itself if it can be an artifact's name; UsageError otherwise."""
+    """The name itself if it is valid for an artifact; UsageError otherwise."""
     if not _NAME.fullmatch(name) or name.endswith((".safetensors", ".html")):
         raise UsageError(
             "bad-name",
@@ -52,7 +57,7 @@ def check_name(name: str) -> str:
 
 
 def is_project_folder(folder: Path) -> bool:
-    """Whether a folder is one that a project makes (KIND/ of artifacts), or lies in pictures/KIND/.
+    """Whether a folder is one of a project's own (KIND/ of artifacts), or is in pictures/KIND/.
 
     Other content of pictures/ is the user's.
     """
@@ -82,23 +87,29 @@ class Project:
     root: Path
 
     def create(self) -> Project:
-        """Make the project's directory, if it is not there yet."""
+        """Create the project's directory, if it does not exist yet."""
         make_folder(self.root / MACHINE)
         return self
 
     def path(self, kind: str, name: str) -> Path:
-        """The file (or, for features, the folder) of an artifact."""
-        return self.root / kind / f"{name}{_suffix(kind)}"
+        """The file of an artifact, or its folder if it is in shards, as features always are."""
+        folder = self.root / kind / name
+        return folder if _is_folder(kind, folder) else self.root / kind / f"{name}{_suffix(kind)}"
+
+    def file(self, kind: str, name: str) -> Path | None:
+        """The file of an artifact of a kind that may be a single file or in shards; None for other kinds."""
+        return None if kind in _SUFFIXES else self.root / kind / f"{name}{_suffix(kind)}"
 
     def header_path(self, kind: str, name: str) -> Path:
         """The file that holds an artifact's header."""
-        return self.path(kind, name) / INDEX if kind == "features" else self.path(kind, name)
+        path = self.path(kind, name)
+        return path / INDEX if path.name == name else path
 
     def pictures(self, kind: str, name: str) -> Path:
         return self.root / PICTURES / kind / name
 
     def reference(self, kind: str, name: str) -> str:
-        """An artifact as users write it."""
+        """An artifact's reference on the command line."""
         return f"{kind}/{name}"
 
     def names(self, kind: str) -> list[str]:
@@ -110,11 +121,12 @@ class Project:
             return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         suffix = _suffix(kind)
         there = (path.name for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
-        return sorted(name.removesuffix(suffix) for name in there)
+        sharded = (path.name for path in folder.iterdir() if _is_folder(kind, path))
+        return sorted({*(name.removesuffix(suffix) for name in there), *sharded})
 
     def header(self, kind: str, name: str) -> Header:
         """The checked header of an artifact, under its current name. Raises InputMissingError or DataError."""
-        self.demand(kind, name)
+        self.require(kind, name)
         path = self.path(kind, name)
         read = {"features": read_index, REPORTS: read_page}.get(kind, read_header)
         found = read(path)
@@ -122,7 +134,7 @@ class Project:
             raise DataError("wrong-kind", f"{path} holds a {found.kind} artifact", f"Move it to {found.kind}/")
         return Header({**found.raw, "name": name})
 
-    def demand(self, kind: str, name: str) -> None:
+    def require(self, kind: str, name: str) -> None:
         """Raise InputMissingError (exit 66), naming the existing artifacts, if this one does not exist."""
         if self.header_path(kind, name).is_file():
             return
@@ -134,7 +146,7 @@ class Project:
 
     def require_project(self) -> None:
         """Raise InputMissingError (exit 66) if the directory holds no project."""
-        kinds = (kind for kind in KINDS if kind != REPORTS)  # a folder of that name may be anyone's
+        kinds = (kind for kind in KINDS if kind != REPORTS)  # other programs make folders of that name, too
         if not (self.root / MACHINE).is_dir() and not any((self.root / kind).is_dir() for kind in kinds):
             raise InputMissingError(
                 "no-project",
@@ -208,21 +220,29 @@ class Project:
 
     @contextmanager
     def writing(self, kind: str, name: str) -> Iterator[None]:
-        """Hold the lock of an artifact for the block, and first remove what a killed writer left. Raises LockedError."""
+        """Hold the lock of an artifact for the block, and first remove a killed writer's files. Raises LockedError."""
         with hold(self.lock_path(kind, name), f"{kind}/{name}"):
-            for path in self.temporaries(kind, name):
+            if file := self.file(kind, name):
+                finish_swap(self.root / kind / name, file)
+            for path in self.temporaries(kind, name) + abandoned(self.parts_folder(kind, name)):
                 remove(path)
             yield
 
     def temporaries(self, kind: str, name: str) -> list[Path]:
-        """The temporary files of an artifact: of its current writer, or left by a killed one."""
+        """The temporary files of an artifact that are its current writer's, or nobody's, and a file that does not count."""
         folder = self.root / kind
         if kind == "features":
-            return sorted((folder / f".{name}.partial").glob(f".*{TEMPORARY_SUFFIX}"))
+            return abandoned(folder / f".{name}.partial")
         pattern = re.compile(
             re.escape(f".{name}{_suffix(kind)}.") + r"(?:[A-Za-z0-9-]+\.)?\d+" + re.escape(TEMPORARY_SUFFIX)
         )
-        return sorted(path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if pattern.fullmatch(path.name))
+        found = [path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if pattern.fullmatch(path.name)]
+        return sorted([*found, *self.hidden(kind, name)])
+
+    def hidden(self, kind: str, name: str) -> list[Path]:
+        """The file that was to replace a folder of shards, if its writer was killed before: the folder still stands."""
+        file = self.file(kind, name)
+        return [file] if file and file.is_file() and self.path(kind, name) != file else []
 
     def is_being_written(self, kind: str, name: str) -> bool:
         return is_held(self.lock_path(kind, name))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alignedcut_cli.errors import AlignedcutError
-from alignedcut_cli.store.features import FeatureSet, partial_progress
+from alignedcut_cli.store.artifact import layouts_of
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.journal import Journal
+from alignedcut_cli.store.parts import count_parts, parts_names
 from alignedcut_cli.store.project import KINDS, Project
+from alignedcut_cli.store.swap import partial_progress
 
 __all__ = ["ArtifactState", "project_states"]
 
@@ -59,6 +62,8 @@ def _state_alone(
         header = project.header(kind, name)
         if kind == "features":
             _ = FeatureSet(project.path(kind, name)).layouts  # every shard exists, is intact, and belongs to this set
+        elif "shards" in header.raw:
+            layouts_of(project.path(kind, name))
     except AlignedcutError as error:
         return ArtifactState(kind, name, "corrupt", error.message, journal.command(kind, name, overwrite=True))
     headers[kind, name] = header
@@ -71,16 +76,20 @@ def _partials(project: Project, journal: Journal, kind: str) -> list[ArtifactSta
     for name in project.kept_names(kind):
         reason = "interrupted, what it has is kept"
         found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
-    if kind != "features":
-        return found
+    for name in parts_names(project, kind):
+        reason = f"{count_parts(project, kind, name)} files{_being_written(project, kind, name)}"
+        found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
     for path in sorted(folder.glob(".*.partial")):
         name = path.name[1:].removesuffix(".partial")
         progress = partial_progress(folder / name)
         if progress:
-            being_written = " (being written)" if project.is_being_written(kind, name) else ""
-            reason = f"{progress[0]}/{progress[1]} shards{being_written}"
+            reason = f"{progress[0]}/{progress[1]} shards{_being_written(project, kind, name)}"
             found.append(ArtifactState(kind, name, "partial", reason, journal.command(kind, name, overwrite=False)))
     return found
+
+
+def _being_written(project: Project, kind: str, name: str) -> str:
+    return " (being written)" if project.is_being_written(kind, name) else ""
 
 
 def _state_with_inputs(

@@ -1,4 +1,4 @@
-"""Verification of shards: their tensors are hashed, unless the files are unchanged since the last time."""
+"""Verification of shards: their tensors are hashed, unless the files are unchanged since the last verification."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from alignedcut_cli.errors import DataError
-from alignedcut_cli.store.artifact import Layout
 from alignedcut_cli.store.canonical import stored_digest
 from alignedcut_cli.store.files import disk_errors
 from alignedcut_cli.store.hashes import SHARDS, HashCache, stamp
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.tensors import Layout
 
 __all__ = ["Shard", "require_whole"]
 
 Shard = tuple[Layout, str]
 """A shard and its expected content id."""
 LARGE = 1 << 30
-"""Bytes that take about a second to hash, from which on a note says so."""
+"""Bytes that take about a second to hash; for more there is a note."""
 
 
 def require_whole(project: Project, shards: Sequence[Shard], *, always: bool, say: Callable[[str], None]) -> None:
-    """Raise DataError, naming the file, unless the tensors of every shard are those of its content id.
+    """Raise DataError, naming the file, unless the tensors of every shard match its content id.
 
-    A shard verified before is not read again while its size, inode and modification times stay, unless `always`.
+    A verified shard is not read again while its size, inode and modification times are unchanged, unless `always`.
     """
     cache = HashCache(project, SHARDS)
     due = [one for one in shards if always or cache.get(one[0].path) != {"content": one[1]}]

@@ -10,6 +10,7 @@ import torch
 
 from alignedcut_cli.core.encode.similarity import cka
 from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.project import Project
 from tests.commands.cut.test_space import joined, refused, study, write_align
@@ -44,6 +45,7 @@ def test_cuts_by_slot_have_nothing_to_say_of_all_slots(cli: Cli, study: Path) ->
     run = cli("compare", "cut/one", "cut/two", "--bootstrap", 9, "--no-pictures", "--json", "-p", study)
     assert [row["slot"] for row in run.object["rows"]] == ["test_vit attn 4", "test_vit attn 5"]
     assert all(row["projector error"] < 1e-4 for row in run.object["rows"])
+    assert faults(Project(study), "compare", run.object["name"], deep=True) == [], "NaN means none here"
 
 
 def test_slots_before_and_after_two_alignments(cli: Cli, study: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_cut_image_by_image_says_nothing_over_the_data_set(cli: Cli, world: Pa
     assert row["class"]["dataset"]["value"] is row["position"]["dataset"]["value"] is None
     assert row["class"]["within"]["value"] == pytest.approx(1, abs=1e-6)
     assert "instance" not in row
+    assert cli("check", "--deep", "--exit-code", "-p", world / "study").status == 0, "NaN means none here"
 
 
 def test_the_same_seed_gives_the_same_bytes(cli: Cli, world: Path) -> None:

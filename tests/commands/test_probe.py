@@ -15,8 +15,10 @@ from sklearn.linear_model import RidgeClassifierCV
 from alignedcut_cli.backbones.network import build_network
 from alignedcut_cli.datasets.images import decode
 from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.maps import read_maps
+from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
 from tests.helpers.open_clips import open_clip_model, random_weights
 from tests.helpers.probing import QUERIES, WIDTH, embeddings, make_probed, write_queries
@@ -88,6 +90,7 @@ def test_each_region_is_told_by_its_query(cli: Cli, study: Path) -> None:
     assert cli("show", "probe/clip-brain", "--export", folder / "a.csv", "--table", "queries", "-p", study).status == 0
     with (folder / "a.csv").open() as file:
         assert [row["query"] for row in csv.DictReader(file)] == list(QUERIES)
+    assert faults(Project(study), "probe", "clip-brain", deep=True) == []
 
 
 def test_random_sets_come_of_a_pool(cli: Cli, study: Path, tmp_path: Path) -> None:

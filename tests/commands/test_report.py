@@ -236,7 +236,7 @@ def test_a_photograph_that_is_gone_leaves_a_square(cli: Cli, tmp_path: Path) -> 
     (tmp_path / "photos" / "b.jpg").unlink()
     run = cli("report", "-p", project.root)
     assert run.status == 0
-    assert "is gone or has changed" in run.err
+    assert "is gone or has changed: pictures go without; run extract on them where they are now" in run.err
     thumbs = [one["thumb"] for one in model_of(project)["images"]]
     assert thumbs[0].startswith("data:image/jpeg;base64,") and thumbs[1] is None
 

@@ -223,6 +223,15 @@ def test_the_readme_lists_every_option_of_every_command() -> None:
         assert rows <= options, f"{name} has no {rows - options}"
 
 
+def test_the_readme_lists_every_table_that_show_exports() -> None:
+    section = README.split("### `alignedcut show`")[1].split("\n###")[0]
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", section.split("| kind |")[1], re.M))
+    assert set(rows) == set(show.TABLES)
+    for kind, tables in show.TABLES.items():
+        listed = re.findall(r"\w+", rows[kind])
+        assert set(tables) <= set(listed) and listed[0] == next(iter(tables)), kind
+
+
 def test_the_readme_lists_the_exit_codes() -> None:
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", README, re.M)
     assert {int(code): meaning for code, meaning in rows} == EXIT_STATUSES

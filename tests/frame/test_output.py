@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.pace import Pace
+from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.store.project import Project
 
 
 class Clock:
@@ -85,3 +89,17 @@ def test_a_bar_says_the_same(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
             advance(1)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
     assert "23/100 1 graphs/s, 1 min 17 s left" in plain
+
+
+def test_a_dry_run_names_an_input_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A feature set may be read in two roles, as `concepts` reads its source and the embeddings of --words."""
+    described = DryRun(["cut/joint", "features/clip", "features/clip"], [("out", 2048)], 1 << 20)
+    Frame(Project(Path()), Output("concepts"), ()).dry_run(described)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["reads", "cut/joint"],
+        ["reads", "features/clip"],
+        ["writes", "out", "2.0", "KiB"],
+        ["needs", "main", "memory", "1.0", "MiB"],
+    ]
+    Frame(Project(Path()), Output("concepts", as_json=True), ()).dry_run(described)
+    assert json.loads(capsys.readouterr().out)["inputs"] == ["cut/joint", "features/clip"]

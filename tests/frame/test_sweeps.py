@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.frame.sweeps import Sweep, parse_shard, run_here, run_shard
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, parse_shard, run_here, run_shard
+from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import Project
 
 LOCK = Path(tempfile.mkdtemp()) / "lock"
@@ -87,6 +88,16 @@ def test_jobs_that_come_together_do_a_sweep_of_one_task_once(tmp_path: Path) -> 
     for job in jobs:
         job.join()
     assert log == [0]
+
+
+def test_jobs_record_once_the_command_that_finishes_the_artifact(tmp_path: Path) -> None:
+    done: set[int] = set()
+    recipe = Recipe("cut", "a", 1, {})
+    for job, words in ((1, ("--shard", "1/2")), (2, ("--shard=2/2",))):
+        frame = Frame(Project(tmp_path), FRAME.output, ("cut", *words, "--name", "a"))
+        told, value = make_shard(frame, recipe, f"{job}/2", lambda: [sweep_of(done, 4)])
+        assert value["left"] == 4 - 2 * job and "the same command without --shard finishes it" in told
+    assert [(one["event"], one["argv"]) for one in frame.journal.records()] == [("start", ["cut", "--name", "a"])]
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b", "1.0/2"])

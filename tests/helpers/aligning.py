@@ -1,4 +1,4 @@
-"""Made-up feature sets and responses to the same images, for the tests of `align`: no model, no photographs."""
+"""Synthetic feature sets and responses to the same images, for the tests of `align`: no model, no photographs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES, LATENTS, VOXELS, SHARD = 40, 5, 6, 16
 
 @dataclass(frozen=True)
 class Made:
-    """How a feature set is made: widths by layer, what is kept of its tokens, grid, class token; `seed` is its weights."""
+    """How a feature set is made: widths by layer, which tokens are kept, grid, class token; `seed` is its weights."""
 
     widths: Mapping[int, int]
     tokens: str = "all"
@@ -33,7 +33,7 @@ class Made:
     model: str = "made"
 
     def values(self, images: Sequence[Mapping[str, Any]], layer: int) -> np.ndarray:
-        """All tokens (B, P, D) float32 of one layer: what an image shows and what is at each place, in one random map."""
+        """All tokens (B, P, D) float32 of one layer: a random linear map of the image's latents and of each position."""
         draws = np.random.default_rng([self.seed, layer])
         count = self.grid[0] * self.grid[1] + self.class_token
         loading = draws.standard_normal((LATENTS, self.widths[layer]))
@@ -50,7 +50,7 @@ POOLED = Made({0: 8}, "pooled", seed=3, model="third")
 
 
 def latents(name: str) -> np.ndarray:
-    """What an image shows, (LATENTS,) float64: the same in all feature sets and responses."""
+    """The latents of an image, (LATENTS,) float64: the same in all feature sets and responses."""
     seed = int.from_bytes(hashlib.sha256(Path(name).stem.encode()).digest()[:4], "little")
     return np.random.default_rng(seed).standard_normal(LATENTS)
 
@@ -69,7 +69,7 @@ def image_entries(names: Sequence[str], contents: Sequence[str] | None = None) -
 
 
 def responses_to(names: Sequence[str], voxels: int = VOXELS) -> np.ndarray:
-    """Responses (rows, voxels) float32: a linear map of what the images show, and noise."""
+    """Responses (rows, voxels) float32: a linear map of the images' latents, and noise."""
     draws = np.random.default_rng(7)
     shown = np.stack([latents(name) for name in names])
     clean = shown @ draws.standard_normal((LATENTS, voxels))
@@ -85,7 +85,7 @@ def write_made(
     order: Sequence[int] | None = None,
     values: Mapping[int, np.ndarray] | None = None,
 ) -> Header:
-    """A finished feature set of `images` in shards of 16; `order` lays the same images and values in another order."""
+    """A finished feature set of `images` in shards of 16; `order` permutes the same images and values."""
     images = image_entries(image_names()) if images is None else images
     values = values or {layer: made.values(images, layer) for layer in made.widths}
     if order is not None:
@@ -120,7 +120,7 @@ def write_made(
 
 
 def write_csv(path: Path, names: Sequence[str], values: np.ndarray) -> Path:
-    """Responses (rows, voxels) as a table with one row an image."""
+    """Responses (rows, voxels) as a table with one row per image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         table = csv.writer(stream)

@@ -1,4 +1,4 @@
-"""Small subjects in the layout of Algonauts 2023, with any numbers in them."""
+"""Small subjects in the layout of Algonauts 2023, with arbitrary values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAMILIES = {
     "floc-words": {0: "Unknown", 1: "OWFA", 2: "VWFA-1", 3: "VWFA-2"},
     "streams": {0: "Unknown", 1: "early", 2: "ventral"},
 }
-"""The released files' names, fewer regions."""
+"""The released files' names, with fewer regions."""
 LABELS = {
     "prf-visualrois": ([1, 1, 2, 0, 3], [2, 1, 0, 0]),
     "floc-bodies": ([0, 0, 0, 1, 0], [0, 0, 1, 0]),

@@ -1,4 +1,4 @@
-"""COCO annotations as the tests make them: JSON files with the fields of the real ones, from masks of class ids."""
+"""COCO annotations for tests: JSON files with the fields of the real ones, from masks of class ids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rgb(ids: np.ndarray) -> np.ndarray:
 
 
 def runs(mask: np.ndarray) -> list[int]:
-    """Run lengths of a bool mask, column by column, beginning with pixels outside: counted one by one."""
+    """Run lengths of a bool mask, column by column, starting with pixels outside: counted one by one."""
     found, inside = [0], False
     for one in mask.T.reshape(-1).tolist():
         if one != inside:
@@ -64,7 +64,7 @@ def write_panoptic(
 def write_instances(
     file: Path, names: Sequence[str], masks: Sequence[np.ndarray], categories: Mapping[int, str]
 ) -> None:
-    """An instance for each class of each mask, polygons and run lengths by turns, and a crowd where the mask is void."""
+    """An instance for each class of each mask, polygons and run lengths alternately, and a crowd where the mask is void."""
     whole = content(names, masks[0].shape, categories)
     for number, mask in enumerate(masks):
         for one in sorted(set(np.unique(mask).tolist()) - {0}):

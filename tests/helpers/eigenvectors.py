@@ -1,4 +1,4 @@
-"""Rows that stand for eigenvectors where t-SNE is timed."""
+"""Rows similar to eigenvectors, for timing t-SNE."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["rows_like_eigenvectors"]
 
 
 def rows_like_eigenvectors(nodes: int, width: int = 20, groups: int = 40) -> np.ndarray:
-    """(m, C) float32: groups of skewed size on curves, noise about them."""
+    """(m, C) float32: groups of skewed sizes on curves, with noise."""
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.full(groups, 0.7))
     member = generator.choice(groups, nodes, p=shares)

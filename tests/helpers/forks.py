@@ -1,4 +1,4 @@
-"""Command lines as processes of their own that can be killed, without the seconds that imports take.
+"""Command lines as separate processes that can be killed, without the seconds of imports.
 
 One helper process imports all that commands import, and forks for each command line: a real process, with real signals.
 """
@@ -54,7 +54,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit status (-9 for SIGKILL), its seconds, and all that it said."""
+    """How a process ended: its exit status (-9 for SIGKILL), its seconds, and its output."""
 
     status: int
     seconds: float
@@ -62,7 +62,7 @@ class Ended:
 
 
 class Forks:
-    """The helper process, in which shards of features have about `shard_bytes`. Use as a context."""
+    """The helper process, in which shards of features have about `shard_bytes`; a context manager."""
 
     def __init__(self, folder: Path, shard_bytes: int) -> None:
         self._folder, self._shard_bytes = folder, shard_bytes
@@ -90,7 +90,7 @@ class Forks:
     def run(
         self, *argv: object, kill: signal.Signals | None = None, after: float = 0.0, when: Path | None = None
     ) -> Ended:
-        """Run a command line; `kill` is sent once `after` seconds have passed and a path like `when` is there."""
+        """Run a command line; signal `kill` is sent once `after` seconds have passed and a path matching `when` exists."""
         job: dict[str, Any] = {
             "argv": [str(word) for word in argv],
             "signal": int(kill or 0),
@@ -110,7 +110,7 @@ class Forks:
 
 
 def fresh_python(code: str, *argv: object) -> subprocess.CompletedProcess[str]:
-    """A piece of code run in a Python of its own, in which nothing has been imported."""
+    """Run code in a fresh Python process, in which nothing has been imported."""
     words = [sys.executable, "-c", code, *map(str, argv)]
     return subprocess.run(words, env=_environment(), capture_output=True, text=True, check=False)
 

@@ -1,4 +1,4 @@
-"""Exported tables as their readers see them."""
+"""Exported tables as other programs read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The file as a data frame, by what its readers use, missing text as None."""
+    """The file as a data frame, missing text as None."""
     if path.suffix == ".npz":
         with np.load(path) as held:
             frame = pd.DataFrame(dict(held))

@@ -1,7 +1,7 @@
-"""Every kernel of core that takes tensors or a device, each with a small call: what the device tests walk.
+"""Every kernel of core that takes tensors or a device, each with a small call, for the device tests.
 
-A call gets `on`, which moves tensors, in any nest of them, to the device, and the device itself. Node ids stay on the
-CPU, where `uniform_sample` makes them; what is not on the device beside them is said.
+A call gets `on`, which moves tensors, in any nesting, to the device, and the device itself. Node ids stay on the
+CPU, where `uniform_sample` makes them; docstrings say what else does.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def rows() -> Tensor:
 
 
 def readers(on: On) -> tuple[Callable[[int, int], Tensor], Callable[[Tensor], Tensor]]:
-    """`read` and `take` as the nodes' rows have them: ids on the CPU, rows on the device."""
+    """`read` and `take` as `GraphRows` has them: ids on the CPU, rows on the device."""
     units = on(rows())
     return lambda start, stop: units[start:stop], lambda ids: units[ids.to(units.device)]
 
@@ -81,7 +81,7 @@ def orthonormal(columns: int = COUNT) -> Tensor:
 
 
 def exact_cut(on: On, device: Any) -> Any:
-    """Without weights and with; these on the CPU too, as `cut --balance` may leave them where it made them."""
+    """Without weights and with; these also on the CPU, where `cut --balance` may leave them."""
     some = ncut.ncut_exact(on(rows()), COUNT, tile=40)
     return some, ncut.ncut_exact(on(rows()), COUNT, weights=weights(), tile=40)
 
@@ -154,7 +154,7 @@ def aligned(on: On, device: Any, init: str = "ridge") -> Any:
 
 
 def ridge(on: On, device: Any) -> Any:
-    """The ridge start's steps, one after another."""
+    """The steps of the ridge start in sequence."""
     pooled, responses = slots_of(on)
     features = [one - one.mean(0) for one in pooled]
     spectra = [reduced_rank_ridge.spectrum(one) for one in features]
@@ -189,7 +189,7 @@ def projected(on: On, device: Any) -> Any:
 
 
 def written_down(on: On, device: Any) -> Any:
-    """Sums of tiles on the device into the CPU's float64, as `concepts` makes them; groups are on the CPU."""
+    """Sums of the device's tiles into float64 on the CPU, as `concepts` computes them; groups are on the CPU."""
     tiles = [(start, on(rows()[start : start + 40])) for start in range(0, NODES, 40)]
     cells = torch.arange(NODES) % 4 - 1
     sums = activations.cell_sums(tiles, cells, 3)
@@ -220,7 +220,7 @@ def places(count: int = 60) -> np.ndarray:
 
 
 def read_slot(on: On, device: Any) -> Any:
-    """`segment` reads numpy arrays, on the CPU whatever the device."""
+    """`segment` reads numpy arrays, on the CPU for any device."""
     shape = (2, 3, 3)
     slot = slot_scores.SlotGrid(drawn(*shape, COUNT).numpy(), np.arange(18).reshape(shape))
     labels = np.arange(36).reshape(6, 6) % 3 - 1
@@ -249,7 +249,7 @@ def nearest(on: On) -> Any:
 
 
 def embedded(on: On, where: Any) -> Any:
-    """t-SNE of a few iterations, alone and as colours have it."""
+    """t-SNE of a few iterations, alone and within `spectral_tsne`."""
     with mock.patch.object(tsne, "ITERATIONS", (3, 3)):
         made = colours.spectral_tsne(orthonormal().numpy(), nodes=40, device=where)
         alone = tsne.tsne(drawn(40, 5).numpy(), 3, perplexity=5, seed=0, repulsion="exact", device=where)

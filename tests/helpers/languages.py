@@ -26,7 +26,7 @@ WORDS = (
 
 
 def tiny_language(folder: Path, kind: str, **options: int) -> Path:
-    """A BERT or GPT-2 of 2 layers of 16 channels, with a tokenizer of whole words; BERT's puts [CLS] and [SEP] around."""
+    """A BERT or GPT-2 of 2 layers of 16 channels, with a tokenizer of whole words; BERT's adds [CLS] and [SEP]."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

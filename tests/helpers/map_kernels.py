@@ -1,4 +1,4 @@
-"""The kernels of core/maps on small inputs, for the test that each keeps to its device."""
+"""The kernels of core/maps on small inputs, for the test that each stays on its device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def project(on: On, _: torch.device) -> Any:
 
 
 def keep_strips(on: On, _: torch.device) -> Any:
-    """What is kept of a map, as it is and standardised."""
+    """`kept_of_strips` of a map, plain and standardised."""
     with Workers(1) as workers:
         return [
             strips.kept_of_strips(

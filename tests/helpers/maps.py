@@ -25,7 +25,7 @@ def make_maps(
     dimensions: int = 1 << 30,
     **params: Any,
 ) -> Header:
-    """A finished set of maps, each (n, D) and kept as it is, or projected where D > `dimensions`; `images` are paths."""
+    """A finished set of maps, each (n, D) and stored whole, or projected where D > `dimensions`; `images` are paths."""
     recipe = Recipe("features", name, 1, {"tap": tap, **params}, (), {"manifest": "m" * 64})
     writer = FeatureWriter(project.path("features", name), recipe, [(k, k + 1) for k in range(len(maps))], "maps")
     writer.open()

@@ -1,4 +1,4 @@
-"""One odd input given to its reader: a result or one typed error, told in one printable line, and nothing else done."""
+"""One odd input given to its reader: a result or one AlignedcutError in one printable line, and no side effects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS, GIBIBYTES = 20, 1
 
 
 def plant(folder: Path, tree: Tree, odd: Odd) -> None:
-    """Write the tree with its hurt file."""
+    """Write the tree with its damaged file."""
     for name, content in tree.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ def _plant_special(path: Path, special: str, outside: Path) -> None:
 
 
 class Hangs(BaseException):
-    """A reader that did not end in time. A BaseException, so that no `except Exception` of a reader swallows it."""
+    """A reader timed out. A BaseException, so that no `except Exception` of a reader swallows it."""
 
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """At most SECONDS, and GIBIBYTES of memory more than are taken now: small inputs that ask for more are bombs."""
+    """At most SECONDS, and GIBIBYTES of memory more than in use now: small inputs that need more are bombs."""
 
     def stop(*_: object) -> None:
         raise Hangs
@@ -80,9 +80,9 @@ def bounded() -> Iterator[None]:
 
 
 def attempt(reader: Reader, tree: Tree, odd: Odd, root: Path, world: Path) -> str:
-    """What came of one input: `result`, or the code of its error. Raises AssertionError for anything else.
+    """The outcome of one input: `result`, or the code of its error. Raises AssertionError for anything else.
 
-    `root` is emptied first. The folder is root/input, in root/outside lies what nobody may read or change, and the
+    `root` is emptied first. The folder is root/input, root/outside holds files that must not be read or changed, and the
     working directory is root/here.
     """
     shutil.rmtree(root, ignore_errors=True)
@@ -140,7 +140,7 @@ def _by_command(reader: Reader, folder: Path, world: Path) -> str:
 
 
 def _require_told(error: Mapping[str, Any], reader: Reader) -> None:
-    """An error has a code, an exit status other than 70, and says in one printable line what is wrong and what to do."""
+    """Require a code, an exit status other than 70, and one printable line on what is wrong and what to do."""
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error["code"]), error
     refused = {0, 70} if reader.may_be_large else {0, 70, 71}
     assert error["exit"] in EXIT_STATUSES.keys() - refused, error

@@ -1,4 +1,4 @@
-"""Odd and hostile content of files, format by format: strategies that damage a valid file, or forge one like it."""
+"""Odd and hostile file contents, format by format: strategies that damage a valid file, or forge one like it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = st.sampled_from((
     "nul\0l", "half\ud800", "x" * 300, "e\u0301",
     "C:\\x", "a/../../b", "\u202egnp", "-rf", "%s {0} [bold]", "\r", "\x85next", "\ufeff", "a" * 70_000,
 ))  # fmt: skip
-"""File names and labels that leave a folder, a line, or what a system can store."""
+"""File names and labels that escape a folder or a line, or that a system cannot store."""
 NUMBERS = st.sampled_from((-1, 0, 1, 255, 1 << 16, 1 << 31, 1 << 63, -(1 << 63), 1 << 70, 10**400, 0.5, -0.0, 1e308))
 NOT_FINITE = st.sampled_from((float("nan"), float("inf"), float("-inf")))
 VALUES = st.one_of(
@@ -34,7 +34,7 @@ VALUES = st.one_of(
 
 @st.composite
 def damaged(draw: Draw, valid: bytes) -> bytes:
-    """A valid file cut off, with flipped bits, with bytes in between or at its ends, or something else altogether."""
+    """A valid file truncated, with flipped bits, with inserted or appended bytes, or entirely different content."""
     how = draw(st.sampled_from(("cut", "flip", "flip", "insert", "append", "other", "double", "zero")))
     at = draw(st.integers(0, len(valid)))
     if how == "flip":
@@ -71,7 +71,7 @@ def _nodes(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def altered(draw: Draw, value: Any) -> Any:
-    """A JSON value in which one node is another value, is gone, comes twice, or is called otherwise."""
+    """A JSON value in which one node is changed, removed, repeated, or renamed."""
     value = json.loads(json.dumps(value))
     *way, last = (None, *draw(st.sampled_from(_nodes(value))))
     if not way:
@@ -93,7 +93,7 @@ def altered(draw: Draw, value: Any) -> Any:
 
 @st.composite
 def odd_json(draw: Draw, valid: bytes) -> bytes:
-    """JSON with an odd node, in an odd encoding, or so deep that parsers give up."""
+    """JSON with an odd node, in an odd encoding, or nested so deeply that parsers fail."""
     how = draw(st.sampled_from(("alter", "alter", "alter", "alter", "damage", "deep", "encode")))
     if how == "damage":
         return draw(damaged(valid))
@@ -119,7 +119,7 @@ WORDS = st.one_of(
 
 @st.composite
 def odd_text(draw: Draw, valid: bytes) -> bytes:
-    """Text with odd words or lines in it, in an odd encoding, with odd ends of lines."""
+    """Text with odd words or lines, in an odd encoding, with odd line endings."""
     how = draw(st.sampled_from(("word", "word", "word", "lines", "damage", "encode", "ends")))
     if how == "damage":
         return draw(damaged(valid))
@@ -140,7 +140,7 @@ def odd_text(draw: Draw, valid: bytes) -> bytes:
 
 
 class Calls:
-    """Pickles as a call of `function` with `arguments`."""
+    """Pickles to a call of `function` with `arguments`."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -157,7 +157,7 @@ def _hostile(value: Any) -> tuple[Any, ...]:
 
 @st.composite
 def pickles(draw: Draw) -> bytes:
-    """Pickles that would make a folder, start a process or run text where they are loaded, or that are broken."""
+    """Pickles that would make a folder, start a process or run code on loading, or that are broken."""
     call = draw(st.sampled_from((
         Calls(os.mkdir, "made-by-a-pickle"), Calls(os.system, "touch made-by-a-pickle"),
         Calls(eval, "open('made-by-a-pickle', 'w')"), Calls(exec, "import os; os.mkdir('made-by-a-pickle')"),
@@ -185,7 +185,7 @@ DTYPES = st.sampled_from((
 
 @st.composite
 def odd_npy(draw: Draw, valid: bytes) -> bytes:
-    """npy files with other numbers, types or shapes than they should have, headers that lie, or pickles."""
+    """npy files with wrong numbers, types or shapes, false headers, or pickles."""
     how = draw(st.sampled_from(("damage", "header", "header", "values", "values", "pickle", "text")))
     if how == "damage":
         return draw(damaged(valid))
@@ -214,7 +214,7 @@ def _saved(array: np.ndarray) -> bytes:
 
 @st.composite
 def _values(draw: Draw, array: np.ndarray) -> np.ndarray:
-    """An array with some numbers that are not finite or far away, in another type, turned or cut."""
+    """An array with some non-finite or extreme numbers, in another type, transposed or truncated."""
     if array.dtype == object:
         return array
     numbers = array.dtype.kind in "biuf"
@@ -238,7 +238,7 @@ def _values(draw: Draw, array: np.ndarray) -> np.ndarray:
 
 @st.composite
 def odd_npz(draw: Draw, valid: bytes) -> bytes:
-    """npz archives with an odd member, an odd name, a member twice, or sizes that lie."""
+    """npz archives with an odd member, an odd name, a repeated member, or false sizes."""
     how = draw(st.sampled_from(("damage", "member", "member", "name", "twice", "lie", "bomb", "add")))
     if how == "damage":
         return draw(damaged(valid))
@@ -258,7 +258,7 @@ def odd_npz(draw: Draw, valid: bytes) -> bytes:
         added = draw(st.sampled_from(("images", "ceiling", "rois/V1", "roi.", "rois/\x1b[31m", "../../x")))
         members.append((f"{added}.npy", draw(odd_npy(content))))
     content = zipped(members)
-    if how == "lie":  # the sizes that the central directory claims
+    if how == "lie":  # the sizes in the central directory
         place = content.rfind(b"PK\x01\x02")
         lie = struct.pack("<I", draw(st.sampled_from((0, 1, 1 << 20, 0xFFFFFFFE, 0xFFFFFFFF))))
         offset = place + draw(st.sampled_from((20, 24, 42)))
@@ -273,7 +273,7 @@ def _short(name: str) -> str:
 def zipped(members: list[tuple[str, bytes]]) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        warnings.simplefilter("ignore")  # of names that come twice
+        warnings.simplefilter("ignore")  # about repeated names
         for name, content in members:
             archive.writestr(name or " ", content)
     return stream.getvalue()
@@ -281,7 +281,7 @@ def zipped(members: list[tuple[str, bytes]]) -> bytes:
 
 @st.composite
 def odd_pth(draw: Draw, valid: bytes) -> bytes:
-    """Checkpoints of torch whose pickle is hostile, alone or in torch's archive, or whose archive is odd."""
+    """Torch checkpoints whose pickle is hostile, alone or in torch's archive, or whose archive is odd."""
     how = draw(st.sampled_from(("damage", "pickle", "archive", "archive", "name")))
     if how == "damage":
         return draw(damaged(valid))
@@ -299,7 +299,7 @@ def odd_pth(draw: Draw, valid: bytes) -> bytes:
 
 @st.composite
 def odd_safetensors(draw: Draw, valid: bytes) -> bytes:
-    """safetensors whose header is odd JSON, of a length that lies, or whose tensors lie elsewhere than it says."""
+    """safetensors with an odd JSON header, a false header length, or false tensor offsets."""
     if draw(st.booleans()):
         return draw(damaged(valid))
     length = int.from_bytes(valid[:8], "little")

@@ -1,4 +1,4 @@
-"""Odd HDF5 files: data sets of another type, shape or place than readers expect, or a valid file that is damaged."""
+"""Odd HDF5 files: data sets of unexpected type, shape or path, or a valid file that is damaged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FILLS: tuple[Fill, ...] = (
 
 
 def odd_hdf5(valid: bytes) -> Content:
-    """A damaged file, or one whose images (NSD's or ImageNet-segmentation's) are something else."""
+    """A damaged file, or one with something else in place of its images (NSD's or ImageNet-segmentation's)."""
 
     def made(fill: Fill, name: str) -> bytes:
         stream = io.BytesIO()

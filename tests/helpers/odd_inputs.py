@@ -1,7 +1,7 @@
-"""Hostile and odd inputs for every reader, from one set of strategies, and what is right for all of them.
+"""Hostile and odd inputs for every reader, from one set of strategies, and the rule that holds for all of them.
 
-An input is a small valid tree of files of which one is hurt: other content, a link, a pipe, a folder, gone, or called
-oddly. Whatever it is, a reader gives a result or raises one AlignedcutError, and changes nothing outside the project.
+An input is a small valid tree of files of which one is damaged: other content, a link, a pipe, a folder, missing, or
+with an odd name. A reader must return or raise one AlignedcutError, and change nothing outside the project.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ Hurt = Callable[[bytes], Content]
 
 @dataclass(frozen=True)
 class Reader:
-    """What is read: a tree made by `make`, the files of it that are hurt, and how.
+    """A reader's valid input, a tree made by `make`, and how its files are damaged.
 
     `read` and `command` get the folder and the world's; `hurts` are strategies by the end of a file's name, the first
-    that fits; a file that none fits stays as it is. With `is_project` the folder is a project, in which may be written;
-    with `may_be_large` a small file may well ask for more memory than there is.
+    that matches; other files are left intact. With `is_project` the folder is a project, which may be written to;
+    with `may_be_large` a small file may legitimately need more memory than there is.
     """
 
     make: Callable[[Path], object]
@@ -92,7 +92,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Odd:
-    """One input: which file is hurt, by which content or special thing, what it is called, and who reads it."""
+    """One input: which file is damaged, its content or special kind, its name, and its reader."""
 
     file: str
     content: bytes | None = field(default=None, repr=False)
@@ -110,7 +110,7 @@ class Odd:
 
 
 def odd_inputs(reader: Reader, tree: Tree) -> st.SearchStrategy[Odd]:
-    """The inputs of one reader, over all files of its tree that can be hurt."""
+    """The inputs of one reader, over all files of its tree that can be damaged."""
     files = [file for file in tree if reader.hurt(file)]
     ways = [bool(one) for one in (reader.read, reader.command)]
     by_command = st.just(ways[1]) if not all(ways) else st.sampled_from((False, False, True))
@@ -134,12 +134,12 @@ def tree_of(reader: Reader, folder: Path) -> Tree:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-# how files are hurt that hold other files' words
+# damaging files that embed or checksum others
 
 
 @st.composite
 def _forged(draw: Any, raw: dict[str, Any]) -> dict[str, Any]:
-    """An artifact's header with an odd node and a checksum that fits."""
+    """An artifact's header with an odd node and a matching checksum."""
     raw = {key: value for key, value in raw.items() if key != "check"}
     found = draw(altered(raw))
     try:
@@ -169,7 +169,7 @@ TEXTS: dict[str, Hurt] = {".txt": odd_text, ".csv": odd_text, ".tsv": odd_text}
 ARRAYS: dict[str, Hurt] = {".npy": odd_npy, ".npz": odd_npz, ".safetensors": odd_safetensors}
 
 
-# how they are read
+# reading them
 
 
 def _read_images(argument: str, lines: list[str], world: Path) -> None:
@@ -212,7 +212,7 @@ def _read_weights(file: str) -> Callable[[Path, Path], object]:
         from alignedcut_cli.backbones.load import find_weights
 
         module, path = torch.nn.Linear(2, 3), find_weights(None, folder / file).path  # type: ignore[arg-type]
-        with suppress(AlignedcutError):  # no model of open_clip's, which nothing fits
+        with suppress(AlignedcutError):  # the module is not open_clip's, so no checkpoint matches
             load_open_clip(module, path)
         require_fit(module.state_dict(), read_state(path), path)
 
@@ -224,7 +224,7 @@ def _build_model(folder: Path, _: Path) -> None:
     from alignedcut_cli.backbones.registry import parse_model
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's remarks on layers without weights
+        warnings.simplefilter("ignore")  # torch's warnings about layers without weights
         build_backbone(parse_model(f"local-dir:{folder}"), None)
 
 
@@ -364,7 +364,7 @@ READERS: dict[str, Reader] = {
         lambda folder, world: _study("trace", world, "--from", "joint", "--pixels", folder / "pixels.txt"),
     ),
 }
-"""Every reader of files that others wrote."""
+"""Every reader of external files."""
 PATH_OPTIONS = {
     "extract": {"weights": "weights .pth", "captions": "captions .csv"},
     "brain": {"path": "algonauts"},
@@ -398,4 +398,4 @@ PATH_OPTIONS = {
     "look": {"brain": "algonauts", "brain_images": "photographs"},
     "show": {"export": ""},
 }
-"""The reader of each path that a command takes besides the project; none for folders that are written to."""
+"""The reader of each path that a command takes besides the project; none for output folders."""

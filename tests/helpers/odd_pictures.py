@@ -1,4 +1,4 @@
-"""Odd and hostile pictures: damaged ones, bombs, odd sizes and depths, chunks that lie."""
+"""Odd and hostile pictures: damaged ones, bombs, odd sizes and depths, false chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.helpers.odd_bytes import Draw, damaged
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG with any header, whatever its data."""
+    """A PNG with any header and any data."""
     parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)), *chunks, (b"IDAT", data)]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
@@ -21,7 +21,7 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *chunks: 
 
 @st.composite
 def odd_picture(draw: Draw, valid: bytes) -> bytes:
-    """Pictures that are damaged, of odd sizes and depths, bombs, or of a kind that another program would run."""
+    """Pictures that are damaged, of odd sizes and depths, bombs, or of a format that runs another program."""
     how = draw(st.sampled_from(("damage", "damage", "png", "png", "kind", "chunk")))
     if how == "damage":
         return draw(damaged(valid))

@@ -1,4 +1,4 @@
-"""Small valid inputs of every reader, which odd inputs are made from, and the world that commands need beside them."""
+"""Small valid inputs of every reader, from which odd inputs are made, and the other files that commands need."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORMATS = {
 
 
 def make_world(folder: Path) -> Path:
-    """What commands need beside the input: study/ with features and cuts of IMAGES, masks/, photos/, responses.csv."""
+    """The other files that commands need: study/ with features and cuts of IMAGES, masks/, photos/, responses.csv."""
     project = Project(folder / "study").create()
     write_made(project, "f", Made({0: 4, 1: 4}, grid=(2, 3)), IMAGES)
     make_masks(folder / "masks")
@@ -42,7 +42,7 @@ def make_world(folder: Path) -> Path:
     write_csv(folder / "responses.csv", NAMES, responses_to(NAMES))
     cut = ["cut", "--from", "f", "-C", 4, "-p", project.root, "-q", "--name"]
     warm = ["extract", folder / "photos", "-m", "tiny-dino", "-p", project.root, "--dry-run", "-q"]
-    with redirect_stdout(io.StringIO()):  # what libraries write when they are loaded first, they write now
+    with redirect_stdout(io.StringIO()):  # libraries write here what they print on first import
         for argv in ([*cut, "joint"], [*cut, "c", "--per-slot"], warm):
             assert main([str(word) for word in argv]) == 0
     return folder
@@ -117,7 +117,7 @@ def make_queries(folder: Path) -> None:
 
 
 def make_study(folder: Path) -> None:
-    """A small project with a feature set, two artifacts made from it, and the machine's own files."""
+    """A small project with a feature set, two artifacts made from it, and the .alignedcut folder."""
     project = Project(folder)
     make_features(project)
     make_cut(project)

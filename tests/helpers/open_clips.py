@@ -1,4 +1,4 @@
-"""Small architectures made known to open_clip, with the tags and weights that a test gives them."""
+"""Small architectures registered with open_clip, with the tags and weights of a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignedcut_cli.backbones.registry import ModelId
 def open_clip_model(
     folder: Path, *, quick_gelu: bool = True, text: dict[str, int] | None = None, **vision: object
 ) -> ModelId:
-    """A small architecture made known to open_clip."""
+    """A small architecture registered with open_clip."""
     import open_clip
 
     name = f"tiny-{'-'.join(vision) or 'plain'}{'' if quick_gelu else '-gelu'}{'-text' if text else ''}"
@@ -30,7 +30,7 @@ def open_clip_model(
 
 
 def random_weights(model: ModelId, path: Path) -> Path:
-    """Weights of an architecture, far enough from zero that its activation can be told."""
+    """Weights of an architecture, large enough that its activation makes a difference."""
     from safetensors.torch import save_file
 
     torch.manual_seed(0)

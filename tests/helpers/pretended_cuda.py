@@ -1,10 +1,10 @@
-"""A CUDA device that is not there: tensors that say `cuda`, are computed on the CPU, and refuse what CUDA would refuse.
+"""A simulated CUDA device: tensors on `cuda` that are computed on the CPU, and refuse what CUDA would refuse.
 
-PyTorch's own FakeTensorMode has no values, so that it stops at the first one that is read back: at `unit_rows`, before
-any kernel. Here FakeTensorMode only lets `device="cuda"` be named without a driver; each tensor keeps its values, and so
-`.item()`, `if`, `nonzero` and `.cpu().numpy()` go on. What it refuses: tensors of two devices in one operation (a CPU
-tensor without dimensions, or CPU indices into a CUDA tensor, are let pass, as CUDA does), `numpy()` of a CUDA tensor, and
-a generator of another device than the numbers drawn from it.
+PyTorch's own FakeTensorMode has no values, so it fails at the first one that is read back: at `unit_rows`, before
+any kernel. Here FakeTensorMode only allows `device="cuda"` without a driver; each tensor keeps its values, so that
+`.item()`, `if`, `nonzero` and `.cpu().numpy()` work. Refused are: tensors on two devices in one operation (except a CPU
+tensor without dimensions, or CPU indices into a CUDA tensor, as on CUDA), `numpy()` of a CUDA tensor, and a generator on
+another device than the numbers drawn from it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["CUDA", "DeviceMixError", "on_cuda", "pretended_cuda"]
 
 CUDA = torch.device("cuda:0")
 _INNER = torch.device("lazy:0")
-"""What C++ is told: autograd looks for the streams of a `cuda` device, and for nothing of a `lazy` one."""
+"""The device reported to C++: autograd looks up the streams of a `cuda` device, but nothing of a `lazy` one."""
 _aten = torch.ops.aten
 _COPIES = {_aten._to_copy.default, _aten.copy_.default}
 _INDEXED = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default}
 
 
 class DeviceMixError(RuntimeError):
-    """An operation got tensors, or a generator, that CUDA would not take together."""
+    """An operation got tensors, or a generator, on devices that CUDA would not combine."""
 
 
 class _OnCuda(Tensor):
-    """A tensor that says it is on CUDA; `held` are its numbers, on the CPU."""
+    """A tensor that reports CUDA as its device; `held` are its values, on the CPU."""
 
     held: Tensor
     device = property(lambda self: CUDA)  # pyright: ignore[reportAssignmentType]
@@ -43,7 +43,7 @@ class _OnCuda(Tensor):
 
     @staticmethod
     def __new__(cls, real: Tensor) -> _OnCuda:
-        with torch.inference_mode(False):  # a view of a parameter could not be made otherwise
+        with torch.inference_mode(False):  # a view of a parameter cannot be made otherwise
             made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
                 cls,
                 real.size(),
@@ -74,9 +74,9 @@ class _OnCuda(Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Sends every operation through `_computed`, those too that make a tensor from nothing.
+    """Sends every operation through `_computed`, including factory functions.
 
-    Under `inference_mode` operations come that are made of others, such as `to`: they are taken apart.
+    Under `inference_mode` composite operations such as `to` arrive: they are decomposed.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
@@ -87,7 +87,7 @@ class _Mode(TorchDispatchMode):
 
 
 def _computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What `func` gives, on the device on which CUDA would have it."""
+    """The result of `func`, on the device where CUDA would put it."""
     if func is torch.ops.prim.device.default:
         return _INNER
     tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
@@ -108,7 +108,7 @@ def _computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def _told(made: Any, given: Mapping[int, Tensor], lands: bool) -> Any:
-    """A result as the caller is to see it: the tensor that was given where the operation was in place."""
+    """A result as the caller sees it: the tensor passed in, if the operation was in place."""
     if not isinstance(made, Tensor):
         return made
     if id(made) in given:
@@ -119,7 +119,7 @@ def _told(made: Any, given: Mapping[int, Tensor], lands: bool) -> Any:
 def _require_one_device(func: Any, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
     there = [one for one in tensors if not isinstance(one, _OnCuda)]
     here = len(tensors) - len(there)
-    if func in _INDEXED and isinstance(args[0], _OnCuda):  # indices may be on the CPU, what is put may not
+    if func in _INDEXED and isinstance(args[0], _OnCuda):  # indices may be on the CPU, values may not
         there = [one for one in args[2:3] if isinstance(one, Tensor) and not isinstance(one, _OnCuda)]
     wrong = [one for one in there if one.dim()]
     if here and wrong:
@@ -129,7 +129,7 @@ def _require_one_device(func: Any, args: Sequence[Any], tensors: Sequence[Tensor
 
 @contextmanager
 def pretended_cuda() -> Iterator[torch.device]:
-    """The device `cuda:0` for a block, whether or not there is one. A module that moves there gets new parameters."""
+    """The device `cuda:0` within a block, on any machine. A module that is moved there gets new parameters."""
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
@@ -140,5 +140,5 @@ def pretended_cuda() -> Iterator[torch.device]:
 
 
 def on_cuda(value: Any) -> Any:
-    """Tensors, in any nest of them, moved to CUDA."""
+    """Tensors, in any nesting, moved to CUDA."""
     return tree_map(lambda one: one.to(CUDA) if isinstance(one, Tensor) else one, value)

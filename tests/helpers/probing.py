@@ -1,4 +1,4 @@
-"""A made-up study for probes: one embedding, labels and a brain that follow its axes, and queries along them."""
+"""A synthetic study for probes: one embedding, labels and responses that depend on its axes, and queries along them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUERIES = ("striped", "furry", "round", "square", "shiny")
 
 
 def embeddings() -> np.ndarray:
-    """Images lie on the axes of what they show: striped (0), furry (1) ..., and much else."""
+    """Images lie along the axes of their attributes: striped (0), furry (1) ..., and others."""
     return np.random.default_rng(0).standard_normal((IMAGES, WIDTH)).astype("f4")
 
 
@@ -27,13 +27,13 @@ def names() -> list[str]:
 
 
 def write_queries(path: Path, texts: tuple[str, ...] = QUERIES) -> Path:
-    """Query k looks along axis k."""
+    """Query k points along axis k."""
     save_file({"vectors": np.eye(WIDTH, dtype="f4")[: len(texts)]}, path, {"queries": json.dumps(list(texts))})
     return path
 
 
 def make_probed(folder: Path) -> Path:
-    """A project with one embedding; labels that follow axis 1; a brain whose two regions follow axes 1 and 2, or others."""
+    """A project with one embedding; labels that depend on axis 1; responses of two regions that depend on axes 1 and 2."""
     make_maps(Project(folder / "study"), "clip", {"early": embeddings()[:, :3], "image": embeddings()}, names())
     rows, random = embeddings(), np.random.default_rng(1)
     labels = np.where(rows[:, 1] > 0, "cat", "fish")

@@ -1,4 +1,4 @@
-"""Slow, obvious float64 references, derived from the equations and from nothing in the package."""
+"""Slow, obvious float64 references, derived from the equations, independent of the package."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def align_terms(
 ) -> dict[str, Tensor]:
     """Eq. 2 and 6 to 9 as written, from all tokens (B, P, D_i) and the nodes (m, D_i) that the regularisers see.
 
-    And the agreement of slots: one minus the cosine of a slot's centred image means and those of all slots together,
-    the same of its nodes, and the mean of both.
+    And the agreement of slots: one minus the cosine of a slot's centred image means with the mean over slots, the same
+    for its nodes, and the mean of both.
     """
     shared = sum(block @ matrix for block, matrix in zip(tokens, transforms, strict=True)) / len(tokens)  # (B, P, E)
     predicted = shared.mean(1) @ beta + eps  # (B, N)
@@ -98,7 +98,7 @@ def align_terms(
 
 
 def disagreement(each: list[Tensor]) -> Tensor:
-    """One minus the cosine of each slot's rows, less their mean, and the mean of all slots' rows: mean over slots."""
+    """One minus the cosine of each slot's centred rows with the mean of all slots' rows: mean over slots."""
     alone = [rows - rows.mean(0) for rows in each]
     common = sum(alone) / len(alone)
     return sum(1 - (rows * common).sum() / (rows.norm() * common.norm()) for rows in alone) / len(alone)
@@ -127,7 +127,7 @@ def agreeing_ridge(features: list[Tensor], responses: Tensor, alpha: float, agre
 
 
 def clusters(nodes: int, width: int = 48, groups: int = 8, seed: int = 0, spread: float = 0.6) -> Tensor:
-    """Made-up features (M, D) float32 in clusters, and so with a gap after `groups` eigenvalues."""
+    """Synthetic features (M, D) float32 in clusters, with a gap after `groups` eigenvalues."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(groups, width, generator=generator)
     member = torch.randint(groups, (nodes,), generator=generator)
@@ -140,7 +140,7 @@ def consensus_transforms(
     """W_i that minimise |T - 1/n sum_i X_i W_i|^2 + agree/n sum_i |T - X_i W_i|^2 + alpha/n sum_i |W_i|^2 and, with
     k = 0.1 sum_i |X_i|^2 / sum_i |V_i|^2, agree k/n sum_i |V_i W_i - mean of V_j W_j over the j of the same places|^2.
 
-    Each term gives rows of one least-squares problem.
+    The terms are stacked as rows of one least-squares problem.
     """
     widths, n = [block.shape[1] for block in features], len(features)
     ratio = 0.1 * sum(float(one.square().sum()) for one in features) / sum(float(one.square().sum()) for one in tokens)

@@ -1,4 +1,4 @@
-"""A made-up study for score and probe: maps of two models, and a brain that two of their layers make."""
+"""A synthetic study for score and probe: maps of two models, and responses generated from two of their layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNITS = {"first": 30, "second": 20, "third": 40}
 
 
 def maps_of(model: str) -> dict[str, np.ndarray]:
-    """Three layers of a model, each (IMAGES, D): the two models share nothing."""
+    """Three layers of a model, each (IMAGES, D), independent between the two models."""
     random = np.random.default_rng({"one": 0, "two": 1}[model])
     return {name: random.standard_normal((IMAGES, units)).astype("f4") for name, units in UNITS.items()}
 
@@ -46,7 +46,7 @@ def make_study(folder: Path, models: Mapping[str, Mapping[str, np.ndarray]] | No
 
 
 def write_responses(path: Path, **arrays: np.ndarray) -> Path:
-    """An npz of the responses with regions `early` (half of them, from model one) and `late`, or what is given."""
+    """An npz of the responses with regions `early` (half of them, from model one) and `late`, or of the given arrays."""
     early = np.arange(VOXELS) < VOXELS // 2
     given = {"responses": responses_of(), "rois/early": early, "rois/late": ~early, **arrays}
     np.savez(path, images=np.array(names()), **given)

@@ -1,4 +1,4 @@
-"""A made-up world for the tests of `segment`: pictures with masks of two classes, and features that hold them."""
+"""Synthetic data for the tests of `segment`: pictures with masks of two classes, and features that encode them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def slow_oracle(
     mode: str = "bilinear",
     thresholds: int = 10,
 ) -> list[float]:
-    """mIoU at each threshold, as C.4 says, with torch's interpolation and scikit-learn's Jaccard index.
+    """mIoU at each threshold by C.4, with torch's interpolation and scikit-learn's Jaccard index.
 
     `patches` (b, rows, cols, C) float64, `masks` (H, W) of class ids with -1 for void.
     """

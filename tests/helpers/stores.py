@@ -66,18 +66,19 @@ def make_cut(
     kind: str = "cut",
     rows: int = 6,
     size: int | None = None,
-    poison: bool = False,
+    poison: float | None = None,
+    meaning: str = "vectors",
 ) -> Header:
-    """An artifact that reads another one; `size` is what its header says of M where that differs from its rows."""
+    """An artifact made from another one; `size` is M in its header, if that is to differ from its rows."""
     given, parent = project.input("source", "features" if kind == "cut" else "cut", source)
     vectors = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
-    if poison:
-        vectors[1, 1] = np.nan
+    if poison is not None:
+        vectors[1, 1] = poison
     header = write_artifact(
         project.path(kind, name),
         Recipe(kind, name, 1, {"rows": rows}, (given,)),
         {"eigenvectors": vectors},
-        {"eigenvectors": ("M C", "vectors")},
+        {"eigenvectors": ("M C", meaning)},
         axes={"M": {"size": rows if size is None else size}, "C": {"size": 2}},
         numerics=NUMERICS,
         parents=(parent,),
@@ -91,14 +92,14 @@ def as_input(header: Header) -> Input:
 
 
 def flip(path: Path, offset: int = -1) -> None:
-    """Turn one bit of a file."""
+    """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
     content[offset] ^= 1
     path.write_bytes(content)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Time of change and bytes of every file below a folder."""
+    """Modification time and bytes of every file below a folder."""
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -107,7 +108,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def freeze(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let a folder lie on a file system mounted read-only, as far as Python's calls of the system go."""
+    """Make a folder behave as on a read-only file system, for Python's system calls."""
     writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
     def guarded(real: Callable[..., Any], harms: Callable[..., bool]) -> Callable[..., Any]:

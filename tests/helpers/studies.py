@@ -1,4 +1,4 @@
-"""Studies made without a model: photographs, a joint cut of them whose figure and ground differ, colours, segments."""
+"""Studies made without a model: photographs, a joint cut that separates figure and ground, colours, segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up cut whose truth is known: in one model foreground and background part at one layer, in the other nowhere."""
+"""A synthetic cut with known truth: in one model foreground and background diverge at one layer, in the other nowhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOID = 255
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the cut; `parts` says whether its foreground and background go apart into layer PARTING."""
+    """A model of the cut; `parts` says whether its foreground and background diverge into layer PARTING."""
 
     name: str
     grid: tuple[int, int]
@@ -35,7 +35,7 @@ class Model:
 PARTED = Model("parted", (6, 6), True, True)
 BLIND = Model("blind", (6, 6), False, False)
 COARSE = Model("coarse", (3, 3), False, False)
-"""The second model sees as many places as the first; the third a coarser grid."""
+"""The second model has as many patches as the first; the third has a coarser grid."""
 
 
 def objects(seed: int = 0) -> np.ndarray:
@@ -56,16 +56,16 @@ def write_masks(folder: Path, masks: np.ndarray | None = None) -> Path:
 
 
 def smooth(grid: tuple[int, int], *key: int) -> np.ndarray:
-    """(IMAGES, rows, cols) fields, smooth over an image, of about unit spread."""
+    """(IMAGES, rows, cols) random fields, smooth over an image, of about unit variance."""
     field = np.random.default_rng(key).standard_normal((IMAGES, *grid))
     field = gaussian_filter(field, (0, 0.8, 0.8), mode="wrap")
     return field / field.std()
 
 
 def eigenvectors(model: Model, layer: int, inside: np.ndarray, draws: np.random.Generator) -> np.ndarray:
-    """(IMAGES, P, WIDTH): three groups of places by a field of the image, some of which change at each layer by another.
+    """(IMAGES, P, WIDTH): three groups of patches by a random field, some of which change group at each layer by another.
 
-    In PARTED, from PARTING on, there are two groups: outside and inside of the objects.
+    In PARTED, from PARTING on, there are two groups: outside and inside the objects.
     """
     key = sum(map(ord, model.name))
     groups = np.digitize(smooth(model.grid, key), [-0.4, 0.4])

@@ -1,4 +1,4 @@
-"""Tiny pipelines of diffusion with random weights, saved by diffusers and transformers, made without a network."""
+"""Tiny diffusion pipelines with random weights, saved by diffusers and transformers, made without a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYERS = (
     "down_blocks.0.attentions.0", "down_blocks.1.attentions.0", "mid_block.attentions.0", "up_blocks.0.attentions.0",
     "up_blocks.0.attentions.1", "up_blocks.1.attentions.0", "up_blocks.1.attentions.1",
 )  # fmt: skip
-"""The modules with self-attention, as they run."""
+"""The modules with self-attention, in order of execution."""
 GRIDS = (8, 4, 4, 4, 4, 8, 8)
 PROMPT = 12
 

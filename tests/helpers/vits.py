@@ -14,7 +14,7 @@ SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_head
 
 
 def timm_folder(folder: Path, architecture: str, **arguments: object) -> ModelId:
-    """A model of timm with these arguments of its constructor, as a folder."""
+    """A timm model with these constructor arguments, as a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architecture": architecture,
@@ -32,7 +32,7 @@ def timm_folder(folder: Path, architecture: str, **arguments: object) -> ModelId
 
 
 def local_model(folder: Path, architecture: str, **arguments: object) -> ModelId:
-    """A plain vision transformer of timm with small sizes, as a folder."""
+    """A small plain vision transformer of timm, as a folder."""
     return timm_folder(folder, architecture, **{**SMALL, **arguments})
 
 

@@ -1,7 +1,7 @@
-"""What a piece of code did besides returning: writes outside a folder, processes, connections, globals of pickles.
+"""The side effects of code: writes outside a folder, processes, connections, globals of pickles.
 
-Python's audit events tell of what Python opens, removes, starts or connects to; a list of the files before and after
-tells of what libraries in other languages wrote.
+Python's audit events report what Python opens, removes, starts or connects to; a list of the files before and after
+reports what native libraries wrote.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHANGES = {
     "os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.link": 2, "os.symlink": 2, "os.truncate": 1,
     "os.chmod": 1, "os.chown": 1, "os.utime": 1, "os.setxattr": 1, "shutil.rmtree": 1, "shutil.move": 2,
 }  # fmt: skip
-"""Events that change files, and how many of their first arguments are paths."""
+"""Events that change files, and how many of their leading arguments are paths."""
 _FOREIGN = (
     "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.", "socket.connect",
     "socket.bind", "socket.getaddrinfo", "socket.gethostby", "socket.sendto", "urllib.", "http.", "ftplib.", "smtplib.",
@@ -52,7 +52,7 @@ def _within(path: Any, allowed: Path) -> bool:
 
 
 def _is_import() -> bool:
-    """Whether a module is being loaded just now, whose code (marshal) is Python's own affair."""
+    """Whether a module is being imported, whose unmarshalling is Python's own."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -63,9 +63,9 @@ def _is_import() -> bool:
 
 @contextmanager
 def watched(allowed: Path, secret: Sequence[Path] = ()) -> Iterator[list[str]]:
-    """While it lasts, a list of what was done that is forbidden.
+    """Within the context, a list of forbidden actions that were done.
 
-    Only below `allowed` may files be changed, and none may be opened below the folders that are `secret`.
+    Files may be changed only below `allowed`, and none may be opened below the folders `secret`.
     """
     if not _state["installed"]:
         sys.addaudithook(_hook)
@@ -81,7 +81,7 @@ def watched(allowed: Path, secret: Sequence[Path] = ()) -> Iterator[list[str]]:
 
 
 def listing(folder: Path, but: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of all that lies below a folder, links unresolved, but not below `but`."""
+    """Size and modification time of everything below a folder, without following links, except below `but`."""
     found = {}
     for place, folders, names in os.walk(folder):
         if Path(place) == but:

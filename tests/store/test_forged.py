@@ -14,11 +14,12 @@ from alignedcut_cli.errors import DataError
 from alignedcut_cli.store.artifact import read_header, read_layout
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.check import check_project
-from alignedcut_cli.store.features import PLAN, FeatureSet, partial_folder, partial_progress
+from alignedcut_cli.store.features import FeatureSet
 from alignedcut_cli.store.header import KEY
 from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.project import INDEX, Project
 from alignedcut_cli.store.status import project_states
+from alignedcut_cli.store.swap import PLAN, partial_folder, partial_progress
 from tests.helpers.stores import make_cut, make_features
 
 Change = Callable[[dict[str, Any]], object]

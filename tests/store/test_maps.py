@@ -79,9 +79,9 @@ def test_what_a_set_does_not_hold_is_said_with_what_gives_it(project: Project) -
     make_maps(project, "m", {"first": drawn(7)}, IMAGES)
     make_features(project)
     with pytest.raises(DataError, match=r"holds no tokens .*--tap maps"):
-        FeatureSet(project.path("features", "m")).demand("tokens.00")
+        FeatureSet(project.path("features", "m")).require("tokens.00")
     with pytest.raises(DataError, match="holds no gram"):
-        FeatureSet(project.path("features", "f")).demand("gram.000")
+        FeatureSet(project.path("features", "f")).require("gram.000")
 
 
 def test_slots_that_are_no_maps_are_refused(project: Project) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,15 @@ import numpy as np
 import pytest
 
 from alignedcut_cli.errors import DataError, InputMissingError
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.check import check_project, sweep
+from alignedcut_cli.store.files import writing
 from alignedcut_cli.store.header import Recipe
+from alignedcut_cli.store.journal import Journal
 from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.parts import Parts
 from alignedcut_cli.store.project import Project
+from alignedcut_cli.store.status import project_states
 
 RECIPE = Recipe("cut", "a", 1, {"seed": 0})
 NUMERICS = {"torch": "2.9", "device": "cpu"}
@@ -104,3 +111,45 @@ def test_a_job_waits_for_another_that_opens_the_parts(tmp_path: Path) -> None:
         assert not done
     job.join(10)
     assert done and parts.folder.is_dir()
+
+
+def test_temporaries_of_writers_that_are_gone_are_removed_under_the_lock_and_no_others(tmp_path: Path) -> None:
+    project, parts = Project(tmp_path), parts_of(tmp_path)
+    parts.open()
+    here, nobody = platform.node(), 99999999
+    kept = [f".a.{here}.{os.getpid()}.tmp", ".b.elsewhere.12.tmp"]
+    for name in (*kept, f".c.{here}.{nobody}.tmp", ".e.elsewhere.12.tmp"):
+        (parts.folder / name).write_text("x")
+    os.utime(parts.folder / ".e.elsewhere.12.tmp", (0, 0))
+    with project.writing("cut", "a"):
+        assert sorted(path.name for path in parts.folder.glob(".*")) == kept
+
+
+def test_status_tells_how_many_parts_there_are_and_the_command_that_goes_on(tmp_path: Path) -> None:
+    project, parts = Project(tmp_path), parts_of(tmp_path)
+    parts.open()
+    parts.write("project", 0, 3, rows(0))
+    Journal(project).note("start", "cut", "a", ["cut", "--name", "a", "-C", "7"], recipe=RECIPE.identity)
+    state, *others = project_states(project)
+    assert (state.reference, state.state, state.reason, others) == ("cut/a", "partial", "1 files", [])
+    assert state.repair == "alignedcut cut --name a -C 7"
+    assert project.names("cut") == [] and not list(check_project(project, deep=True))
+
+
+def test_check_finds_parts_of_a_committed_artifact_and_temporaries_of_killed_writers(tmp_path: Path) -> None:
+    project, parts = Project(tmp_path), parts_of(tmp_path)
+    parts.open()
+    killed = parts.folder / f".project-00000-of-00001.safetensors.{platform.node()}.99999999.tmp"
+    killed.write_text("x")
+    assert [one.where for one in check_project(project, deep=False)] == [str(killed.relative_to(tmp_path))]
+    assert sweep(project) == [killed] and parts.folder.is_dir()
+    write_artifact(project.path("cut", "a"), RECIPE, rows(0), {"rows": ("M C", "rows")}, axes={}, numerics={})
+    assert [one.where for one in check_project(project, deep=False)] == ["cut/.a.parts"]
+    assert sweep(project) == [parts.folder] and not list(check_project(project, deep=True))
+
+
+def test_a_temporary_of_this_machine_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    with project.writing("cut", "a"), writing(project.path("cut", "a")) as temporary:
+        temporary.write_text("x")
+        assert not list(check_project(project, deep=False))

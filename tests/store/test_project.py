@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -203,7 +204,7 @@ def test_a_writer_sweeps_its_predecessors_temporary_files_and_no_others(chain: P
     assert left == [".c.c.safetensors.12.tmp", ".c.safetensors.x.tmp", ".d.safetensors.12.tmp"]
     writer = FeatureWriter(chain.path("features", "g"), features_recipe("g"), RANGES)
     writer.open()
-    (writer.partial / f".{writer.shard_name(0)}.12.tmp").write_text("x")
+    (writer.partial / f".{writer.shard_name(0)}.{platform.node()}.99999999.tmp").write_text("x")  # of no process
     with chain.writing("features", "g"):
         assert [path.name for path in writer.partial.iterdir()] == [PLAN]
 
@@ -376,11 +377,12 @@ def _leave_behind(project: Project) -> list[Path]:
     paths = [
         project.root / "cut" / ".c.safetensors.99.tmp",
         project.root / "color" / ".new.safetensors.99.tmp",
-        writer.partial / ".00000-of-00003.safetensors.99.tmp",
+        writer.partial / f".00000-of-00003.safetensors.{platform.node()}.99999999.tmp",
         project.root / "features" / "f" / PLAN,
     ]
     for path in paths:
         path.write_text("left")
+        os.utime(path, (0, 0))  # younger ones could be another machine's
     shutil.copytree(project.path("features", "f"), project.root / "features" / ".f.old")
     return [*paths, unplanned, project.root / "features" / ".f.old"]
 
@@ -423,7 +425,7 @@ def test_deep_finds_a_flipped_data_byte_and_no_numbers(chain: Project) -> None:
     shard = chain.path("features", "f") / "00001-of-00003.safetensors"
     flip(shard)
     flip(chain.path("cut", "c"))
-    make_cut(chain, "nan", poison=True)
+    make_cut(chain, "nan", poison=float("nan"))
     assert found(chain) == []
     findings = list(check_project(chain, deep=True))
     assert [(finding.where, finding.code) for finding in findings] == [
@@ -433,6 +435,14 @@ def test_deep_finds_a_flipped_data_byte_and_no_numbers(chain: Project) -> None:
     ]
     assert shard.name in findings[0].message
     assert findings[0].repair == "alignedcut extract --overwrite photos --name f"
+
+
+def test_deep_lets_nan_pass_where_the_meaning_says_what_it_is(chain: Project) -> None:
+    make_cut(chain, "undefined", poison=float("nan"), meaning="vectors; NaN: undefined")
+    make_cut(chain, "infinite", poison=float("inf"), meaning="vectors; NaN: undefined")
+    (finding,) = check_project(chain, deep=True)
+    assert (finding.where, finding.code) == ("cut/infinite", "not-finite")
+    assert finding.message == "infinite.safetensors: eigenvectors holds infinity"
 
 
 def test_shapes_that_do_not_agree(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_one_bit_in_a_shard_is_found_by_whoever_reads_it_and_by_no_one_else(
     make_features(project)
     flip(shards(project)[1])
     features = FeatureSet(project.path("features", "f"))
-    features.demand("tokens.00")
+    features.require("tokens.00")
     assert len(features.layouts) == 3
     assert hashed == []
     for _ in range(2):

@@ -38,7 +38,7 @@ NODES = 4000
 
 @dataclass(frozen=True)
 class Truth:
-    """The slots whose segments are scored, and the class of each pixel (H, W), -1 for void, of each image."""
+    """The slots whose segmentation is scored, and the class of each pixel (H, W), -1 for void, of each image."""
 
     slots: tuple[Slot, ...]
     classes: Classes
@@ -114,7 +114,7 @@ def _brain_scores(header: Header) -> dict[str, Any]:
 
 
 def _truth(frame: Frame, plan: Plan, masks: Path, mask_suffix: str | None, segment: Sequence[str]) -> Truth:
-    """The slots of the feature sets to be segmented (--from's where none are named), with labels on their grids."""
+    """The slots of the feature sets to be segmented (by default those of --from), with labels on their grids."""
     if segment:
         names = [frame.project.parse(text, "features")[1] for text in segment]
         parents = [frame.project.header("features", name) for name in names]
@@ -144,7 +144,7 @@ def _aligned_slots(frame: Frame, plan: Plan, name: str) -> list[Slot]:
 
 
 def _segment_scores(frame: Frame, space: Space, truth: Truth, seed: int, device: torch.device) -> dict[str, float]:
-    """Oracle mIoU of each model, mean over its slots (each slot cut alone), and the mean of all: {what: mIoU}."""
+    """Oracle mIoU of each model, mean over its slots (each slot cut separately), and the mean of all: {what: mIoU}."""
     from alignedcut_cli.core.graph.ncut import ncut_nystrom
     from alignedcut_cli.core.groups.slot_scores import slot_grids, slot_miou
     from alignedcut_cli.nodes.rows import GraphRows

@@ -1,4 +1,4 @@
-"""`alignedcut align`: features and responses to the same images in, one transform per slot into shared channels out."""
+"""`alignedcut align`: from features and responses to the same images to one transform per slot into shared channels."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def command(frame: Frame, asked: Asked) -> None:
     """Learn one linear map per slot into channels that all slots share, by predicting responses to the same images.
 
     Prediction: AvgPool(mean over slots of V W) beta + eps (paper, Eq. 2). Loss: L1 on responses, and on sampled tokens
-    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Each voxel counts in units of its standard
-    deviation. It starts from the closed-form reduced-rank ridge solution, in which slots agree on images and on places
-    as far as --agree asks. A tenth of the training images (of few, a fifth) is held out: it chooses penalty, rank, how
-    much each slot counts, and when to stop. Scores of ROIs have intervals over test images; --folds scores all images.
+    the eigen-constraint, zero-centred and covariance terms (Eq. 6 to 10). Responses are standardised. Training starts
+    from the closed-form reduced-rank ridge solution, in which slots agree on images and on positions by the weight --agree.
+    A tenth of the training images (of few, a fifth) is held out to choose the penalty, the rank, the weights of slots, and
+    when to stop. Scores of ROIs have intervals over test images; --folds scores all images.
     """
     require_choice("--init", asked.init, INITS)
     if not 0 < asked.rate <= 1:
@@ -119,4 +119,4 @@ def _print_dry_run(frame: Frame, plan: Plan, values: Sequence[float]) -> None:
         [(str(frame.project.path("align", name)), size) for name in names],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)

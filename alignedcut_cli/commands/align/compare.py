@@ -1,4 +1,4 @@
-"""`align --compare`: this alignment less another, ROI by ROI, on the images that both were tested on."""
+"""`align --compare`: the difference from another alignment, ROI by ROI, on test images of both."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def compare_rois(frame: Frame, header: Header, other: str) -> list[dict[str, Any
 
 
 def _side(frame: Frame, header: Header, kind: str) -> tuple[list[str], dict[str, tuple[float, np.ndarray]]]:
-    """The names of the images that count, and the score and influence (b,) of each ROI."""
+    """The names of the scored images, and the score and influence (b,) of each ROI."""
     if f"{kind}.influence" not in header.raw["tensors"]:
         raise DataError(
             "no-influence", f"align/{header.name} was made by an earlier version", "Align it again with --overwrite"
@@ -60,7 +60,7 @@ def _side(frame: Frame, header: Header, kind: str) -> tuple[list[str], dict[str,
 
 
 def comparison_table(rows: list[dict[str, Any]], name: str, other: str) -> str:
-    """The rows for people."""
+    """The rows as a table."""
     head = ["ROI", name, other, "difference", "95%", "p (Holm)"]
     cells = [
         [row["roi"], f"{row['this']:.3f}", f"{row['other']:.3f}", f"{row['difference']:+.3f}",

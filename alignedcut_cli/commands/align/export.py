@@ -1,4 +1,4 @@
-"""The tables of an alignment for other programs: voxels, areas, images, and how alike slots are."""
+"""The exported tables of an alignment: voxels, areas, images, and the similarity of slots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLITS = ("fitted", "held out", "test")
 
 
 def voxels(header: Header, tensors: Tensors) -> Table:
-    """A row a voxel: its column in the data, hemisphere where that is known, scores, and whether it is in each area."""
+    """A row per voxel: its column in the data, hemisphere where known, scores, and whether it is in each area."""
     found = {"voxel": values(tensors["voxels"])}
     left = header.axes["N"].get("left")
     if left is not None:
@@ -48,12 +48,12 @@ def _is_one(row: np.ndarray) -> Column:
 
 
 def rois(header: Header, tensors: Tensors) -> Table:
-    """A row an area, and one for all: mean scores and ceiling, and the p-value."""
+    """A row per area, and one for all voxels: mean scores and ceiling, and the p-value."""
     return table_of_rows(header.raw["rois"])
 
 
 def images(header: Header, tensors: Tensors) -> Table:
-    """A row an image: whether it was fitted, held out or tested on."""
+    """A row per image: whether it was fitted, held out or tested on."""
     names = [str(image["path"]) for image in header.axes["I"]["images"]]
     return table_of_rows(
         [{"image": name, "split": SPLITS[part]} for name, part in zip(names, tensors["split"], strict=True)]
@@ -61,7 +61,7 @@ def images(header: Header, tensors: Tensors) -> Table:
 
 
 def similarity(header: Header, tensors: Tensors) -> Table:
-    """A row a pair of slots: how alike their channels are, before aligning and after."""
+    """A row per pair of slots: the similarity of their channels before and after alignment."""
     slots = [{key: slot[key] for key in ("model", "layer", "tap")} for slot in header.axes["S"]["slots"]]
     return table_of_rows(
         [

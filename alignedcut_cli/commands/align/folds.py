@@ -1,4 +1,4 @@
-"""`align --folds K`: every image predicted by an alignment that was fitted without it."""
+"""`align --folds K`: cross-validation, every image predicted by an alignment fitted without it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["Crossed", "cross_validated"]
 
 @dataclass(frozen=True)
 class Crossed:
-    """Predictions of all B images, each from the fit of the fold that it was left out of.
+    """Cross-validated predictions of all B images.
 
-    Of each fold: its images (b,), aligned (b, E), and beta (E, N) and eps (N,) in the units of the fit to all.
+    Of each fold: its test images (b,), aligned (b, E), and beta (E, N) and eps (N,) in the units of the fit to all.
     """
 
     rows: list[np.ndarray]
@@ -44,7 +44,7 @@ class Crossed:
 
 
 def cross_validated(frame: Frame, plan: Plan, fitted: Fitted, device: torch.device) -> Crossed:
-    """The plan fitted anew for each of its folds; read-outs are brought to the units of `fitted`."""
+    """The plan refitted for each of its folds; read-outs are converted to the units of `fitted`."""
     seed, count, parts = plan.settings.seed, len(plan.split), plan.recipe.params["folds"]
     dealt = dealt_folds(count, parts, stream(seed, "align folds"))
     found, keepers = Crossed([], [], []), []
@@ -69,13 +69,13 @@ def cross_validated(frame: Frame, plan: Plan, fitted: Fitted, device: torch.devi
         pooled = [block[torch.from_numpy(rows)] for block in mine.pooled]
         found.aligned.append(align_pooled(pooled, mine.alignment.transforms))
         found.read_outs.append(_in_units(mine, fitted))
-    for keeper in keepers:  # not before: a run that is stopped goes on at the fold it was in
+    for keeper in keepers:  # only now: an interrupted run resumes at the fold it was in
         keeper.drop()
     return found
 
 
 def _in_units(mine: Fitted, of: Fitted) -> tuple[Tensor, Tensor]:
-    """beta and eps of one fit, that predict what is standardised by the units of another."""
+    """beta and eps of one fit, converted to responses standardised by the units of another."""
     ratio = mine.units.scale / of.units.scale
     moved = (mine.units.mean - of.units.mean) / of.units.scale
     return (mine.alignment.beta * ratio).float(), (mine.alignment.eps * ratio + moved).float()

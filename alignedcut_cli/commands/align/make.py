@@ -23,7 +23,7 @@ __all__ = ["make"]
 
 
 def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
-    """Make one alignment unless it is up to date: (header, whether it was made)."""
+    """The header of an alignment, made unless it is up to date, and whether it was made."""
     return frame.make_once(plan.recipe, overwrite, lambda: _fit_and_write(frame, plan, device))
 
 

@@ -13,7 +13,7 @@ __all__ = ["draw_if_needed"]
 
 
 def draw_if_needed(frame: Frame, header: Header, folder: Path) -> None:
-    """Draw losses.png, rois.png and channels.png into `folder`, unless they show this content already."""
+    """Draw losses.png, rois.png and channels.png into `folder`, unless they already show this content."""
     draw_once(frame.project, header, {"content": header.content}, lambda: _draw(frame, header, folder))
 
 

@@ -29,7 +29,7 @@ LARGEST_WEIGHT = 1e6
 
 @dataclass(frozen=True)
 class Plan:
-    """An alignment to be made: slots, responses (on the CPU), and the split of the images."""
+    """The plan: slots, responses (on the CPU), and the split of the images."""
 
     recipe: Recipe
     parents: tuple[Header, ...]
@@ -46,7 +46,7 @@ class Plan:
         return self.settings.dim or max(slot.about["width"] for slot in self.slots)
 
     def need(self) -> int:
-        """Peak memory of the fit in bytes: features and responses twice, Gram matrices, weights and moments.
+        """Peak memory of the fit in bytes: two copies of features and responses, Gram matrices, weights and moments.
 
         With --agree also tokens, each slot's normal equations, and five blocks of conjugate gradients.
         """
@@ -177,7 +177,7 @@ def _split_identity(split: np.ndarray) -> str:
 
 
 def _require_tokens(sets: Sequence[FeatureSet]) -> None:
-    """Raise DataError for feature sets without any token: the regularisers are computed on tokens."""
+    """Raise DataError for feature sets without tokens, which the regularisers need."""
     for features in sets:
         if not any(name.startswith(("tokens.", "sampled.")) for name in features.header.raw["tensors"]):
             raise DataError(
@@ -188,12 +188,12 @@ def _require_tokens(sets: Sequence[FeatureSet]) -> None:
 
 
 def slot_key(slot: Slot) -> tuple[str, str, int]:
-    """What identifies a slot, whatever images it was extracted from: weights, tap and layer."""
+    """What identifies a slot across images: weights, tap and layer."""
     return slot.source.header.raw["external"].get("weights", ""), slot.about["tap"], slot.layer
 
 
 def _require_each_once(slots: Sequence[Slot]) -> None:
-    """Raise UsageError if two feature sets hold the same layer of the same weights: `cut` could not tell them apart."""
+    """Raise UsageError if two feature sets hold the same layer of the same weights, ambiguous for `cut`."""
     seen: dict[tuple[str, str, int], str] = {}
     for slot in slots:
         key = slot_key(slot)

@@ -1,4 +1,4 @@
-"""What an align artifact holds: transforms, read-out, scores per voxel and per ROI, losses, and the split."""
+"""The content of an align artifact: transforms, read-out, scores per voxel and per ROI, losses, and the split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHUFFLES = 1000
 
 
 def tensors(plan: Plan, fitted: Fitted) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The arrays of the artifact, and their shape axes and meanings. Scores are the same in all units of responses."""
+    """The arrays of the artifact, and their shape axes and meanings. Scores do not depend on the units of responses."""
     found, responses = fitted.alignment, plan.responses
     beta, eps = fitted.units.read_out(found.beta, found.eps)
     aligned = align_pooled(fitted.pooled, found.transforms)
@@ -113,7 +113,7 @@ def masks_of(plan: Plan) -> dict[str, np.ndarray]:
 def influence_tensors(
     plan: Plan, fitted: Fitted, crossed: Crossed | None
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]], dict[str, np.ndarray]]:
-    """What each image adds to the scores of ROIs, its meanings, and these scores (Q,) by kind: test, and cv with folds."""
+    """The influence of each image on the scores of ROIs, its meanings, and these scores (Q,): test, and cv with folds."""
     found = fitted.alignment
     masks = torch.from_numpy(np.stack(list(masks_of(plan).values())))
     tested = torch.from_numpy(np.flatnonzero(plan.split == TEST))
@@ -138,9 +138,9 @@ def roi_table(
 ) -> list[dict[str, Any]]:
     """One object per ROI, and one for all voxels: size, mean scores, mean ceiling, share of the ceiling, permutation p.
 
-    `share` is mean test R^2 over mean ceiling, of voxels whose ceiling is known. `p`: how often the mean test R^2 of
-    the ROI is as high with predictions of shuffled test images. r2.KIND.low and .high: t intervals over images, of test and
-    (with folds) cv; the fit is not made again in them.
+    `share` is mean test R^2 over mean ceiling, of voxels whose ceiling is known. `p`: permutation p-value of the mean test
+    R^2 of the ROI, shuffling test images. r2.KIND.low and .high: t intervals over images, of test and (with folds) cv,
+    without refitting.
     """
     found = fitted.alignment
     tested = torch.from_numpy(np.flatnonzero(plan.split == TEST))
@@ -201,5 +201,5 @@ def axes(plan: Plan, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def roi_rows(header: Header) -> list[dict[str, float | str | None]]:
-    """The per-ROI table of an align artifact, one object a row."""
+    """The per-ROI table of an align artifact, one object per row."""
     return header.raw["rois"]

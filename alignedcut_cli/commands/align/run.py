@@ -42,7 +42,7 @@ class Fitted:
 
 
 def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitted:
-    """Fit the planned alignment on `device`. Raises DataError if features or responses do not allow a fit."""
+    """Fit the planned alignment on `device`. Raises DataError for unusable features or responses."""
     pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
     responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
     units = _units(plan, responses)
@@ -128,7 +128,7 @@ def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[n
 
 
 class Tokens:
-    """Random tokens of given images, for each slot: all its tokens or the stored sample of them.
+    """Random tokens of given images for each slot, from all its tokens or the stored sample of them.
 
     `places` has a number for each slot, equal for slots whose stored tokens are at the same positions.
     """
@@ -149,9 +149,9 @@ class Tokens:
         self.places = [keys.index(key) for key in keys]
 
     def draw(self, rows: Tensor, count: int, generator: torch.Generator) -> list[Tensor]:
-        """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): different (image, token)
-        pairs, the same for all slots that keep as many tokens; where a feature set has fewer, all of its, and as many of
-        others. Raises DataError if some are not finite."""
+        """`count` tokens (m, D_i) float32 of each slot from the paired images `rows` (b,): distinct (image, token)
+        pairs, the same for all slots that store as many tokens; where a feature set has fewer, all of them, and as many of
+        the others. Raises DataError if some are not finite."""
         images = rows.cpu().numpy()
         count = min(count, *(len(images) * blocks[0].shape[1] for blocks in self._blocks))
         picks: dict[int, tuple[np.ndarray, np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""`alignedcut color`: a cut in, a colour for every node and pictures out.
+"""`alignedcut color`: from a cut to a colour for every node, and pictures.
 
 Not here: t-SNE and the colour cube (core/embed), sheets of pictures (report).
 """

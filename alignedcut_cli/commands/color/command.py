@@ -1,4 +1,4 @@
-"""`alignedcut color`: a cut in, a colour for every node and pictures out."""
+"""`alignedcut color`: from a cut to a colour for every node, and pictures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(frame: Frame, asked: Asked) -> None:
     t-SNE places a sample of nodes by their top eigenvectors; every other node takes the place of its nearest one.
     Colours are one mapping for all images and slots of a joint cut, and one for each slot of a --per-slot cut. With
     --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
-    each image a row of its layers, and a contact sheet a model.
+    each image a row of its layers, and a contact sheet per model.
     """
     require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
     if asked.onto:
@@ -76,7 +76,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             _need(params, parent, base),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = _make(frame, recipe, parent, base, device, asked.overwrite)
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
@@ -90,15 +90,15 @@ def command(frame: Frame, asked: Asked) -> None:
 
 def _require_unused(asked: Asked) -> None:
     """Raise UsageError for options of t-SNE given with --onto, which runs no t-SNE."""
-    typed = [option for option in PLACING if option in asked.explicit]
-    if typed:
+    unused = [option for option in PLACING if option in asked.explicit]
+    if unused:
         raise UsageError(
-            "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
+            "option-unused", f"--onto does not use {', '.join(unused)}: they are the other coloring's", "Leave it out"
         )
 
 
 def _resolve_device(text: str) -> torch.device:
-    """The device of the exact repulsion: CUDA if it is there, else the CPU (MPS has no float64)."""
+    """The device of the exact repulsion: CUDA if available, else the CPU (MPS has no float64)."""
     import torch
 
     found = resolve_device(text)
@@ -108,7 +108,7 @@ def _resolve_device(text: str) -> torch.device:
 
 
 def _need(params: Any, parent: Header, base: Base | None) -> int:
-    """Main memory in bytes: eigenvectors twice, coordinates, colours; affinities and neighbours of the sample; a tile."""
+    """Main memory in bytes: two copies of eigenvectors, coordinates, colours; affinities and neighbours of the sample."""
     counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
     rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
     if base:
@@ -155,7 +155,7 @@ def _make(
 
 
 def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
-    """Draw the pictures, unless they show this content with these settings already."""
+    """Draw the pictures, unless they already show this content with these settings."""
     wanted = {
         "content": header.content,
         "upscale": asked.upscale,

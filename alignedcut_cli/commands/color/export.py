@@ -1,4 +1,4 @@
-"""The table of a coloring for other programs: its nodes with their colours and places."""
+"""The exported table of a coloring: its nodes with their colours and coordinates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node: its colour, its place in the t-SNE, and whether t-SNE itself placed it."""
+    """A row per node: its colour, its coordinates in the t-SNE, and whether t-SNE itself placed it."""
     import numpy as np
 
     placed = np.zeros(len(tensors["nodes"]), bool)

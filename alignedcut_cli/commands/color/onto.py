@@ -1,4 +1,4 @@
-"""`color --onto`: colour a cut by the coloring of another cut in the same spectral coordinates."""
+"""`color --onto`: colour a cut by the coloring of another cut in the same eigenvectors."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Base:
 def open_base(project: Project, reference: str, name: str, parent: Header) -> Base:
     """The base coloring for the cut `name` (header `parent`), from headers alone.
 
-    Raises DataError (exit 65) if that coloring placed no node itself, if its cut has changed since, or if `parent` is
-    neither that cut nor one that was embedded onto it, graph by graph and with enough eigenvectors; InputMissingError
-    if the coloring or its cut is not there.
+    Raises DataError (exit 65) if that coloring was itself made with --onto, if its cut has changed since, or if `parent` is
+    neither that cut nor one embedded onto it, graph by graph and with enough eigenvectors; InputMissingError if the
+    coloring or its cut is missing.
     """
     given, header = project.input(ROLE, "color", project.parse(reference, "color")[1])
     if any(one.role == ROLE for one in header.inputs):
@@ -86,7 +86,7 @@ def _require_same_graphs(given: Input, header: Header, cut: Header, name: str, p
 
 
 def _graphs(cut: Header) -> list[tuple[str, int]]:
-    """What identifies each graph of a cut: its slot (model, layer); nothing if one graph holds all slots."""
+    """What identifies each graph of a cut: its slot (model, layer); empty if one graph holds all slots."""
     per_slot = cut.params.get("per_slot", cut.axes["G"]["size"] > 1)
     return [(slot["model"], slot["layer"]) for slot in cut.axes["S"]["slots"]] if per_slot else []
 

@@ -1,4 +1,4 @@
-"""`alignedcut compare`: two cuts, colorings or alignments in, how far they agree slot by slot out.
+"""`alignedcut compare`: from two cuts, colorings or alignments to their agreement slot by slot.
 
 Not here: the measures (core/graph/subspaces, core/encode/similarity) and the figures (report).
 """

@@ -1,4 +1,4 @@
-"""What slots share before and after an alignment: CKA and Procrustes of their means over tokens, with intervals."""
+"""Similarity of slots before and after an alignment: CKA and Procrustes of their means over tokens, with intervals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPONENTS, ORDERS = 16, 10
 
 
 def compare_alignments(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
-    """For each measure the matrices of slots before and after (K, S, S), their intervals, and what pairs gain."""
+    """For each measure the matrices of slots before and after (K, S, S), their intervals, and the mean gain of pairs."""
     pooled = _pooled(plan)
     states = [pooled]
     for side, space in zip(plan.slots, plan.spaces, strict=True):
@@ -57,7 +57,7 @@ def compare_alignments(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def _pooled(plan: Plan) -> list[Tensor]:
-    """The means over tokens (B, D) float64 of each slot. Raises DataError where some are not finite."""
+    """The means over tokens (B, D) float64 of each slot. Raises DataError for non-finite ones."""
     found = []
     for slot in plan.slots[0]:
         rows = np.concatenate(slot.source.blocks(slot.pooled)).astype(np.float64)
@@ -85,13 +85,13 @@ def _draws(measure: str, state: list[Tensor], weights: Tensor, advance: Callable
 
 
 def _ends(measure: str, draws: np.ndarray) -> tuple[float, float, float]:
-    """The value and its interval: Procrustes rises where an image comes twice, so its draws are moved to the value."""
+    """The value and its interval: repeated images bias Procrustes upwards, so its draws are recentred on the value."""
     value = float(draws[0])
     return (value, *(percentile(draws[1:]) if measure == "cka" else recentred(draws[1:], value)))
 
 
 def _gains(measure: str, plan: Plan, draws: np.ndarray) -> np.ndarray:
-    """Means over pairs of slots within models and across them: each state, and each state less the first, (2, K, 4)."""
+    """Means over pairs of slots within and across models: each state, and each state minus the first, (2, K, 4)."""
     models = np.array([slot["model"] for slot in plan.about])
     apart = ~np.eye(len(models), dtype=bool)
     same = models[:, None] == models[None, :]
@@ -105,7 +105,7 @@ def _gains(measure: str, plan: Plan, draws: np.ndarray) -> np.ndarray:
 
 
 def _chance(state: list[Tensor], orders: Tensor) -> np.ndarray:
-    """Procrustes where the images of one slot are in another order, mean over orders: (S, S)."""
+    """Procrustes with the images of one slot permuted, the mean over permutations: (S, S)."""
     parts = [largest_components(rows, COMPONENTS) for rows in state]
     one = torch.ones(1, len(parts[0]))
     every = torch.arange(len(parts[0]))

@@ -14,7 +14,7 @@ __all__ = ["Asked"]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(options.Asked):
-    """What the command line asks for, as it was given."""
+    """The options as given on the command line."""
 
     pair: Annotated[
         tuple[str, ...],

@@ -37,7 +37,7 @@ def command(frame: Frame, asked: Asked) -> None:
     """Say how far two cuts, colorings or alignments of the same images agree, slot by slot.
 
     Cuts: the cosines of the principal angles between the spans of their eigenvectors over a slot's nodes, and the error
-    of the projectors, |P - Q|_F / sqrt(2 C): 0 the same span, 1 orthogonal ones. Colorings: Procrustes, the likeness of
+    of the projectors, |P - Q|_F / sqrt(2 C): 0 the same span, 1 orthogonal ones. Colorings: Procrustes, the similarity of
     the t-SNE spaces after the best rotation and scale, 1 the same shape. Alignments, one or two: unbiased CKA and
     Procrustes (of 16 principal components) between the means over tokens of every pair of slots, in their own channels
     and in aligned ones: what networks share, and what aligning them makes comparable. 95% intervals are over images.
@@ -53,7 +53,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             plan.need(),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     if plan.kind == "align" and not asked.source:
         frame.output.note("these are the images that trained the alignment; give --from features/NAME for others")
@@ -82,7 +82,7 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 
 def _tell(frame: Frame, header: Header, made: bool, folder: Path | None) -> None:
-    """Draw what is to be drawn, and print the table."""
+    """Draw the figures, and print the table."""
     from alignedcut_cli.commands.compare.result import pair_rows, rows_of, table_of
 
     tensors = load_tensors(frame.project.path("compare", header.name))[1]

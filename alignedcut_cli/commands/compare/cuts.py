@@ -22,7 +22,7 @@ __all__ = ["compare_colours", "compare_cuts"]
 
 
 def compare_cuts(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
-    """Principal cosines of each slot (S, C), its projector error and interval, and likewise of all slots in one."""
+    """Principal cosines of each slot (S, C), its projector error and interval, and the same over all slots together."""
     count, images = plan.recipe.params["eigenvectors"], len(plan.images)
     weights = _weights(plan)
     moments = np.zeros((len(plan.places), images, 2 * count, 2 * count))
@@ -42,7 +42,7 @@ def compare_cuts(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def compare_colours(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
-    """How alike the t-SNE spaces are after the best rotation and scale, and its interval: all slots, then each."""
+    """Procrustes similarity of the t-SNE spaces and its interval: over all slots, then for each."""
     weights = torch.from_numpy(_weights(plan))
     sides = list(_rows(frame, plan, "color", "coordinates", 3))
     joined = [torch.cat([side[part] for side in sides]) for part in range(3)]
@@ -51,7 +51,7 @@ def compare_colours(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def _weights(plan: Plan) -> np.ndarray:
-    """The images as they are, then drawn again: (1 + T, B)."""
+    """Weights of images: all ones, then bootstrap draws; (1 + T, B)."""
     images, params = len(plan.images), plan.recipe.params
     return np.concatenate([np.ones((1, images)), bootstrap_weights(images, params["bootstrap"], params["seed"])])
 

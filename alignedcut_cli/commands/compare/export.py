@@ -1,4 +1,4 @@
-"""The tables of a comparison for other programs."""
+"""The exported tables of a comparison."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["EXPORTS"]
 
 
 def rows(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a slot; of alignments a row a measure, kind of pair and state."""
+    """A row per slot; for alignments, per measure, kind of pair and state."""
     from alignedcut_cli.commands.compare.result import rows_of
 
     return table_of_rows(rows_of(header, tensors))
 
 
 def pairs(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a measure, state and pair of slots of alignments."""
+    """A row per measure, state and pair of slots, of alignments."""
     from alignedcut_cli.commands.compare.result import pair_rows
 
     return table_of_rows(pair_rows(header, tensors))

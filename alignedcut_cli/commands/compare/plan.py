@@ -1,4 +1,4 @@
-"""What is compared: the slots that both sides have, and on which images."""
+"""The plan of a comparison: the slots that both sides have, and their images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Plan", "make_plan"]
 ALGORITHM = 1
 COMPARED = ("cut", "color", "align")
 FEWEST_IMAGES = 4
-"""What unbiased CKA needs."""
+"""The fewest images of unbiased CKA."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The sides, one or two, and what they share: for cuts and colorings `places`, the numbers of each slot in both.
+    """The sides, one or two, and their shared slots: for cuts and colorings `places`, the index of each slot in both.
 
-    For alignments `slots` of each side, with its transforms, and their `spaces`. `about` are the slots' descriptions.
+    For alignments, `slots` of each side with its transforms, and their `spaces`. `about` are the slots' descriptions.
     """
 
     recipe: Recipe
@@ -44,11 +44,11 @@ class Plan:
 
     @property
     def one_graph(self) -> bool:
-        """Whether each side is one graph, so that its eigenvectors mean the same in all slots."""
+        """Whether each side is one graph, whose eigenvectors are shared by all slots."""
         return not any(one.params.get("per_slot") or one.axes["G"]["size"] > 1 for one in self.parents)
 
     def need(self) -> int:
-        """Main memory in bytes: rows and moments of one slot after another, or pooled features and Grams of all."""
+        """Main memory in bytes: rows and moments of one slot at a time, or pooled features and Gram matrices of all."""
         draws = self.recipe.params["bootstrap"] + 1
         if self.kind == "align":
             each = len(self.images) * (max(one["width"] for one in self.about) * 8 + 8 * len(self.images))
@@ -77,11 +77,11 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def _require_used(asked: Asked, kind: str) -> None:
-    """Raise UsageError for typed options that this kind does not use."""
+    """Raise UsageError for options given explicitly that this kind does not use."""
     uses = {"cut": {"--eigenvectors"}, "color": set(), "align": {"--from", "--layers"}}
-    typed = [one for one in ("--eigenvectors", "--from", "--layers") if one in asked.explicit - uses[kind]]
-    if typed:
-        raise UsageError("option-unused", f"compare of {kind}/ does not use {', '.join(typed)}", "Leave it out")
+    unused = [one for one in ("--eigenvectors", "--from", "--layers") if one in asked.explicit - uses[kind]]
+    if unused:
+        raise UsageError("option-unused", f"compare of {kind}/ does not use {', '.join(unused)}", "Leave it out")
 
 
 def _cuts(asked: Asked, kind: str, names: Sequence[str], given: Sequence[tuple[Input, Header]]) -> Plan:
@@ -113,7 +113,7 @@ def _alignments(frame: Frame, asked: Asked, names: Sequence[str], given: Sequenc
     require_same_images(sources, [header for _, header in inputs])
     slots = [slot for one in sources for slot in find_slots(frame.features(one), asked.layers)]
     for slot in slots:
-        slot.source.demand(slot.pooled)
+        slot.source.require(slot.pooled)
     images = inputs[0][1].axes["B"]["images"]
     if len(images) < FEWEST_IMAGES:
         raise DataError("few-images", f"{len(images)} images, CKA needs {FEWEST_IMAGES}", "Give features of more")
@@ -131,7 +131,7 @@ def _name(asked: Asked, names: Sequence[str]) -> str:
 
 
 def _key(slot: Mapping[str, Any]) -> str:
-    """What makes a slot the same in another cut: all but which features it was read from."""
+    """What identifies a slot across cuts: all but the feature set that it was read from."""
     return repr(sorted((key, value) for key, value in slot.items()))
 
 

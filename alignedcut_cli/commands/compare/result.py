@@ -1,4 +1,4 @@
-"""The tensors of a comparison and what they mean, and its rows and tables."""
+"""The tensors of a comparison and their meanings, and its rows and tables."""
 
 from __future__ import annotations
 
@@ -23,15 +23,24 @@ MEANINGS = {
         "A C",
         "cosines of the principal angles of the spans: all slots (NaN unless one graph), then each",
     ),
-    "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval"),
-    "procrustes": ("A V", "likeness of the t-SNE spaces after the best rotation and scale, and its interval"),
-    "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval"),
-    "cka": ("K S S V", "unbiased CKA of pairs of slots, own channels, then aligned ones, and its interval"),
-    "cka.gain": ("W K D", "mean over pairs of slots, within models and across: before, then what is gained, with p"),
-    "procrustes.gain": ("W K D", "likewise of Procrustes"),
+    "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval; NaN: none"),
+    "procrustes": (
+        "A V",
+        "likeness of the t-SNE spaces after the best rotation and scale, and its interval; NaN: none",
+    ),
+    "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval; NaN: undefined"),
+    "cka": (
+        "K S S V",
+        "unbiased CKA of pairs of slots, own channels, then aligned ones, and its interval; NaN: undefined",
+    ),
+    "cka.gain": (
+        "W K D",
+        "mean over pairs of slots, within models and across: before, then what is gained, with p; NaN: no such pairs",
+    ),
+    "procrustes.gain": ("W K D", "likewise of Procrustes; NaN: no such pairs"),
     "procrustes.chance": ("K S S", "Procrustes where one slot's images are in another order, mean over orders"),
 }
-_OF_SLOTS = ("K S S V", "Procrustes of pairs of slots, own channels, then aligned ones, and its interval")
+_OF_SLOTS = ("K S S V", "Procrustes of pairs of slots, own channels, then aligned ones, and its interval; NaN: none")
 
 
 def measured(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
@@ -68,7 +77,7 @@ def axes_of(plan: Plan, tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a slot; of alignments one row a measure, kind of pair and state."""
+    """One row per slot; for alignments, per measure, kind of pair and state."""
     kind, axes = header.params["of"], header.axes
     if kind == "align":
         return _gains(axes, tensors)
@@ -104,7 +113,7 @@ def _gains(axes: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> list[d
 
 
 def pair_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a measure, state and pair of slots: the matrices as a table."""
+    """One row per measure, state and pair of slots: the matrices as a table."""
     names = [_slot_name(slot) for slot in header.axes["S"]["slots"]]
     return [
         {"measure": measure, "state": state, "slot": names[one], "other": names[other], **_interval("value", ends)}
@@ -116,7 +125,7 @@ def pair_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[st
 
 
 def table_of(header: Header, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a table; a dash where nothing is known."""
+    """The rows as a table; a dash for missing values."""
     cells = [[_cell(value) for value in row.values()] for row in rows]
     return table([[*rows[0]], *cells])
 
@@ -128,7 +137,7 @@ def _cell(value: Any) -> str:
 
 
 def _interval(name: str, ends: np.ndarray) -> dict[str, float | None]:
-    """The value and its ends, None where they are not known."""
+    """The value and its interval, None where undefined."""
     found = [float(value) if value == value else None for value in ends[:3]]
     return {name: found[0], "low": found[1], "high": found[2]}
 

@@ -1,4 +1,4 @@
-"""`alignedcut concepts`: what the channels mean: predicted responses of brain regions to parts of images."""
+"""`alignedcut concepts`: the meaning of channels: predicted responses of brain regions to parts of images."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def command(frame: Frame, asked: Asked) -> None:
 
     --words: the name of a concept is the word nearest to it in the space of --embeddings, where a concept is the mean of its
     images, weighted by the share of their patches in it, less the mean of all, and a word is its vector less the mean of
-    the words. It is unnamed unless it is nearer than with the shares dealt out to other images at random: p of the best of
-    all words, at most .05 after Holm over concepts.
+    the words. It is unnamed unless it is nearer than with the shares permuted over images at random: p of the best of all
+    words, at most .05 after Holm over concepts.
     """
     if asked.space is not None:
         require_choice("--space", asked.space, SPACES)
@@ -74,7 +74,7 @@ def _print_dry_run(frame: Frame, plan: Plan, pictures: bool) -> None:
         [*outputs, *([(f"{folder}/", 0)] if pictures else [])],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:
@@ -102,7 +102,7 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
 def _measure(
     frame: Frame, plan: Plan, device: torch.device, budget: int
 ) -> tuple[dict[str, np.ndarray], Readout, list[int]]:
-    """The tensors of the artifact, the read-out behind them, and the class ids of the masks."""
+    """The tensors of the artifact, the read-out that they are of, and the class ids of the masks."""
     from alignedcut_cli.commands.concepts.data import Truth, readout_of, tiles
     from alignedcut_cli.commands.concepts.groups import groups_of
     from alignedcut_cli.commands.concepts.names import names_of
@@ -166,7 +166,7 @@ def _median(found: dict[str, list[dict[str, Any]]], key: str) -> str:
 
 
 def _say_names(frame: Frame, header: Header, rows: list[dict[str, Any]]) -> None:
-    """How many concepts have a name, and in which space, on stderr."""
+    """Say on stderr how many concepts have a name, and in which space."""
     from alignedcut_cli.commands.concepts.result import UNNAMED
 
     axis, named = header.axes["W"], sum(row["name"] != UNNAMED for row in rows)
@@ -177,7 +177,7 @@ def _say_names(frame: Frame, header: Header, rows: list[dict[str, Any]]) -> None
 
 
 def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
-    """A summary of the findings, on stderr."""
+    """Print a summary of the findings on stderr."""
     from alignedcut_cli.core.groups.concept_stability import UNSTABLE
 
     if any(row["r"] is not None for row in found["correlations"]):

@@ -14,7 +14,7 @@ from alignedcut_cli.core.groups.activations import roi_readout
 from alignedcut_cli.core.groups.grid_labels import grid_labels
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, node_table
-from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.artifact import map_tensors
 
 __all__ = ["Labels", "Readout", "Tiles", "Truth", "patches", "readout_of", "tiles"]
 
@@ -36,13 +36,13 @@ def tiles(
 
 
 def patches(slot: Slot, images: int) -> np.ndarray:
-    """Which nodes of a slot are patches and not class tokens: (nodes,) bool."""
+    """Which nodes of a slot are patches, not class tokens: (nodes,) bool."""
     return node_table(slot.about, 0, images)[:, 2] >= 0
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of the nodes of a slot: class ids (nodes,) int64, and which nodes have one (no class token, no void)."""
+    """Labels of the nodes of a slot: class ids (nodes,) int64, and which nodes have one (not class tokens, not void)."""
 
     classes: np.ndarray
     known: np.ndarray
@@ -68,7 +68,7 @@ class Truth:
         return Labels(classes.reshape(-1), known.reshape(-1))
 
     def classes(self, slots: Sequence[Slot]) -> list[int]:
-        """All class ids but the background's that some cell of some slot has, ascending."""
+        """All class ids except the background's that occur in some cell of some slot, ascending."""
         found = [np.unique(labels.classes[labels.known]) for labels in map(self.labels, slots)]
         return sorted(set(np.concatenate(found).tolist()) - {self.background})
 
@@ -89,12 +89,12 @@ class Readout:
 
 def readout_of(plan: Plan) -> Readout:
     """The read-out of a plan's align artifact; areas without a voxel are left out."""
-    layout = read_layout(plan.alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))
+    tensors = map_tensors(plan.alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    membership = torch.from_numpy(np.array(tensors["rois"]))
     labels = plan.alignment.header.axes["R"]["labels"]
     there = [number for number in range(len(labels)) if bool(membership[number].any())]
     everything = torch.ones(1, beta.shape[1], dtype=membership.dtype)
     kept = torch.cat([membership[there], everything])
-    vertices = np.array(map_tensor(layout, "vertices")) if plan.on_surface else None
+    vertices = np.array(tensors["vertices"]) if plan.on_surface else None
     return Readout(beta, roi_readout(beta, kept), (*(labels[number] for number in there), ALL), kept, vertices)

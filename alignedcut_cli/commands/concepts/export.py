@@ -1,4 +1,4 @@
-"""The tables of concepts for other programs: the concept of each node, and what brain areas respond to."""
+"""The exported tables of concepts: the concept of each node, and predicted responses of brain areas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node: its concept (-1: none), and its similarity to each patch that was asked for."""
+    """A row per node: its concept (-1: none), and its similarity to each patch of --pixel."""
     similar = {
         f"similarity {image}:{row}:{column}": _similarity(tensors["similarity"][number])
         for number, (image, row, column) in enumerate(header.axes.get("Q", {}).get("pixels", []))

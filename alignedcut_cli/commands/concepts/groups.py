@@ -20,8 +20,8 @@ __all__ = ["Groups", "groups_of"]
 class Groups:
     """One slot: mean activation (G, R) of foreground, background and each class, its error, sizes (G,), and the contrast.
 
-    `contrast` and `contrast_se` (R,) are foreground - background; `by_voxel` (N,) the same for each voxel, where it is known
-    where voxels lie.
+    `contrast` and `contrast_se` (R,) are foreground - background; `by_voxel` (N,) the same for each voxel, if the positions
+    of voxels are known.
     """
 
     mean: Tensor

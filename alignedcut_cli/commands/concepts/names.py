@@ -1,4 +1,4 @@
-"""The names of concepts: how much of each image lies in a concept, and the word that this is nearest to."""
+"""The names of concepts: the share of each image in a concept, and the word nearest to it."""
 
 from __future__ import annotations
 

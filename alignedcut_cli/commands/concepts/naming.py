@@ -1,4 +1,4 @@
-"""Names of concepts: words and embeddings of the images in one space, as asked for."""
+"""The inputs of concept names: words and embeddings of the images in a joint space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVES = {"--embeddings", "--embeddings-layer", "--model", "--weights"}
 
 @dataclass(frozen=True, eq=False)
 class Naming:
-    """Words, and the unit embeddings (B, D) float32 of the images in the space that they share, named by `space`."""
+    """Words, and the unit embeddings (B, D) float32 of the images in their joint space, called `space`."""
 
     given: Input
     parent: Header
@@ -34,7 +34,7 @@ class Naming:
     external: Mapping[str, str]
 
     def need(self, concepts: int) -> int:
-        """Bytes of main memory to name so many concepts: embeddings, words, their products, and the null."""
+        """Bytes of main memory to name `concepts` concepts: embeddings, words, their products, and the null."""
         from alignedcut_cli.core.groups.concept_names import orders_needed
 
         (images, width), words = self.embeddings.shape, len(self.words.texts)
@@ -43,7 +43,7 @@ class Naming:
 
 
 def read_naming(frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]) -> Naming | None:
-    """What --words asks for, read; None without it. Raises UsageError, DataError or InputMissingError."""
+    """The words and embeddings of --words; None without it. Raises UsageError, DataError or InputMissingError."""
     _require_used(asked)
     if asked.words is None:
         return None
@@ -71,12 +71,12 @@ def read_naming(frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]])
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for options given without the one that they serve, and where --words lacks its embeddings."""
-    typed = sorted(asked.explicit & SERVES)
+    """Raise UsageError for options given without the one that they modify, and for --words without embeddings."""
+    given = sorted(asked.explicit & SERVES)
     if asked.words is None:
-        if typed:
+        if given:
             raise UsageError(
-                "option-unused", f"{', '.join(typed)} serves --words alone", "Give --words, or leave it out"
+                "option-unused", f"{', '.join(given)} serves --words alone", "Give --words, or leave it out"
             )
         return
     if asked.embeddings is None:
@@ -93,7 +93,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _places(name: str, there: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Where each image of the coloring stands in a feature set: of the same path and, where both are known, content."""
+    """The index of each image of the coloring in a feature set: the same path and, where both are known, content."""
     by_path = {image["path"]: place for place, image in enumerate(there)}
     places = [by_path.get(image["path"], -1) for image in images]
     lacking = [

@@ -31,7 +31,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def draw_if_needed(frame: Frame, header: Header, arrays: Arrays, folder: Path, shown: int, images: Path | None) -> None:
-    """Draw everything into `folder`, unless it shows this content with these settings already and no file is missing."""
+    """Draw everything into `folder`, unless it already shows this content with these settings and no file is missing."""
     on_surface = "vertices" in arrays and has_surface()
     if "vertices" in arrays and not on_surface:
         frame.output.note("no flat maps of the cortex without the package nilearn: pip install 'alignedcut[brain]'")
@@ -112,7 +112,7 @@ def _called(header: Header, arrays: Arrays, slot: int, concept: int) -> str:
 
 
 def _label(header: Header, arrays: Arrays, slot: int, concept: int) -> tuple[str, str]:
-    """What stands above a concept: its size and what of it comes back; and r of |mean| with deviation, both ways."""
+    """The title of a concept: its size and stability; and r of |mean| with deviation, both ways."""
     r, _, scored = arrays["correlation"][slot, concept]
     images, seeds = arrays["stability"][slot, concept]
     called = _called(header, arrays, slot, concept) + ("\n" if "name.word" in arrays else ": ")

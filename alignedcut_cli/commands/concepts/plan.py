@@ -1,4 +1,4 @@
-"""The plan of a run of `concepts`: the coloring and cut behind it, slots, masks, pixels, and the memory needed."""
+"""The plan of a run of `concepts`: its coloring and cut, slots, masks, pixels, and the memory needed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from alignedcut_cli.datasets.names import same_form
 from alignedcut_cli.errors import DataError, InputMissingError, UsageError
 from alignedcut_cli.frame.config import parse_layers
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.onto import require_stored
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import tensor_digest
@@ -51,7 +52,7 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be computed: `slots` with `offsets`, the first node of each in the cut; `masks` as they were read.
+    """The plan: `slots` with `offsets`, the first node of each in the cut; `masks` as read.
 
     `comparable` are the same slots with their transforms in `space`, where pixels are compared.
     """
@@ -96,7 +97,7 @@ class Plan:
         return maps + self.nodes * (2 * len(self.pixels) + 18)
 
     def need(self) -> int:
-        """Bytes of main memory, tiles not counted."""
+        """Bytes of main memory, without tiles."""
         channels = self.alignment.channels
         covariances = 8 * 3 * (self.recipe.params["concepts"] + 1) * channels**2
         masks = sum(mask.nbytes for mask in self.masks)
@@ -120,6 +121,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
             f"cut/{cut.name} is of graphs ({cut.params['graph']}), whose places have no features of their own",
             "Give a coloring of a cut of features",
         )
+    require_stored(cut)
     sources = [one for one in cut.inputs if one.kind == "features"]
     behind = [_behind(frame, f"cut/{cut.name}", one) for one in sources]
     sets = [frame.features(one.name) for one in sources]
@@ -181,7 +183,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _color_name(frame: Frame, source: str | None) -> str:
-    """The coloring that --from names: itself, or the only one made from that cut."""
+    """The coloring of --from: the one named, or the only one of the cut named."""
     project = frame.project
     if source is None:
         return project.only("color")

@@ -1,4 +1,4 @@
-"""What a concepts artifact holds: tensors with their meanings and axes, and tables made from them."""
+"""The content of a concepts artifact: tensors with their meanings and axes, and tables made from them."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ _UNDEFINED = (
 
 
 def read(path: Path) -> tuple[Header, dict[str, np.ndarray]]:
-    """The header and tensors of an artifact, with NaN for all that is undefined: means of no node, and UNDEFINED."""
+    """The header and tensors of an artifact, with NaN for undefined values: means over no node, and UNDEFINED."""
     header, arrays = load_tensors(path)
     return header, defined(arrays)
 
 
 def defined(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays themselves, with NaN written into them for all that is undefined."""
+    """The same arrays, with NaN written into them for undefined values."""
     for name in _UNDEFINED:
         if name in arrays:
             arrays[name][arrays[name] == UNDEFINED] = np.nan
@@ -276,7 +276,7 @@ def _correlation_rows(header: Header, arrays: Mapping[str, np.ndarray]) -> Itera
 
 
 def name_of(header: Header, arrays: Mapping[str, np.ndarray], slot: int, concept: int) -> str:
-    """The word that names a concept, or `unnamed` where chance comes as near."""
+    """The word that names a concept, or `unnamed` if it is not significant."""
     named = arrays["name.p.holm"][slot, concept] <= LARGEST_P
     return header.axes["W"]["labels"][arrays["name.word"][slot, concept]] if named else UNNAMED
 

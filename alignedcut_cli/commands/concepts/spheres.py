@@ -20,7 +20,7 @@ from alignedcut_cli.nodes.slots import Slot
 __all__ = ["Spheres", "spheres_of"]
 
 SEEDS = 5
-"""Draws of images for each other first centre."""
+"""Bootstrap draws of images per other first centre."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Spheres:
 
     centres (k,), radius, concept (nodes,) of each node or -1, sizes (k,), examples (k, P) or -1; activation over the nodes
     of each sphere: mean and deviation per ROI (k, R) and per voxel (k, N); `total` the same of all patches (2, N);
-    `correlations` (k, 3) of |mean| with deviation over voxels, as they are, in units of the slot's own deviation, and
-    z-scored. `stability` (k, 2): how much of a concept comes back, over draws of images and over seeds; NaN unasked.
+    `correlations` (k, 3) of |mean| with deviation over voxels, raw, in units of the slot's own deviation, and z-scored.
+    `stability` (k, 2): how much of a concept is recovered, over bootstrap draws of images and over seeds; NaN if not asked.
     """
 
     centres: np.ndarray
@@ -79,7 +79,7 @@ def spheres_of(
 def _stability(
     places: np.ndarray, concept: np.ndarray, images: np.ndarray, count: int, number: int, plan: Plan
 ) -> np.ndarray:
-    """Mean overlap of each concept with its best match, (k, 2): images drawn again, and other first centres."""
+    """Mean overlap of each concept with its best match, (k, 2): over bootstrap draws of images, and other first centres."""
     params = plan.recipe.params
     if not params["bootstrap"]:
         return np.full((count, 2), np.nan)
@@ -102,8 +102,8 @@ def _read(means: Tensor, covariances: Tensor, beta: Tensor) -> tuple[Tensor, Ten
 
 
 def _correlations(mean: Tensor, deviation: Tensor, total: Tensor) -> tuple[float, float, float]:
-    """r of |mean| with deviation over voxels: as they are; both divided by the voxel's deviation over all patches; and
-    with its mean over all patches taken off before that, which is a z-score."""
+    """r of |mean| with deviation over voxels: raw; both divided by the voxel's deviation over all patches; and z-scored,
+    with its mean over all patches subtracted first."""
     middle, unit = total
     live = unit > 0
     spread = (deviation / unit)[live]
@@ -115,7 +115,7 @@ def _correlations(mean: Tensor, deviation: Tensor, total: Tensor) -> tuple[float
 
 
 def _examples(places: np.ndarray, centres: np.ndarray, concept: np.ndarray, tokens: int, count: int) -> np.ndarray:
-    """Nodes of each sphere to show, (k, count), -1 where there are fewer: the nearest to the centre, one an image first."""
+    """Example nodes of each sphere, (k, count), -1 where there are fewer: the nearest to the centre, first one per image."""
     found = np.full((len(centres), count), -1, np.int64)
     for row, centre in enumerate(centres):
         members = np.flatnonzero(concept == row)

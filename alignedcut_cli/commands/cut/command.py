@@ -1,4 +1,4 @@
-"""`alignedcut cut`: feature sets in, the eigenvectors of their graph out."""
+"""`alignedcut cut`: from feature sets to the eigenvectors of their graph."""
 
 from __future__ import annotations
 
@@ -61,23 +61,24 @@ BEFORE = (
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Cut the graph of all patches with normalized cut: the top eigenvectors, one row a node.
+    """Cut the graph of all patches with normalized cut: the top eigenvectors, one row per node.
 
     Affinity A_ij = exp((cos(v_i, v_j) - 1) / gamma); eigenvectors of D^-1/2 A D^-1/2 (paper, Eq. 3). Nodes are all
     tokens of all images in the chosen slots; class tokens have row = col = -1 in the node table. In aligned space
-    (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied to
-    each tile as it is read, and nothing of it is stored.
+    (V W) and brain space (V W beta) slots of all models and widths join in one graph; the transforms are applied tile by
+    tile as features are read, without storing the result.
 
     With --graph vv, kk, qk or attn every layer gives a graph over the same places (image, row, col), of values, keys or
     queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
-    normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no say
-    there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed problem,
-    with its residuals; the graphs of layers that were finished are kept when it is interrupted. --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a
-    cut embeds new images by their edges to its places (Nystrom), then within their own images.
+    normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no
+    influence there. Feature sets of the other taps are found by recipe. The graph of a layer that is finished is kept when
+    the command is interrupted. The direct solver gives the optimum of the relaxed problem, with its residuals; --solver
+    gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a cut embeds new images by their
+    edges to its places (Nystrom), then within their own images.
 
-    With --bootstrap R the images are drawn again R times, as many as there are, with the degrees of the whole sample. An
-    eigenvector is stable if its mean cosine with the span of a replicate's C eigenvectors is at least .9, and so are all
-    before it; a node is uncertain if its row moves far from replicate to replicate.
+    With --bootstrap R the images are resampled R times, with the degrees of the whole sample. An eigenvector is stable if
+    its mean cosine with the span of a replicate's C eigenvectors is at least .9, and so are all before it; a node is
+    uncertain if its row moves far between replicates.
     """
     require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)
@@ -117,7 +118,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
-    """Tell what is stable, draw it, if asked to, and print the result."""
+    """Report what is stable, draw it, if asked to, and print the result."""
     lines = [str(frame.project.path("cut", header.name))]
     value = {
         "schema": "alignedcut.cut/1",
@@ -136,12 +137,12 @@ def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
 
 
 def _require_features(asked: Asked) -> None:
-    """Raise UsageError for options that were typed and that serve graphs of q, k and v alone."""
+    """Raise UsageError for options given explicitly that apply only to graphs of q, k and v."""
     drawn = ("--images", "--pictures") if asked.bootstrap else ()
-    typed = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
-    if typed:
+    unused = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
+    if unused:
         raise UsageError(
-            "option-unused", f"--graph features does not use {', '.join(typed)}", f"Give --graph {', '.join(GRAPHS)}"
+            "option-unused", f"--graph features does not use {', '.join(unused)}", f"Give --graph {', '.join(GRAPHS)}"
         )
 
 
@@ -156,7 +157,7 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
         [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16 + 4 * bool(replicates)))],
         plan.need(),
     )
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:

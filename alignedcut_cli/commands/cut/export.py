@@ -1,4 +1,4 @@
-"""The tables of a cut for other programs: its nodes with their eigenvectors, and which of these are stable."""
+"""The exported tables of a cut: its nodes with their eigenvectors, and the stability of these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node: the graph that it is in, unless there is one for all, and its row of the eigenvectors."""
+    """A row per node: its graph, if there are several, and its row of the eigenvectors."""
     vectors = tensors["eigenvectors"]
     names = [f"eigenvector_{number}" for number in range(1, vectors.shape[1] + 1)]
     graph = {} if len(tensors["graphs"]) == 1 else {"graph": _graph(tensors["graphs"])}
@@ -25,7 +25,7 @@ def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 def stability(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a graph and eigenvector of a bootstrapped cut: its eigenvalue and interval, and how much of it stays."""
+    """A row per graph and eigenvector of a bootstrapped cut: its eigenvalue and interval, and its stability."""
     return table_of_rows(
         [
             {

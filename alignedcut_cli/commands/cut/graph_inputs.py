@@ -1,4 +1,4 @@
-"""Which feature sets give the graphs of a cut: those named, and their sisters of the other taps, found by recipe."""
+"""The feature sets for the graphs of a cut: those named, and those of the other taps, found by recipe."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from alignedcut_cli.store.header import Header, Input
 __all__ = ["GRAPHS", "Source", "find_sources", "source_inputs", "source_slots"]
 
 GRAPHS = {"vv": ("v", "v"), "kk": ("k", "k"), "qk": ("q", "k"), "attn": ("q", "k")}
-"""The taps whose cosines (of attn: whose softmax) make each kind of graph."""
+"""The taps whose cosines (for attn: softmax) are the edges of each kind of graph."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The feature sets of one model that give graphs: of queries and keys, which are one set where the taps are."""
+    """The feature sets of one model for graphs: of queries and keys, the same set if the taps are equal."""
 
     queries: str
     keys: str
@@ -31,7 +31,7 @@ class Source:
 
     @property
     def model_name(self) -> str:
-        """The name that both sets have but for their tap: tiny-clip of tiny-clip-q and tiny-clip-k."""
+        """The common name of both sets without the tap: tiny-clip of tiny-clip-q and tiny-clip-k."""
         head, _, tap = self.queries.rpartition("-")
         return head if head and tap in ("q", "k", "v") else self.queries
 
@@ -58,7 +58,7 @@ def find_sources(frame: Frame, graph: str, asked: Sequence[str]) -> list[Source]
 
 
 def _family(header: Header) -> str:
-    """What feature sets share that are of the same model, images and options, and differ in their tap."""
+    """The identity of a feature set without its tap: equal for sets of the same model, images and options."""
     params = {key: value for key, value in header.params.items() if key not in ("tap", "heads")}
     return canonical_json({"params": params, "external": header.raw["external"]})
 
@@ -104,7 +104,7 @@ def source_slots(frame: Frame, source: Source, layers: str) -> list[tuple[Slot, 
     pairs = list(zip(*(find_slots(sets[name], layers) for name in (source.queries, source.keys)), strict=True))
     for slot in dict.fromkeys(slot.tensor for pair in pairs for slot in pair):
         for features in sets.values():
-            features.demand(slot)
+            features.require(slot)
     return pairs
 
 

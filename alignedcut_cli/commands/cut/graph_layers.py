@@ -23,7 +23,7 @@ def layer_graphs(
     precision: str,
     advance: Callable[[int], None],
 ) -> list[LayerGraph]:
-    """The graphs of one layer over the places of `queries`: one, or one a head, of equal weight."""
+    """The graphs of one layer over the places of `queries`: one, or one per head, of equal weight."""
     from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
     from alignedcut_cli.core.graph.sparse_graph import attention_graph, cosine_graph, split_heads
 

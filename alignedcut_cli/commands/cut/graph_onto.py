@@ -1,4 +1,4 @@
-"""`alignedcut cut --onto cut/NAME` where that cut is of graphs: new images by their edges to the places of the cut."""
+"""`alignedcut cut --onto cut/NAME` for a cut of graphs: new images by their edges to the places of the cut."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["run_graphs_onto"]
 
 @dataclass(frozen=True)
 class GraphOntoPlan:
-    """The plan of the new rows: `layers` of the new images beside `known`, those that the base cut was made of.
+    """The plan of the new rows: `layers` of the new images, and `known`, those of the base cut.
 
     `groups` are the slots of the new node table, graph by graph.
     """
@@ -50,7 +50,7 @@ class GraphOntoPlan:
 
     @property
     def parts(self) -> list[list[int]]:
-        """The numbers of the layers of each cut."""
+        """The indices of the layers of each cut."""
         numbers = range(len(self.layers))
         return [[one] for one in numbers] if self.base.params["per_slot"] else [list(numbers)]
 
@@ -58,7 +58,7 @@ class GraphOntoPlan:
         return layer.queries.about["heads"] if self.base.params["heads"] else 1
 
     def fixed_bytes(self) -> int:
-        """Bytes that do not depend on how many new images are held at once: the base's features of a layer, its rows."""
+        """Bytes that do not depend on the batch of new images: the base's features of a layer, its rows."""
         from alignedcut_cli.core.graph.nearest_search import COLUMN_TILE, ROW_TILE
 
         nodes, count = self.base.axes["M"]["size"], self.base.axes["C"]["size"]
@@ -97,14 +97,15 @@ def run_graphs_onto(frame: Frame, asked: Asked, onto: str, budget: int) -> None:
         outputs = [(str(path), size * (4 * plan.base.axes["C"]["size"] + 16))]
         outputs += [(f"{folder}/", 0)] if asked.pictures else []
         described = DryRun([f"{one.kind}/{one.name}" for one in plan.recipe.inputs], outputs, need)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     import torch
 
     batch = max(1, (budget - plan.fixed_bytes()) // plan.image_bytes())
     rows_of = partial(_rows, frame, plan, batch)
     header, made = make_onto(frame, plan, torch.device("cpu"), asked.overwrite, rows_of)
-    lines, value = [str(path)], {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    lines = [value["path"]]
     value |= {"solver": header.params["solver"], "certificates": []}
     if asked.pictures:
         draw_eigenvectors(frame, header, asked.images)
@@ -247,7 +248,7 @@ def _rows(frame: Frame, plan: GraphOntoPlan, batch: int, base: Tensors) -> list[
 def _edges(
     plan: GraphOntoPlan, number: int, base: Tensors, place: int, vectors: Tensor, images: range
 ) -> Iterator[tuple[Edges, int]]:
-    """The edges of some new images in each graph of a layer, and how many of the base's places that graph is over."""
+    """The edges of some new images in each graph of a layer, and the number of the base's places in that graph."""
     import torch
 
     from alignedcut_cli.core.graph.new_images import KnownGraph, edges_of

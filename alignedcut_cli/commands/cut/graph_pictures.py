@@ -18,7 +18,7 @@ __all__ = ["draw_eigenvectors"]
 
 
 def draw_eigenvectors(frame: Frame, header: Header, images: Path | None) -> None:
-    """One PNG an image, unless they show this very content: a row of maps a slot."""
+    """One PNG per image, with a row of maps per slot, unless they already show this content."""
     wanted = {"content": header.content, "images": str(images)}
     draw_once(frame.project, header, wanted, lambda: _draw(frame, header, images))
 
@@ -42,7 +42,7 @@ def _draw(frame: Frame, header: Header, images: Path | None) -> None:
 
 
 def _limits(eigenvectors: np.ndarray) -> np.ndarray:
-    """The 99% quantile of the size of each eigenvector (C,) over all images: one scale for all of them."""
+    """The 99% quantile of the magnitude of each eigenvector (C,) over all images, as their common scale."""
     import numpy as np
 
     flat = np.abs(eigenvectors.reshape(-1, eigenvectors.shape[-1]))

@@ -1,4 +1,4 @@
-"""What a cut of many graphs will be: the graphs of its layers, their weights, and the memory that they take."""
+"""The plan of a cut of many graphs: the graphs of its layers, their weights, and the memory needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ GRID_SIDE = 32
 
 @dataclass(frozen=True)
 class GraphLayer:
-    """One layer whose graphs join the cut; `weight` is that of all its heads' graphs together."""
+    """One layer whose graphs are in the cut; `weight` is that of all its heads' graphs together."""
 
     queries: Slot
     keys: Slot
@@ -65,9 +65,9 @@ class GraphLayer:
 
 @dataclass(frozen=True)
 class GraphPlan:
-    """The cuts to be made: all `layers` in one, or with --per-slot each alone; over all images, or image by image.
+    """The cuts to be made: all `layers` jointly, or with --per-slot separately; over all images, or image by image.
 
-    `slots` are those of the node table: one for all layers, or one a layer. `nodes` counts the nodes of each cut.
+    `slots` are those of the node table: one for all layers, or one per layer. `nodes` counts the nodes of each cut.
     """
 
     recipe: Recipe
@@ -87,7 +87,7 @@ class GraphPlan:
 
     @property
     def extensible(self) -> bool:
-        """Whether new images can be embedded in it: in eigenvectors, over the data set."""
+        """Whether new images can be embedded in it: only in eigenvectors over the data set."""
         return self.recipe.params["solver"] == "direct" and not self.by_image
 
     @property
@@ -97,26 +97,26 @@ class GraphPlan:
 
     @property
     def graphs(self) -> str:
-        """What each graph of the cut is of."""
+        """What each graph of the cut covers."""
         whole = "one a slot" if self.recipe.params["per_slot"] else "one for all layers"
         return f"{whole} and image" if self.by_image else whole
 
     def edges(self) -> int:
-        """The most entries that all graphs of the largest cut have: each place has its neighbours, and is theirs."""
+        """The most non-zeros in all graphs of the largest cut: each place has its neighbours, and is one of theirs."""
         return max(
             sum(self._graphs_of(layer) * len(self._images()) * layer.places * self._kept(layer) for layer in group)
             for group in self.groups
         )
 
     def need(self) -> int:
-        """Bytes of main memory: graphs, one being made, the solver's blocks, and two layers' features in float32."""
+        """Bytes of main memory: graphs, one in the making, the solver's blocks, and two layers' features in float32."""
         from alignedcut_cli.core.graph.block_krylov import DEPTH
         from alignedcut_cli.core.graph.mean_of_graphs import MORE_COLUMNS
 
         nodes, count = max(self.nodes), self.recipe.params["eigenvectors"]
         largest = max(len(self._images()) * layer.places * self._kept(layer) for layer in self.layers)
         features = max(4 * nodes * layer.queries.about["width"] for layer in self.layers)
-        if self.recipe.params["solver"] == "gradient":  # all layers' features are at hand, for any batch
+        if self.recipe.params["solver"] == "gradient":  # all layers' features are in memory, for any batch
             features *= 2 * max(map(len, self.groups)) / 3
         blocks = 4 * 2 * nodes * (count + MORE_COLUMNS) * (DEPTH + 2)
         written = sum(self.nodes) * 4 * (count + 4)
@@ -170,11 +170,11 @@ def _is_of(layer: GraphLayer, name: str) -> bool:
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for values that cannot be, and for typed options that have no use here."""
+    """Raise UsageError for invalid values, and for options given explicitly that are not used here."""
     require_choice("--solver", asked.solver, GRAPH_SOLVERS)
-    typed = [option for option in OF_FEATURES if option in asked.explicit]
-    if typed:
-        raise UsageError("option-unused", f"--graph {asked.graph} does not use {', '.join(typed)}", "Leave it out")
+    unused = [option for option in OF_FEATURES if option in asked.explicit]
+    if unused:
+        raise UsageError("option-unused", f"--graph {asked.graph} does not use {', '.join(unused)}", "Leave it out")
     if asked.scope:
         require_choice("--scope", asked.scope, ("dataset", "image"))
     if asked.threshold is not None and not 0 <= asked.threshold < 1:
@@ -266,7 +266,7 @@ def _require_heads(graph: str, layers: Sequence[GraphLayer]) -> None:
 
 
 def joint_slots(graph: str, layers: Sequence[GraphLayer], *, per_slot: bool) -> list[Slot]:
-    """The slots of the node table: a layer each, or one for all layers, on the finest grid."""
+    """The slots of the node table: one per layer, or one for all layers, on the finest grid."""
     if per_slot:
         return [_slot(graph, [layer]) for layer in layers]
     return [_slot(graph, layers)]
@@ -290,7 +290,7 @@ def _slot(graph: str, layers: Sequence[GraphLayer]) -> Slot:
 
 
 def _default_name(names: Sequence[str], params: dict[str, Any]) -> str:
-    """The models' names with the graph, and what differs from its default in what the graphs are of."""
+    """The models' names with the graph, and the parameters that differ from their defaults."""
     scope = "image" if params["scope"] == "image" and params["graph"] != "attn" else ""
     parts = ["heads" if params["heads"] else "", scope, "per-slot" if params["per_slot"] else ""]
     return "-".join(["+".join(names), params["graph"], *filter(None, parts)])

@@ -1,4 +1,4 @@
-"""`alignedcut cut --graph vv|kk|qk|attn`: the graphs of all layers made and cut, and the artifact written."""
+"""`alignedcut cut --graph vv|kk|qk|attn`: build and cut the graphs of all layers, and write the artifact."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["run_graphs"]
 
 LOSSES = ["total", "eigenvalues", "overlaps"]
 QUICK_NODES = 20_000
-"""Nodes from which on neighbours are looked for in low precision first."""
+"""Nodes from which on neighbours are first searched in low precision."""
 
 
 @dataclass
 class _Beside:
-    """What is stored beside the eigenvectors: each layer's count of isolated places, the losses of gradient descent graph
-    by graph, and what new images are embedded by: the degrees of each layer's graphs, and what their neighbours exceed."""
+    """What is stored with the eigenvectors: each layer's number of isolated places, the losses of gradient descent graph by
+    graph, and for embedding new images the degrees of each layer's graphs and the thresholds of their neighbours."""
 
     isolated: np.ndarray
     losses: list[Tensor] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Beside:
     least: list[np.ndarray] = field(default_factory=list)
 
     def tensors(self) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-        """The tensors that are there, and what each means."""
+        """The tensors that are present, and their meanings."""
         import numpy as np
         import torch
 
@@ -66,7 +66,7 @@ MEANINGS = {
 
 
 def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) -> None:
-    """Plan, then cut, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    """Plan, then cut, or print the plan. Raises UsageError, DataError or InputMissingError."""
     if device.type != "cpu" and asked.device != "auto":
         raise UsageError("bad-device", f"--graph {asked.graph} runs on the CPU, not on {device}", "Give --device cpu")
     plan = make_graph_plan(frame, asked)
@@ -81,10 +81,11 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
         size = sum(plan.nodes) * (4 * plan.recipe.params["eigenvectors"] + 16)
         outputs = [(str(path), size), *([(f"{folder}/", 0)] if asked.pictures else [])]
         described = DryRun([f"features/{given.name}" for given in plan.recipe.inputs], outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
-    lines, value = [str(path)], {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
+    lines = [value["path"]]
     value |= {"solver": header.params["solver"], "certificates": header.raw.get("certificates", [])}
     if asked.pictures:
         draw_eigenvectors(frame, header, asked.images)
@@ -169,7 +170,7 @@ def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
 
 
 def _descend(frame: Frame, plan: GraphPlan, losses: list[Tensor]) -> list[Solved]:
-    """The cut of every slot by gradient descent in batches of images, whose graphs are made as they come."""
+    """The cut of every slot by gradient descent in batches of images, whose graphs are built on demand."""
     from alignedcut_cli.core.graph.gradient_cut import gradient_cut_of_data_set
     from alignedcut_cli.core.numerics import NumericsError, stream
 
@@ -198,7 +199,7 @@ def _descend(frame: Frame, plan: GraphPlan, losses: list[Tensor]) -> list[Solved
 
 
 def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable[[Tensor], list[LayerGraph]]:
-    """What gives the graphs among a batch of images; kept where all images are one batch."""
+    """From a batch of images to the graphs among them, cached if all images are one batch."""
     import torch
 
     rows = [layer.rows() for layer in group]
@@ -220,7 +221,7 @@ def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable
 
 
 def _precision(plan: GraphPlan) -> str:
-    """How cosines across images are formed first: the fastest way on this machine, in large graphs."""
+    """The precision of the first search across images: the fastest on this machine, in large graphs."""
     import torch
 
     from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
@@ -246,10 +247,13 @@ def _graphs(
         for own in numbers:
             rows = [plan.layers[number].rows() for number in own]
             for image in range(len(plan.images)):
-                yield own, [
-                    _of_image(plan, plan.layers[number], image, *pair, precision, advance)
-                    for number, pair in zip(own, rows, strict=True)
-                ]
+                yield (
+                    own,
+                    [
+                        _of_image(plan, plan.layers[number], image, *pair, precision, advance)
+                        for number, pair in zip(own, rows, strict=True)
+                    ],
+                )
 
 
 def _of_image(
@@ -267,7 +271,7 @@ def _of_image(
 
 
 def _least(graph: SparseGraph, threshold: float) -> np.ndarray:
-    """What a new neighbour must exceed; the threshold where no other image has been looked at."""
+    """The cosine that a new neighbour must exceed; the threshold where other images were not searched."""
     import numpy as np
 
     return np.full(len(graph), threshold, np.float32) if graph.least is None else graph.least
@@ -281,7 +285,7 @@ def _isolated(graphs: Sequence[LayerGraph]) -> int:
 
 
 def _tell_isolated(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> None:
-    """One line for all layers in which some places have no neighbour."""
+    """Note, in one line, all layers in which some places have no neighbour."""
     counts = [
         f"{count} of {len(plan.images) * layer.places} in {layer.queries.name}"
         for layer, count in zip(plan.layers, isolated.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The neighbour search of a cut of graphs over a data set as tasks, one a layer, whose graphs are kept until the cut is made."""
+"""The graphs of a cut over a data set as tasks, one per layer, whose results are kept until the cut is made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def graph_parts(frame: Frame, plan: GraphPlan) -> Parts:
 
 
 def graph_sweeps(plan: GraphPlan, parts: Parts, precision: str) -> list[Sweep]:
-    """The only sweep: each task makes the graphs of one layer, one or one a head, and writes them."""
+    """The only sweep: each task makes the graphs of one layer, one or one per head, and writes them."""
     count = len(plan.layers)
 
     def run(numbers: Sequence[int], advance: Callable[[int], None]) -> None:

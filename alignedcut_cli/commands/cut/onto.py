@@ -8,15 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from alignedcut_cli.commands.cut.run import joined, node_tables
-from alignedcut_cli.errors import DataError, UsageError
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.nodes.onto import (
+    extension_of,
+    onto_axes,
+    onto_tensors,
+    other_slots,
+    require_extensible,
+    space_of,
+)
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, find_slots, require_same_images
-from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
+from alignedcut_cli.nodes.spaces import Space, comparable_slots, open_transforms
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header, Recipe
-from alignedcut_cli.store.project import Project, check_name
+from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,12 +72,12 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
         inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
         need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
         described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     rows_of = partial(_rows, frame, plan, device)
     header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
-    frame.output.result(str(path), {**value, "solver": header.params["solver"], "certificates": []})
+    frame.output.result(value["path"], {**value, "solver": header.params["solver"], "certificates": []})
 
 
 def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:
@@ -86,12 +93,7 @@ def plan_onto(frame: Frame, asked: Asked, onto: str) -> OntoPlan:
     project = frame.project
     found = project.parse(onto, "cut")[1]
     given, base = project.input("onto", "cut", found)
-    if "landmarks.000" not in base.raw["tensors"]:
-        raise UsageError(
-            "not-extensible",
-            f"cut/{found} was made by the solver {base.params['solver']} and keeps no map for new nodes",
-            "Make the base cut with --solver lowrank",
-        )
+    require_extensible(base)
     names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     inputs = [project.input(f"features.{number}", "features", one) for number, one in enumerate(names)]
     groups, space, align = _matched(frame, base, names, [header for _, header in inputs])
@@ -119,42 +121,21 @@ def _matched(frame: Frame, base: Header, names: list[str], headers: list[Header]
         before, after = nodes[given.recipe]["external"].get("weights"), header.raw["external"].get("weights")
         found = find_slots(features, ",".join(map(str, layers)))
         if before != after:
-            raise _other(base, f"features/{header.name} comes of other weights than features/{given.name}")
+            raise other_slots(base, f"features/{header.name} comes of other weights than features/{given.name}")
         slots += found
     for slot, about in zip(slots, base.axes["S"]["slots"], strict=True):
         differs = [key for key in ("model", "layer", "tap", "width") if slot.about[key] != about[key]]
         if differs:
             told = ", ".join(f"{key} {slot.about[key]}, not {about[key]}" for key in differs)
-            raise _other(base, f"{slot.name} has {told}")
-    space, align = _same_space(frame.project, base)
+            raise other_slots(base, f"{slot.name} has {told}")
+    space, align = space_of(frame.project, base)
     slots = comparable_slots(space, slots)
     groups = tuple((slot,) for slot in slots) if base.params["per_slot"] else (tuple(slots),)
     return groups, space, align
 
 
-def _other(base: Header, what: str) -> DataError:
-    return DataError("other-slots", f"{what}: cut/{base.name} cannot place its nodes", "Extract as its features were")
-
-
-def _same_space(project: Project, base: Header) -> tuple[Space, list[Any]]:
-    """The space of the base cut, and its align artifact as an input (none in raw space)."""
-    if base.params["space"] == "raw":
-        return Space("raw"), []
-    before = next(given for given in base.inputs if given.kind == "align")
-    roi = ",".join(base.params["roi"]) if base.params.get("roi") else None
-    space = aligned_space(project, base.params["space"], before.name, roi)
-    assert space.alignment is not None
-    if space.alignment.given.content != before.content:
-        raise DataError(
-            "other-alignment",
-            f"align/{before.name} is another than the one that cut/{base.name} was made with",
-            "Cut again, or restore that alignment",
-        )
-    return space, [(space.alignment.given, space.alignment.header)]
-
-
 class Onto(Protocol):
-    """What the artifact of an embedding is written from, whatever cut it is onto."""
+    """What the artifact of an embedding is written from, for any kind of base cut."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -180,22 +161,16 @@ def make_onto(
     overwrite: bool,
     rows_of: Callable[[Tensors], Sequence[np.ndarray]],
 ) -> tuple[Header, bool]:
-    """The header of an embedding, and whether it was made now: `rows_of` gives each graph's rows by the base's tensors."""
+    """The header of an embedding, and whether it was made now: `rows_of` returns each graph's rows by the base's tensors."""
     import torch
 
     recipe = plan.recipe
 
     def made() -> Header:
         _, base = load_tensors(plan.path)
-        tensors, meanings = _tensors(plan, base, rows_of(base))
-        slots = [slot for group in plan.groups for slot in group]
-        axes = {letter: plan.base.axes[letter] for letter in ("C", "G", "T", "R")}
-        axes |= {
-            "M": {"size": len(tensors["nodes"])},
-            "m": {"size": 0},
-            "B": {"size": len(plan.images), "images": list(plan.images)},
-            "S": {"size": len(slots), "slots": [slot.about for slot in slots]},
-        }
+        groups = [[slot.about for slot in group] for group in plan.groups]
+        tensors, meanings = onto_tensors(base, groups, len(plan.images), rows_of(base))
+        axes = onto_axes(plan.base, groups, plan.images, len(tensors["nodes"]))
         return write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
@@ -210,50 +185,15 @@ def make_onto(
 
 
 def _rows(frame: Frame, plan: OntoPlan, device: torch.device, base: Tensors) -> list[np.ndarray]:
-    """The rows of each graph by the stored map of the base cut."""
+    """The rows of each graph by the stored out-of-sample map of the base cut."""
     transform = open_transforms(plan.space)
     rows = []
     with frame.output.progress("embedding", sum(slot.nodes for slot in plan.slots), "nodes") as advance:
         for number, group in enumerate(plan.groups):
             graph = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
-            extension = _extension(base, number, plan.base.params["gamma"], device)
+            extension = extension_of(base, number, plan.base.params["gamma"], device)
             rows.append(_embedded(graph, extension, advance))
     return rows
-
-
-def _tensors(plan: Onto, base: Tensors, rows: Sequence[np.ndarray]) -> tuple[Tensors, dict[str, Any]]:
-    import numpy as np
-
-    ends = np.cumsum([0, *(sum(slot.nodes for slot in group) for group in plan.groups)])
-    slots = [slot for group in plan.groups for slot in group]
-    tensors = {
-        "eigenvectors": joined(rows),
-        "eigenvalues": base["eigenvalues"],
-        "residuals": base["residuals"],
-        "nodes": node_tables(slots, len(plan.images)),
-        "sampled": np.zeros(0, np.int64),
-        "graphs": np.stack([ends[:-1], ends[1:]], 1).astype(np.int64),
-    }
-    meanings = {
-        "eigenvectors": ("M C", "rows that the base cut gives these nodes, on the scale of its eigenvectors"),
-        "eigenvalues": ("G C", "those of the base cut"),
-        "residuals": ("G C", "those of the base cut"),
-        "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
-        "sampled": ("m", "none: nothing was solved"),
-        "graphs": ("G R", "the nodes of each graph: start, stop"),
-    }
-    return tensors, meanings
-
-
-def _extension(base: dict[str, np.ndarray], number: int, gamma: float, device: torch.device) -> Any:
-    """The out-of-sample map that the base cut stores for one graph."""
-    import torch
-
-    from alignedcut_cli.core.graph.affinity import unit_rows
-    from alignedcut_cli.core.graph.landmarks import Extension
-
-    landmarks, maps = (torch.from_numpy(base[f"{name}.{number:03d}"]).to(device) for name in ("landmarks", "maps"))
-    return Extension(unit_rows(landmarks), maps, gamma)
 
 
 def _embedded(graph: GraphRows, extension: Any, advance: Any) -> np.ndarray:

@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def graphs(self) -> str:
-        """What each graph of the cut is of."""
+        """What each graph of the cut covers."""
         return "one a slot" if self.recipe.params["per_slot"] else "one for all slots"
 
     def need(self) -> int:
@@ -60,7 +60,7 @@ class Plan:
 def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
     """The plan of a cut on a device, from headers alone unless `--solver auto` has to measure a sample of the nodes.
 
-    Nothing is measured where the cut exists already, by whichever solver.
+    Nothing is measured if the cut exists already, by either solver.
 
     Raises UsageError, DataError or InputMissingError.
     """
@@ -107,8 +107,8 @@ def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
 def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | None:
     """The solver by whose recipe the existing cut was made, if any.
 
-    What `auto` measures differs a little from machine to machine, and with it the choice where two solvers are about as
-    good: a cut by either is up to date, and nothing is measured.
+    The measurements of `auto` differ a little between machines, and with them the choice between solvers of similar error:
+    a cut by either is up to date, and nothing is measured.
     """
     for solver in SOLVERS[1:]:
         try:
@@ -123,10 +123,10 @@ def _made_before(project: Project, recipe: Callable[[str], Recipe]) -> str | Non
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that the space does not use."""
     unused = {"raw": ["--align", "--roi"], "aligned": ["--roi"]}.get(asked.space, [])
-    typed = [option for option in unused if option in asked.explicit]
-    if typed:
-        remedy = "Leave it out, or give --space brain" + ("" if "--roi" in typed else " or aligned")
-        raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(typed)}", remedy)
+    given = [option for option in unused if option in asked.explicit]
+    if given:
+        remedy = "Leave it out, or give --space brain" + ("" if "--roi" in given else " or aligned")
+        raise UsageError("option-unused", f"--space {asked.space} does not use {', '.join(given)}", remedy)
 
 
 def _require_distinct(names: Sequence[str]) -> None:
@@ -179,7 +179,7 @@ def _graph_bytes(nodes: int, width: int, params: Any) -> int:
 
 
 def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
-    """The pilot's factor, its m x m float64 problems, the projection of all nodes, and all features if they are refined."""
+    """Bytes of the pilot's factor, its m x m float64 problems, the projection of all nodes, all features with --refine."""
     from alignedcut_cli.core.graph.lowrank import pilot_nodes, spare_columns
 
     size = min(params["nodes"], nodes)

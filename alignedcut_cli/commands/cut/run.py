@@ -10,7 +10,7 @@ from alignedcut_cli.commands.cut.stability import stability_of, stability_tensor
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
-from alignedcut_cli.nodes.slots import Slot, node_table
+from alignedcut_cli.nodes.slots import Slot, joined, node_tables
 from alignedcut_cli.nodes.spaces import open_transforms
 from alignedcut_cli.store.header import Recipe
 
@@ -31,7 +31,7 @@ REMEDY = "Ask for fewer --eigenvectors, or change --gamma or --solver; aligned n
 
 
 class CutPlan(Protocol):
-    """What the artifact of a cut is written from, whatever its graphs are."""
+    """What the artifact of a cut is written from, for any kind of graph."""
 
     @property
     def recipe(self) -> Recipe: ...
@@ -48,7 +48,7 @@ class CutPlan(Protocol):
 class Solved:
     """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    `computed` names the precision; `stability` is there with --bootstrap.
+    `computed` names the precision; `stability` is present with --bootstrap.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Solved:
 
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
-    """The cut of every graph of a plan. Raises DataError for a graph that has no such cut."""
+    """The cut of every graph of a plan. Raises DataError for a graph that cannot be cut."""
     from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
     from alignedcut_cli.core.numerics import NumericsError
 
@@ -104,7 +104,7 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
 
 
 def _is_streamed(params: Any, nodes: int) -> bool:
-    """Whether a graph of so many nodes is cut in a streaming pass, where low precision is allowed."""
+    """Whether a graph of `nodes` nodes is cut in a streaming pass, where low precision is allowed."""
     from alignedcut_cli.core.graph.lowrank import pilot_nodes
 
     return params.get("precision") == "auto" and pilot_nodes(nodes, min(params["nodes"], nodes)) < nodes
@@ -139,7 +139,7 @@ def _solved(
 
 
 def _weights(rows: GraphRows, params: Any, number: int, tile: int) -> torch.Tensor | None:
-    """The weights of a balanced graph's nodes, from cells around the nodes that lowrank takes as landmarks."""
+    """The weights of a balanced graph's nodes, from Voronoi cells around the landmark nodes of lowrank."""
     if "balance" not in params:
         return None
     from alignedcut_cli.core.graph.affinity import unit_rows
@@ -190,7 +190,7 @@ def _cut(rows: GraphRows, params: Any, number: int, weights: torch.Tensor | None
 
 
 def _tell(frame: Frame, number: int, solved: Solved, params: Any) -> None:
-    """Report the certificate with --verbose; warn of an inaccurate cut in any case."""
+    """Report the certificate with --verbose; always warn of an inaccurate cut."""
     found, worst = solved.certificate, float(solved.cut.residuals.max())
     frame.output.detail(
         f"graph {number}: certificate: residual {found.residual:.2g} of the smallest eigenvalue on {found.rows} exact "
@@ -206,7 +206,7 @@ def _tell(frame: Frame, number: int, solved: Solved, params: Any) -> None:
 
 
 def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
-    """The certificate of each graph, as it is printed and as headers keep it."""
+    """The certificate of each graph, as printed and stored in headers."""
     return [
         {
             "residual": float(f"{one.certificate.residual:.6g}"),
@@ -219,7 +219,7 @@ def certificates(solved: Sequence[Solved]) -> list[dict[str, float]]:
 
 
 def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, str]]]:
-    """The tensors of a cut artifact, and what each means."""
+    """The tensors of a cut artifact, and their meanings."""
     import numpy as np
 
     cuts = [one.cut for one in solved]
@@ -228,7 +228,7 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
         "eigenvectors": joined([cut.eigenvectors.cpu().numpy() for cut in cuts]),
         "eigenvalues": np.stack([cut.eigenvalues.cpu().numpy() for cut in cuts]),
         "residuals": np.stack([cut.residuals.cpu().numpy() for cut in cuts]),
-        "nodes": node_tables(plan.slots, len(plan.images)),
+        "nodes": node_tables([slot.about for slot in plan.slots], len(plan.images)),
         "sampled": np.concatenate([cut.sampled.numpy() + offset for cut, offset in zip(cuts, offsets, strict=False)]),
         "graphs": np.stack([offsets[:-1], offsets[1:]], 1).astype(np.int64),
         "certificate": np.array([list(one.values()) for one in certificates(solved)], np.float64),
@@ -263,18 +263,6 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
             )
     replicates, told = stability_tensors([one.stability for one in solved if one.stability])
     return tensors | replicates, meanings | told
-
-
-def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The concatenated arrays, without a copy if there is only one."""
-    import numpy as np
-
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def node_tables(slots: Sequence[Slot], images: int) -> np.ndarray:
-    """The concatenated node tables of several slots."""
-    return joined([node_table(slot.about, number, images) for number, slot in enumerate(slots)])
 
 
 def cut_axes(plan: CutPlan, tensors: dict[str, np.ndarray]) -> dict[str, Any]:

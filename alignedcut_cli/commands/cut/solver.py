@@ -59,7 +59,7 @@ def choose_solver(asked: Asked, nodes: int, device: torch.device) -> tuple[str |
 def solver_params(asked: Asked, solver: str, nodes: int, device: torch.device) -> dict[str, Any]:
     """The parameters of a solver for graphs of up to `nodes` nodes, every `auto` resolved.
 
-    Raises UsageError for options that the solver does not use, or that contradict one another.
+    Raises UsageError for options that the solver does not use, or that contradict each other.
     """
     _require_used(asked, solver)
     params: dict[str, Any] = {
@@ -112,13 +112,13 @@ def measure_solvers(asked: Asked, rows: GraphRows) -> tuple[str, str]:
 
 
 def _require_used(asked: Asked, solver: str) -> None:
-    typed = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
+    unused = sorted(option for option in asked.explicit & set().union(*USES.values()) if option not in USES[solver])
     if solver == "exact" and asked.balance != "none":
-        typed = [option for option in typed if option not in ("--nodes", "--sampling")]
-    if typed:
-        able = [name for name, used in USES.items() if used.issuperset(typed)]
+        unused = [option for option in unused if option not in ("--nodes", "--sampling")]
+    if unused:
+        able = [name for name, used in USES.items() if used.issuperset(unused)]
         remedy = f"Leave it out, or use {' or '.join(able)}" if able else "Leave it out"
-        raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(typed)}", remedy)
+        raise UsageError("option-unused", f"--solver {solver} does not use {', '.join(unused)}", remedy)
     if solver == "nystrom" and asked.sampling == "means":
         raise UsageError(
             "option-contradicts",
@@ -134,7 +134,7 @@ def _require_used(asked: Asked, solver: str) -> None:
 
 
 def _landmark_params(asked: Asked, solver: str, nodes: int) -> dict[str, Any]:
-    """Landmarks and precision of lowrank; of the exact solver, the centres of its cells."""
+    """Landmarks and precision of lowrank; for the exact solver, the centres of its Voronoi cells."""
     from alignedcut_cli.core.graph.lowrank import landmark_count
 
     found: dict[str, Any] = {

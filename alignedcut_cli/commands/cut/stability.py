@@ -1,4 +1,4 @@
-"""`alignedcut cut --bootstrap`: how much of each graph's cut stays when images are drawn again."""
+"""`alignedcut cut --bootstrap`: the stability of each graph's cut under resampling of images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["bootstrap_bytes", "require_images", "stability_of", "stability_summary", "stability_tensors"]
 
 SHARE = 8
-"""The part of --memory that the Grams of replicates may take, at most: 1 / SHARE."""
+"""The Gram matrices of replicates may take at most 1 / SHARE of --memory."""
 
 
 def require_images(replicates: int, images: int) -> None:
-    """Raise UsageError where images cannot be drawn again."""
+    """Raise UsageError where images cannot be resampled."""
     if replicates and images < 2:
         raise UsageError("one-image", f"--bootstrap draws images again, and there is {images}", "Give more images")
 
 
 def bootstrap_bytes(params: Any) -> int:
-    """Main memory of the smallest step: the Gram of one replicate, in each thread."""
+    """Main memory of the smallest step: the Gram matrix of one replicate, in each thread."""
     from alignedcut_cli.core.graph.bootstrap import columns_for, replicate_bytes
     from alignedcut_cli.core.graph.parallel_tiles import MOST
 
@@ -44,7 +44,7 @@ def stability_of(
     number: int,
     budget: int,
 ) -> Stability:
-    """The stability of one graph's cut. All graphs see the same draws of images."""
+    """The stability of one graph's cut. All graphs share the bootstrap draws of images."""
     import torch
 
     from alignedcut_cli.core.graph.affinity import tile_rows
@@ -72,7 +72,7 @@ def stability_of(
 
 
 def stability_tensors(found: Sequence[Stability]) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
-    """The replicates of all graphs, and how far each node moves, with what they mean; nothing without replicates."""
+    """The replicates of all graphs, and how far each node moves, with their meanings; empty without replicates."""
     import torch
 
     if not found:
@@ -93,7 +93,7 @@ def stability_tensors(found: Sequence[Stability]) -> tuple[dict[str, Any], dict[
 
 
 def stability_summary(pairs: Sequence[tuple[Cut, Stability]]) -> list[dict[str, Any]]:
-    """What `show` prints of each graph: how many eigenvectors are stable, means over replicates, 95 % intervals."""
+    """The summary of each graph for `show`: the number of stable eigenvectors, means over replicates, 95 % intervals."""
     from alignedcut_cli.core.graph.bootstrap import STABLE, stable_count
     from alignedcut_cli.core.resample.intervals import recentred
 

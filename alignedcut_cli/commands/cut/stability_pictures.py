@@ -22,7 +22,7 @@ CELL = 72
 
 
 def draw_stability(frame: Frame, header: Header, images: Path | None) -> Path:
-    """stability.png (one a graph), and moves-MODEL.png: a sheet of patches coloured by how far they move. The folder."""
+    """Draw stability.png (one per graph), and moves-MODEL.png, patches coloured by how far they move; the folder."""
     wanted = {"content": header.content, "images": str(images)}
     draw_once(frame.project, header, wanted, lambda: _draw(frame, header, images))
     return frame.project.pictures("cut", header.name)
@@ -51,14 +51,14 @@ def _draw(frame: Frame, header: Header, images: Path | None) -> None:
 
 
 def _title(name: str, slots: Sequence[Any], graph: int | None) -> str:
-    """What a figure is of: the cut, or one slot of it."""
+    """The subject of a figure: the cut, or one slot of it."""
     if graph is None:
         return f"cut/{name}: images drawn again"
     return f"cut/{name}, {slots[graph]['model']} layer {slots[graph]['layer']}: images drawn again"
 
 
 def _colours(moves: np.ndarray) -> np.ndarray:
-    """Dark where a node stays, bright where it moves by its whole length or more: (M, 3) uint8."""
+    """Dark for a node that does not move, bright for one that moves by its whole norm or more: (M, 3) uint8."""
     import matplotlib
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`alignedcut extract`: photographs in, one feature set per model out, shard by shard.
+"""`alignedcut extract`: from photographs to one feature set per model, shard by shard.
 
 Not here: models and taps (backbones), reading images (datasets).
 """

@@ -20,7 +20,8 @@ class Asked(options.Asked):
     images: Annotated[
         tuple[str, ...],
         typer.Argument(
-            help="Image files, folders, patterns, FILE.hdf5[:0-999], or - for a list on stdin.", metavar="IMAGES…"
+            help="Image files, folders, patterns, FILE.hdf5[:0-999], FILE.mp4[:0-999[:STEP]], or - for a list on stdin.",
+            metavar="IMAGES…",
         ),
     ] = ()
     model: Annotated[
@@ -28,9 +29,10 @@ class Asked(options.Asked):
         typer.Option(
             "--model",
             "-m",
-            help="A short name, a timm name, open_clip:ARCH/TAG, torchvision:NAME or diffusers:PATH. May be repeated.",
+            help="A short name, a timm name, open_clip:ARCH/TAG, torchvision:NAME or diffusers:PATH. May be repeated.  "
+            "[default: with --onto, the base's]",
         ),
-    ]
+    ] = ()
     weights: Annotated[
         tuple[Path, ...],
         typer.Option(
@@ -80,6 +82,20 @@ class Asked(options.Asked):
             help="maps: each unit less its mean over the images, over its standard deviation, before all.",
         ),
     ] = False
+    onto: Annotated[
+        str | None,
+        typer.Option(
+            "--onto",
+            metavar="cut/NAME",
+            help="Embed the images in an existing cut, lowrank, as their features are read: out comes a cut, no features.",
+        ),
+    ] = None
+    other_weights: Annotated[
+        bool,
+        typer.Option(
+            "--other-weights", help="onto: let the weights be others than the base's, such as of a checkpoint."
+        ),
+    ] = False
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -104,3 +120,5 @@ class Asked(options.Asked):
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0
+    cluster: options.Cluster = None
+    shard: options.Shard = None

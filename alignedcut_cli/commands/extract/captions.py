@@ -1,4 +1,4 @@
-"""Sets of maps from captions: planned, and made or found up to date."""
+"""Sets of maps from captions: the plan and the run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["CaptionPlan", "make_caption_plans", "make_captioned", "size_of"]
 
 ALGORITHM = 1
 _MOST = 256
-"""Captions that a model reads at once."""
+"""Captions per batch."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CaptionPlan:
 
 
 def make_caption_plans(frame: Frame, asked: Asked, path: Path) -> list[CaptionPlan]:
-    """One plan a model. Captions are read and matched to images, if these are given; no weights are loaded."""
+    """One plan per model. Captions are read and matched to images, if these are given; no weights are loaded."""
     from alignedcut_cli.backbones.text import find_text_files, parse_language
     from alignedcut_cli.brain.captions import of_images, read_captions
 
@@ -112,7 +112,7 @@ def _files_digest(frame: Frame, asked: Asked, found: TextFiles) -> dict[str, str
 
 
 def size_of(plan: CaptionPlan, device: torch.device) -> tuple[int, int]:
-    """What a set takes on disk, and of main memory, in bytes. The model is loaded."""
+    """Bytes of a set on disk, and of main memory. Loads the model."""
     from alignedcut_cli.backbones.text import load_language
     from alignedcut_cli.frame.config import resident_memory
 
@@ -124,7 +124,7 @@ def size_of(plan: CaptionPlan, device: torch.device) -> tuple[int, int]:
 
 
 def make_captioned(frame: Frame, plan: CaptionPlan, device: torch.device, *, overwrite: bool) -> tuple[Header, bool]:
-    """One set of maps, made or found up to date: (header, whether it was made)."""
+    """The header of a set of maps, made unless it is up to date, and whether it was made."""
     place = (plan.manifest.identity, plan.manifest.root) if plan.manifest else None
     return make_set(frame, plan.recipe, place, overwrite, lambda: _extract(frame, plan, device))
 
@@ -164,7 +164,7 @@ def _numerics(device: torch.device) -> dict[str, str]:
 def _read_rows(
     frame: Frame, plan: CaptionPlan, language: Language, keeper: Keeper, device: torch.device
 ) -> list[np.ndarray]:
-    """Of each layer the mean over tokens, then over an image's captions: (n, D) float32 each."""
+    """For each layer the mean over tokens, then over an image's captions: (n, D) float32 each."""
     import numpy as np
 
     from alignedcut_cli.backbones.pipeline import batch_size_for
@@ -184,7 +184,7 @@ def _read_rows(
 
 
 def _means_of(language: Language, texts: Sequence[Sequence[str]], label: str) -> list[np.ndarray]:
-    """Of each layer the mean of each image's captions: (images, D) float32."""
+    """For each layer the mean of each image's captions: (images, D) float32."""
     import numpy as np
     import torch
 

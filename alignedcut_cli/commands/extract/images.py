@@ -27,10 +27,9 @@ def stdin_lines() -> Iterator[str]:
 
 
 def checked_images(frame: Frame, paths: Sequence[Path], on_bad_image: str, *, write: bool) -> Manifest:
-    """Check every image; those checked before and unchanged since come from the hash cache.
+    """Check every image; those already checked and unchanged come from the hash cache.
 
-    With `write`, the cache is saved. Raises DataError for bad images, unless they are to be skipped and
-    some are good.
+    With `write`, the cache is saved. Raises DataError for bad images, unless they are to be skipped and some are good.
     """
     from alignedcut_cli.datasets.images import ImageEntry, read_manifest
     from alignedcut_cli.store.hashes import HashCache

@@ -1,4 +1,4 @@
-"""Which maps a set will hold once one batch was seen, and what the memory and the disk allow of its passes."""
+"""Which maps a set will hold, from a first batch, and the passes that memory and disk allow."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["SURVEYED", "Layout", "lay_out", "map_device"]
 
 SURVEYED = 8
-"""Images of the first forward pass, on which alike outputs are found."""
+"""Images of the first forward pass, on which duplicate outputs are found."""
 _ALIVE = 4
-"""Copies of the largest map of a batch that a forward pass is taken to hold at once."""
+"""Copies of a batch's largest map that a forward pass is assumed to hold at once."""
 _PIXELS = 8
-"""Resized images are kept from pass to pass where they take at most this share (one in 8) of the memory."""
+"""Resized images are cached between passes if they take at most this share (one in 8) of the memory."""
 _SPARE = 10
-"""Of the disk's free space, the share (one in 10) that is left free."""
+"""The share of the disk's free space (one in 10) that is left free."""
 _BYTE = {"cpu": 50, "cuda": 5000}
-"""Products of the network that take as long as a byte that is written to disk and read back."""
+"""Multiply-adds of the network that take as long as writing a byte to disk and reading it back."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a set of maps will hold: `outputs` are kept, `twins` have the values of one of these, `left_out` no rows.
+    """The content of a set of maps: `outputs` are stored, `twins` are duplicates of these, `left_out` have no rows.
 
-    `fixed` bytes of memory are taken whatever is held; `limits` are of what a pass holds.
+    `fixed` bytes of memory are always taken; `limits` are those of the rows that a pass holds.
     """
 
     outputs: tuple[Output, ...]
@@ -55,11 +55,11 @@ class Layout:
     limits: Limits
 
     def projected(self, output: Output) -> int:
-        """d of an output, or 0 where it is no larger than that and stays as it is."""
+        """d of an output, or 0 if it is no larger and stored whole."""
         return self.dimensions if output.units > self.dimensions else 0
 
     def is_raw(self, output: Output) -> bool:
-        """Whether the rows of an output are kept beside its projection."""
+        """Whether the rows of an output are stored in addition to its projection."""
         return self.keeps_raw and self.projected(output) > 0
 
     def twins_of(self, outputs: Collection[Output]) -> list[Output]:
@@ -70,7 +70,7 @@ class Layout:
         return [twin.name for twin in self.twins_of([output])]
 
     def needs(self, numbers: Sequence[int]) -> list[Need]:
-        """What some of the kept outputs take of a pass."""
+        """The needs of some of the stored outputs."""
         from alignedcut_cli.core.maps.passes import Need
 
         chosen = [self.outputs[number] for number in numbers]
@@ -78,13 +78,13 @@ class Layout:
         return [Need(output.units, self.projected(output), cost) for output, cost in zip(chosen, costs, strict=True)]
 
     def groups(self, numbers: Sequence[int]) -> list[Group]:
-        """The passes that read some of the kept outputs."""
+        """The passes that read some of the stored outputs."""
         from alignedcut_cli.core.maps.passes import plan_groups
 
         return plan_groups(self.needs(numbers), self.sizes, self.limits)
 
     def products(self, groups: Sequence[Group]) -> tuple[int, int]:
-        """The products that all maps take in these passes: of the network, and between images."""
+        """The multiply-adds of all maps in these passes: of the network, and of products between images."""
         from alignedcut_cli.core.maps.passes import products_between
 
         needs = self.needs(range(len(self.outputs)))
@@ -93,7 +93,7 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        """What the set takes on disk."""
+        """Bytes of the set on disk."""
         n = self.sizes.images
         each = (
             8 * n * n + 8 * n + 4 * n * (self.projected(one) or one.units) + 4 * n * one.units * self.is_raw(one)
@@ -103,9 +103,9 @@ class Layout:
 
 
 def lay_out(plan: MapPlan, network: Network, pixels: np.ndarray, distinct: Collection[str]) -> Layout:
-    """The maps of a loaded network, found on the first images (uint8, resized); `distinct` are known to be no duplicates.
+    """The maps of a loaded network, found on the first images (uint8, resized); `distinct` are known not to be duplicates.
 
-    Raises UsageError for --modules that match nothing, OutOfMemoryError where there is no way to read one of the maps.
+    Raises UsageError for --modules without a match, OutOfMemoryError if one of the maps cannot be read within the memory.
     """
     from alignedcut_cli.backbones.modules import survey_outputs
     from alignedcut_cli.core.maps.passes import Limits, Sizes, fitting
@@ -133,7 +133,7 @@ def lay_out(plan: MapPlan, network: Network, pixels: np.ndarray, distinct: Colle
 
 
 def map_device(device: torch.device) -> torch.device:
-    """Where rows are held and multiplied: on a CUDA card beside the network, else on the CPU (MPS has no float64)."""
+    """The device of rows and their products: CUDA, if the network is there, else the CPU (MPS has no float64)."""
     import torch
 
     return device if device.type == "cuda" else torch.device("cpu")
@@ -164,7 +164,7 @@ def _wanted(outputs: Sequence[Output], globs: Sequence[str]) -> list[Output]:
 def _part_twins(
     wanted: Sequence[Output], distinct: Collection[str], *, keep_all: bool
 ) -> tuple[tuple[Output, ...], tuple[Output, ...]]:
-    """The outputs that are kept, and those that have the values of one of them, each naming that."""
+    """The outputs that are stored, and their duplicates, each naming the output that it equals."""
     kept: list[Output] = []
     twins: list[Output] = []
     first: dict[str, str] = {}
@@ -178,7 +178,7 @@ def _part_twins(
 
 
 def _fixed(plan: MapPlan, largest: int, sizes: Sizes, dimensions: int) -> tuple[int, bool]:
-    """Bytes that are taken whatever is held, and whether resized images are kept from pass to pass among them."""
+    """Bytes that are always taken, and whether resized images are cached between passes, included in them."""
     n, side = sizes.images, plan.network.preprocess.size
     pixels = 3 * n * side * side
     keeps = pixels * _PIXELS <= plan.budget
@@ -188,7 +188,7 @@ def _fixed(plan: MapPlan, largest: int, sizes: Sizes, dimensions: int) -> tuple[
 
 
 def _sized(plan: MapPlan, found: Layout, device: torch.device) -> Layout:
-    """A layout with the limits of its passes: of the memory, and a card's, and of the disk without the set itself."""
+    """A layout with the limits of its passes: of main and GPU memory, and of the disk without the set itself."""
     import torch
 
     from alignedcut_cli.core.maps.passes import Limits

@@ -1,4 +1,4 @@
-"""Maps read in passes that hold the rows of some images: each pass that is not the only one ends with a panel on disk."""
+"""Maps read in passes that hold the rows of some images; each of several passes ends with a panel on disk."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["panels", "read_in_passes"]
 
 
 def panels(folder: Path) -> list[Path]:
-    """The passes of an unfinished group that are whole, or were."""
+    """The panels of the finished passes of an unfinished group."""
     return sorted(folder.glob("panel-*.safetensors"))
 
 
 def read_in_passes(
     reader: Reader, shards: MapShards, numbers: Sequence[int], group: Group, advance: Callable[[int], None]
 ) -> None:
-    """The maps of one group: written at the end of the one pass, or pass by pass and joined after the last."""
+    """Read the maps of one group: written after a single pass, or as panels joined after the last pass."""
     from alignedcut_cli.core.maps.workers import Workers
 
     with Workers(group.workers) as workers:
@@ -93,7 +93,7 @@ class _Passes:
         return block.rows if projection is None else block.project(projection, self.workers)
 
     def write_panel(self, path: Path, first: int, blocks: dict[str, Block]) -> None:
-        """Write what a pass found."""
+        """Write the results of a pass."""
         tensors: dict[str, np.ndarray] = {}
         for place, output in enumerate(self.outputs):
             block = blocks.pop(output.name)
@@ -102,7 +102,7 @@ class _Passes:
         write_tensors(path, tensors, self._header(first, tensor_digest(tensors)))
 
     def _header(self, first: int, content: str) -> dict[str, Any]:
-        """Whose pass a panel is of."""
+        """The header that identifies the pass of a panel."""
         return {
             "schema": "alignedcut.kept/1",
             "recipe": self.shards.plan.recipe.identity,
@@ -114,7 +114,7 @@ class _Passes:
         }
 
     def is_whole(self, path: Path, first: int) -> bool:
-        """Whether a panel is there that this very pass wrote."""
+        """Whether the panel of exactly this pass exists."""
         try:
             layout = read_layout(path)
         except AlignedcutError:

@@ -1,4 +1,4 @@
-"""What will be extracted of every module's output: recipes before anything is computed."""
+"""The plan of an extraction of every module's output: recipes before anything is computed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MapPlan:
 
 
 def make_map_plans(frame: Frame, asked: Asked) -> list[MapPlan]:
-    """One plan a model. Images are checked; no weights are loaded. Raises as `make_plans` does."""
+    """One plan per model. Images are checked; no weights are loaded. Raises as `make_plans` does."""
     from alignedcut_cli.backbones.load import find_weights
     from alignedcut_cli.backbones.network import build_network
     from alignedcut_cli.backbones.registry import parse_model

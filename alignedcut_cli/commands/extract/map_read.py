@@ -1,4 +1,4 @@
-"""Images through a network: the rows of the outputs that are wanted, batch by batch."""
+"""Running images through a network: the rows of the wanted outputs, batch by batch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Differing", "Pixels", "Reader"]
 
 
 class Differing(Exception):
-    """Outputs that were alike on the first images are not on others."""
+    """Outputs that were equal on the first images differ on others."""
 
     def __init__(self, names: Collection[str]) -> None:
         self.names = names
 
 
 class Pixels:
-    """The images in the network's size, decoded by all cores between forward passes; kept for the next pass if `keep`."""
+    """The images in the network's size, decoded by all cores between forward passes; cached for the next pass if `keep`."""
 
     def __init__(self, network: Network, paths: Sequence[Path], *, keep: bool) -> None:
         self._network, self._paths, self._keep = network, paths, keep
@@ -52,7 +52,7 @@ class Pixels:
 
 
 class Reader:
-    """A network and the images that go through it. `held` is where rows are held and multiplied."""
+    """A network and its input images. `held` is the device of rows and their products."""
 
     def __init__(self, network: Network, layout: Layout, paths: Sequence[Path]) -> None:
         self.network, self.layout = network, layout
@@ -63,10 +63,10 @@ class Reader:
     def read(
         self, outputs: Sequence[Output], first: int, compared: int, take: Callable[[Output, int, Tensor], None]
     ) -> Iterator[int]:
-        """Give the images from `first` on, a batch at a time, to the network, and the rows (b, D) of each output to `take`.
+        """Run the images from `first` on through the network in batches, and pass the rows (b, D) of each output to `take`.
 
-        `take` gets the output, the batch's first image and the rows, on the network's device. After each batch its images
-        are counted. Raises Differing if a duplicate of one of the outputs differs from it in an image below `compared`.
+        `take` gets the output, the batch's first image and the rows, on the network's device. Yields the number of images
+        after each batch. Raises Differing if a duplicate of an output differs from it in an image below `compared`.
         """
         from alignedcut_cli.backbones.modules import read_outputs
 

@@ -23,11 +23,11 @@ class Rows(Protocol):
         ...
 
     def read(self, number: int) -> Tensor:
-        """The rows (n, s) of slice `number` of the units, each of which begins on a cache line; they may be changed."""
+        """The rows (n, s) of slice `number` of the units, aligned to cache lines; the caller may change them."""
         ...
 
     def close(self, *, keep: bool) -> None:
-        """Let the rows go; with `keep`, what lies on disk stays."""
+        """Release the rows; with `keep`, files on disk stay."""
         ...
 
 
@@ -54,14 +54,14 @@ class HeldRows:
 
 
 def scratch_files(folder: Path) -> list[Path]:
-    """The rows that an unfinished group has on disk."""
+    """The files of rows of an unfinished group."""
     return sorted(folder.glob("scratch-*.bin"))
 
 
 class ScratchRows:
-    """Rows in a file: slice of units after slice, in each the float32 of all images.
+    """Rows in a file: one slice of units after another, each with the float32 of all images.
 
-    So a batch is written in one piece a slice, and a slice is read in one.
+    So a batch is written in one block per slice, and a slice is read as one block.
     """
 
     def __init__(self, path: Path, images: int, units: int, device: torch.device) -> None:
@@ -99,7 +99,7 @@ class ScratchRows:
         return (found if width == padded(width) else aligned(found)).to(self._device)
 
     def sync(self) -> None:
-        """Return once all rows are on the disk."""
+        """Flush all rows to the disk (fsync)."""
         with disk_errors(self._path):
             os.fsync(self._file)
 

@@ -1,4 +1,4 @@
-"""A planned set of maps made, group by group, or found up to date."""
+"""Making a planned set of maps, group by group."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GROUP = "group.json"
 
 
 def survey(plan: MapPlan, device: torch.device, distinct: Collection[str] = ()) -> tuple[Network, Layout]:
-    """A plan's network with its weights, and what its set of maps will hold. This takes a few forward passes."""
+    """A plan's network with its weights, and the layout of its set of maps, from a few forward passes."""
     from alignedcut_cli.backbones.load import load_weights
 
     network = load_weights(plan.network, plan.weights, device)
@@ -44,13 +44,13 @@ def survey(plan: MapPlan, device: torch.device, distinct: Collection[str] = ()) 
 
 
 def make_maps(frame: Frame, plan: MapPlan, device: torch.device, *, overwrite: bool) -> tuple[Header, bool]:
-    """One set of maps, made or found up to date: (header, whether it was made)."""
+    """The header of a set of maps, made unless it is up to date, and whether it was made."""
     place = plan.manifest.identity, plan.manifest.root
     return make_set(frame, plan.recipe, place, overwrite, lambda: _extract(frame, plan, device))
 
 
 def _extract(frame: Frame, plan: MapPlan, device: torch.device) -> Header:
-    """All maps, read in as many passes as the memory needs; those of an earlier run that did not end are taken over."""
+    """All maps, in as many passes as the memory requires, resuming an interrupted run."""
     distinct = set(_begun(plan, _DISTINCT) or ())
     while True:
         network, layout = survey(plan, device, distinct)
@@ -63,7 +63,7 @@ def _extract(frame: Frame, plan: MapPlan, device: torch.device) -> Header:
 
 
 def _begun(plan: MapPlan, file: str) -> Any:
-    """What a run of this recipe that did not end noted in a file of its folder; None without one."""
+    """The notes of an interrupted run of this recipe in a file of its folder; None without one."""
     begun = read_plan(plan.folder)
     path = FeatureWriter(plan.folder, plan.recipe, ()).partial / file
     if begun is None or begun["recipe"] != plan.recipe.identity or not path.is_file():
@@ -76,7 +76,7 @@ def _begun(plan: MapPlan, file: str) -> Any:
 
 @dataclass(frozen=True)
 class _Work:
-    """A group of maps to be read, by their numbers, and how many images' rows are on disk already."""
+    """A group of maps to be read, by their numbers, and the number of images whose rows are already on disk."""
 
     numbers: list[int]
     group: Group
@@ -84,7 +84,7 @@ class _Work:
 
     @property
     def steps(self) -> int:
-        """Images that are counted while it is done."""
+        """Images that its progress counts."""
         return self.group.reads + (self.group.way != "passes") * self.group.sizes.images
 
 
@@ -132,14 +132,14 @@ class _Run:
         return self.shards.commit()
 
     def _note(self, work: _Work, begun: int) -> None:
-        """Record what is being read, so that the same command can go on with it."""
+        """Record what is being read, so that the same command can resume."""
         writing_text(self.shards.folder / _GROUP, canonical_json({**self._state(work.group), **_of(work, begun)}))
 
     def _state(self, group: Group) -> dict[str, Any]:
         return {"way": group.way, "block": group.block, "batch": group.sizes.batch, **self.shards.numerics}
 
     def _work(self, begun: Any) -> list[_Work]:
-        """The groups of maps that are missing. One that was begun keeps its passes, or its rows on disk, if it may."""
+        """The groups of missing maps. An interrupted one keeps its passes, or its rows on disk, if still valid."""
         missing = self.shards.writer.missing()
         first = self._begun_work(begun)
         if first is None or not set(first.numbers) & set(missing):
@@ -152,7 +152,7 @@ class _Run:
         return [first, *work] if first else work
 
     def _begun_work(self, begun: Any) -> _Work | None:
-        """What an earlier run had begun, as it noted; None if that is of no use."""
+        """The group that an interrupted run was reading; None if it cannot be resumed."""
         from alignedcut_cli.core.maps.passes import begun_group
 
         if not isinstance(begun, dict):
@@ -175,7 +175,7 @@ class _Run:
         return _Work(numbers, group, count)
 
     def _has_rows(self, numbers: Sequence[int], count: int) -> bool:
-        """Whether the rows of all maps that have no shard yet are on disk, as far as a size can tell."""
+        """Whether the rows of all maps without a shard are on disk, judged by file sizes."""
         if not count:
             return False
         sizes = {path.name: path.stat().st_size for path in scratch_files(self.shards.folder)}
@@ -203,7 +203,7 @@ class _Run:
         )
 
     def _told_begun(self) -> str:
-        """What is kept of maps that are not whole: passes, or the rows of images."""
+        """The saved progress of unfinished maps: passes, or the rows of images."""
         count = len(panels(self.shards.folder))
         if count:
             return f" and {count} pass{'es' * (count != 1)} over others"
@@ -212,7 +212,7 @@ class _Run:
         return f" and the rows of {rows} images" if rows else ""
 
     def _clear(self) -> None:
-        """Remove what a group leaves: passes, rows, raw maps, and the file that says which they are."""
+        """Remove the files of a group: passes, rows, raw maps, and the notes on them."""
         folder = self.shards.folder
         for path in [*panels(folder), *scratch_files(folder), *sorted(folder.glob("raw-*.bin")), folder / _GROUP]:
             remove(path)

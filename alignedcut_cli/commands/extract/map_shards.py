@@ -1,4 +1,4 @@
-"""The shards of a set of maps in the making, one a map, and beside them the maps themselves where these are kept."""
+"""The shards of a set of maps in the making, one per map, and raw maps where these are stored."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["MapShards", "RawFiles"]
 
 
 class RawFiles:
-    """Open files that take the rows of the outputs of a group that are kept raw beside their projection."""
+    """Open files for the rows of those outputs of a group that are stored raw in addition to their projection."""
 
     def __init__(self, files: dict[str, BinaryIO]) -> None:
         self._files = files
 
     def put(self, output: Output, start: int, rows: Tensor) -> None:
-        """Keep the rows (b, D) of the images from `start` on, if this output's are wanted."""
+        """Write the rows (b, D) of the images from `start` on, if this output is stored raw."""
         file = self._files.get(output.name)
         if file is not None:
             file.seek(4 * start * output.units)
@@ -55,7 +55,7 @@ class MapShards:
 
     @property
     def folder(self) -> Path:
-        """Where work in progress lies."""
+        """The folder of work in progress."""
         return self.writer.partial
 
     @property
@@ -70,7 +70,7 @@ class MapShards:
         }
 
     def projection(self, output: Output) -> Projection | None:
-        """What an output is multiplied by, None where it stays as it is."""
+        """The projection of an output, None if it is stored whole."""
         from alignedcut_cli.core.maps.projection import Projection
 
         if not self.layout.projected(output):
@@ -101,7 +101,7 @@ class MapShards:
 
     @contextmanager
     def raw_files(self, numbers: Sequence[int]) -> Iterator[RawFiles]:
-        """The files of those of some maps that are kept raw; synced at the end."""
+        """The raw files of some maps, fsynced at the end."""
         with ExitStack() as stack, disk_errors(self.folder):
             files: dict[str, BinaryIO] = {}
             for number in numbers:
@@ -117,7 +117,7 @@ class MapShards:
         return self.folder / f"raw-{number:05d}.bin"
 
     def commit(self) -> Header:
-        """The set under its name, all shards written."""
+        """Commit the set under its name, all shards being written."""
         from alignedcut_cli.backbones.network import activation_of
 
         numerics = {**self.numerics, "activation": activation_of(self.network.module)}

@@ -1,4 +1,4 @@
-"""Maps read in one pass over the images, whose rows are all kept until a map's are compared: in memory, or on disk."""
+"""Maps read in one pass over the images, with all rows stored in memory or on disk until they are multiplied."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["read_whole"]
 
 _SYNCED = 1 << 30
-"""Bytes of rows after which they are sure to be on disk, and their images noted: as much as a stop can cost."""
+"""Bytes of rows between two fsyncs with a note of progress: the most work that an interruption can lose."""
 
 
 def read_whole(
@@ -31,9 +31,9 @@ def read_whole(
     note: Callable[[int], None],
     advance: Callable[[int], None],
 ) -> None:
-    """The maps of one group, of which the rows of the first `begun` images are on disk already.
+    """Read the maps of one group, of which the rows of the first `begun` images are already on disk.
 
-    `note` records how many are. Progress: all images as they are read, and again as their maps are compared.
+    `note` records their number. Progress counts all images as they are read, and again as their maps are multiplied.
     """
     n, outputs = reader.layout.sizes.images, {number: reader.layout.outputs[number] for number in numbers}
     with _opened(reader, shards, outputs, group) as rows:
@@ -51,7 +51,7 @@ def read_whole(
 def _opened(
     reader: Reader, shards: MapShards, outputs: Mapping[int, Output], group: Group
 ) -> Iterator[dict[int, Rows]]:
-    """The rows of each map, by its number; what is left of them at the end stays on disk."""
+    """The rows of each map, by its number; those not consumed stay on disk."""
     n, rows = reader.layout.sizes.images, {}
     try:
         for number, output in outputs.items():
@@ -95,7 +95,7 @@ def _read_images(
 
 
 def _synced(rows: Mapping[int, Rows], raw: RawFiles) -> bool:
-    """Whether rows lie on disk, where they then are for sure."""
+    """Whether rows are on disk; they are then fsynced."""
     files = [one for one in rows.values() if isinstance(one, ScratchRows)]
     for file in files:
         file.sync()
@@ -123,7 +123,7 @@ def _write_map(reader: Reader, shards: MapShards, number: int, rows: Rows, group
 
 
 def _shares(outputs: Mapping[int, Output], images: int) -> Iterator[tuple[int, int]]:
-    """Each map's number, and its share of the images by its units."""
+    """Each map's number, and its share of the images counted as progress, by its units."""
     total, before, done = sum(output.units for output in outputs.values()), 0, 0
     for number, output in outputs.items():
         before += output.units

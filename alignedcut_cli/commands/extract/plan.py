@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from alignedcut_cli.store.canonical import digest, file_digest
 from alignedcut_cli.store.features import shard_ranges
 from alignedcut_cli.store.hashes import HashCache
 from alignedcut_cli.store.header import Recipe
+from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
@@ -26,11 +28,21 @@ if TYPE_CHECKING:
     from alignedcut_cli.backbones.registry import ModelId
     from alignedcut_cli.datasets.images import Manifest
 
-__all__ = ["HEADED", "Plan", "listed_images", "make_plans", "one_per_model", "require_distinct", "weights_digest"]
+__all__ = [
+    "HEADED",
+    "Plan",
+    "images_checked_once",
+    "listed_images",
+    "make_plans",
+    "one_per_model",
+    "open_model",
+    "require_distinct",
+    "weights_digest",
+]
 
 ALGORITHM = 2
 HEADED = ("q", "k", "v")
-"""Taps whose channels are those of the heads, side by side."""
+"""Taps whose channels are the concatenated heads."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Plan:
 
 
 def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
-    """For each model one plan a tap. Images are checked; no weights are loaded.
+    """For each model one plan per tap. Images are checked; no weights are loaded.
 
     Raises UsageError, DataError or InputMissingError.
     """
@@ -61,8 +73,9 @@ def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
     files = one_per_model("--weights", asked.weights, asked.model)
     import_libraries()
     paths = listed_images(frame, asked)
-    opened = [_open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
-    manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
+    opened = [open_model(frame, asked, text, file) for text, file in zip(asked.model, files, strict=True)]
+    with images_checked_once(frame, asked):
+        manifest = checked_images(frame, paths, asked.on_bad_image, write=not asked.dry_run)
     taps = asked.tap or ("attn",)
     plans = [
         [_plan(frame, asked, manifest, *one, _name(name, tap, len(taps)), tap) for tap in taps]
@@ -72,8 +85,15 @@ def make_plans(frame: Frame, asked: Asked) -> list[list[Plan]]:
     return plans
 
 
+def images_checked_once(frame: Frame, asked: Asked) -> AbstractContextManager[None]:
+    """While jobs of an array come together, the first checks the images, and the others find them in the hash cache."""
+    if asked.shard is None or asked.dry_run:
+        return nullcontext()
+    return hold(frame.project.lock_path("images", "check"), "", wait=True)
+
+
 def _name(given: str | None, tap: str, taps: int) -> str | None:
-    """The name of one tap's set, where the user gave one; of several taps each but attn adds its own."""
+    """The name of one tap's set, if the user gave one; of several taps, each except attn is appended."""
     return f"{given}-{tap}" if given and taps > 1 and tap != "attn" else given
 
 
@@ -98,7 +118,7 @@ def require_distinct(names: Sequence[str]) -> None:
         raise UsageError("name-twice", f"two feature sets would be named {twice[0]}", "Give each its own --name")
 
 
-def _open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
+def open_model(frame: Frame, asked: Asked, text: str, file: Path | None) -> tuple[Backbone, WeightsFile]:
     """A model built without its weights, and the file that holds them."""
     from alignedcut_cli.backbones.load import build_backbone, find_weights
     from alignedcut_cli.backbones.registry import parse_model
@@ -168,9 +188,9 @@ def _plan(
 
 
 def weights_digest(frame: Frame, asked: Asked, weights: WeightsFile) -> dict[str, str]:
-    """What identifies the weights in a recipe: their sha256, and the hub's revision where they came from there.
+    """The identity of weights in a recipe: their sha256, and the hub's revision if they come from there.
 
-    Of several files it is the digest of their names and contents.
+    For several files it is the digest of their names and contents.
     """
     if weights.path is None:
         return {"weights": f"random:{asked.seed}"}

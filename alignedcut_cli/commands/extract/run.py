@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.extract.asked import Asked
+from alignedcut_cli.commands.extract.places import note_done, remember_place
 from alignedcut_cli.commands.extract.plan import HEADED, Plan
-from alignedcut_cli.errors import PermissionDeniedError, Stopped
+from alignedcut_cli.commands.extract.sweeps import Pass, passes_of, shard_axes
+from alignedcut_cli.errors import Stopped
 from alignedcut_cli.frame.run import Frame, exists_error
+from alignedcut_cli.frame.sweeps import note_start, parse_shard, run_shard, run_sweeps, told_of_shard
 from alignedcut_cli.store.features import FeatureWriter, finish_swap, is_settled, read_plan
 from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.locks import hold
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["make", "make_set", "told_when_stopped"]
+__all__ = ["make", "make_set", "make_shares", "told_when_stopped"]
 
 
 def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device) -> list[tuple[Header, bool]]:
-    """The feature sets of one model's taps, made or found up to date: (header, whether it was made) each."""
+    """The headers of the feature sets of one model's taps, made unless up to date, and whether each was made."""
     found: dict[str, tuple[Header, bool]] = {}
     with ExitStack() as locks:
         waiting = []
@@ -36,143 +38,115 @@ def make(frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
                 finish_swap(folder)
                 header = frame.existing(plan.recipe, asked.overwrite)
             if header:
-                _remember_place(frame, plan.recipe, _place(plan))
+                remember_place(frame, plan.recipe, _place(plan))
                 found[name] = frame.up_to_date(header)
             else:
-                waiting.append((plan, _writer(plan, folder, asked.overwrite)))
-        # What is read in one pass has the same shards; taps of other widths have others, as if they were read alone.
-        for ranges in dict.fromkeys(plan.ranges for plan, _ in waiting):
-            together = [(plan, writer) for plan, writer in waiting if plan.ranges == ranges]
-            for (plan, _), header in zip(together, _extract(frame, together, asked, device), strict=True):
-                found[plan.recipe.name] = header, True
+                _require_own(frame, plan, asked.overwrite)
+                waiting.append(plan)
+        for one in passes_of(frame, waiting, asked, device):
+            for header in _extract(frame, one, asked):
+                found[header.name] = header, True
     return [found[plan.recipe.name] for plan in plans]
 
 
+def make_shares(
+    frame: Frame, plans: Sequence[Plan], asked: Asked, device: torch.device
+) -> list[tuple[str, dict[str, Any]]]:
+    """A share (--shard) of the shards of one model's sets: of each set a line and an object that say what is left.
+
+    No set is locked, as other jobs write beside this one; it is finished by the same command without --shard.
+    """
+    assert asked.shard is not None
+    shard = parse_shard(asked.shard)
+    left: dict[str, int | None] = {}
+    for plan in plans:
+        folder = frame.project.path("features", plan.recipe.name)
+        if not is_settled(folder):  # a commit is on its way, or was interrupted
+            with hold(frame.project.lock_path("features", plan.recipe.name), "", wait=True):
+                finish_swap(folder)
+        if frame.existing(plan.recipe, asked.overwrite):
+            left[plan.recipe.name] = None
+        else:
+            _require_own(frame, plan, asked.overwrite)
+    for one in passes_of(frame, [plan for plan in plans if plan.recipe.name not in left], asked, device):
+        _begin(frame, one, shared=True)
+        lock = frame.project.lock_path("features", f"{one.plans[0].recipe.name}.first")
+        with told_when_stopped(frame, list(one.writers.values()), "shards"):
+            missing = run_shard(frame, [one.sweep], shard, lock)
+        left |= dict.fromkeys((plan.recipe.name for plan in one.plans), missing)
+    return [told_of_shard(plan.recipe, asked.shard, left[plan.recipe.name]) for plan in plans]
+
+
 def _place(plan: Plan) -> tuple[str, Path]:
-    """The identity of a plan's images and where they lie."""
+    """The identity of a plan's images and their folder."""
     return plan.manifest.identity, plan.manifest.root
 
 
 def make_set(
     frame: Frame, recipe: Recipe, place: tuple[str, Path] | None, overwrite: bool, build: Callable[[], Header]
 ) -> tuple[Header, bool]:
-    """A feature set that `build` makes, or that is found up to date: (header, whether it was made).
+    """The header of a feature set, made by `build` unless it is up to date, and whether it was made.
 
-    `place` is the identity of its images and where they lie. Raises OutputExistsError where another recipe's is there,
-    or begun.
+    `place` is the identity of its images and their folder. Raises OutputExistsError if another recipe's exists or is
+    unfinished.
     """
     folder = frame.project.path("features", recipe.name)
     if is_settled(folder) and (found := frame.existing(recipe, overwrite)):
-        _remember_place(frame, recipe, place)
+        remember_place(frame, recipe, place)
         return frame.up_to_date(found)
     with frame.project.writing("features", recipe.name):
         finish_swap(folder)
         if found := frame.existing(recipe, overwrite):
-            _remember_place(frame, recipe, place)
+            remember_place(frame, recipe, place)
             return frame.up_to_date(found)
         begun = read_plan(folder)
         if begun is not None and begun["recipe"] != recipe.identity and not overwrite:
             raise exists_error(recipe, begun)
         header = build()
-        _note_done(frame, recipe, place)
+        note_done(frame, recipe, place)
         return header, True
 
 
-def _writer(plan: Plan, folder: Path, overwrite: bool) -> FeatureWriter:
-    """What writes a feature set, or goes on with one. Raises OutputExistsError if another recipe's was begun there."""
-    writer = FeatureWriter(folder, plan.recipe, plan.ranges)
-    begun = writer.recorded_plan()
+def _require_own(frame: Frame, plan: Plan, overwrite: bool) -> None:
+    """Raise OutputExistsError if another recipe's set was begun under a plan's name."""
+    begun = read_plan(frame.project.path("features", plan.recipe.name))
     if begun is not None and begun["recipe"] != plan.recipe.identity and not overwrite:
         raise exists_error(plan.recipe, begun)
-    return writer
 
 
-def _extract(
-    frame: Frame, together: Sequence[tuple[Plan, FeatureWriter]], asked: Asked, device: torch.device
-) -> list[Header]:
-    """The headers of feature sets of one model and one plan of shards, whose taps one pass over the images reads."""
-    from alignedcut_cli.backbones.pipeline import batch_size_for, extract_shards, tensor_meanings
-
-    plan = together[0][0]
-    size = batch_size_for(asked.batch_size, device)
-    frame.output.detail(f"{plan.recipe.params['model']} on {device}, {size} images a batch")
-    backbone = plan.backbone.load(plan.weights, device)
-    missing: dict[str, list[int]] = {}
-    for one, writer in together:
-        name = one.recipe.name
-        frame.journal.note("start", "features", name, frame.argv, recipe=one.recipe.identity)
+def _begin(frame: Frame, one: Pass, *, shared: bool) -> None:
+    """Begin the sets of a pass, or go on with them; of jobs that share them the first notes how they are finished."""
+    for plan in one.plans:
+        writer = one.writers[plan.tap]
         writer.open()
-        missing[one.tap] = writer.missing()
-        if len(missing[one.tap]) < len(one.ranges):
-            there = len(one.ranges) - len(missing[one.tap])
-            frame.output.note(f"{name}: {there} of {len(one.ranges)} shards are there; going on")
-    wanted = sorted(set().union(*missing.values()))
-    images = len(plan.manifest.images)
-    done_before = images - sum(stop - start for start, stop in (plan.ranges[number] for number in wanted))
-    with frame.output.progress(_told(together), images, "images", done_before) as advance:
-        shards = extract_shards(
-            backbone,
-            plan.manifest.paths(),
-            [(number, *plan.ranges[number]) for number in wanted],
-            plan.layers,
-            taps=list(missing),
-            tokens=plan.tokens,
-            dtype=plan.recipe.params["dtype"],
-            batch_size=size,
-            seed=asked.seed,
-            workers=os.cpu_count() or 1,
-            advance=advance,
-            say=frame.output.note,
-        )
-        fields = {"numerics": _numerics(plan, device), "axes": _shard_axes(plan)}
-        writers = {one.tap: writer for one, writer in together}
-        due = ((number, tap, found[tap]) for number, found in shards for tap in found if number in missing[tap])
-        with told_when_stopped(frame, list(writers.values()), "shards"):
-            _write_behind(writers, due, tensor_meanings(plan.layers, plan.tokens), fields)
-    numerics = {**fields["numerics"], "activation": plan.backbone.activation}
+        if shared:
+            note_start(frame, plan.recipe)
+        else:
+            frame.journal.note("start", "features", plan.recipe.name, frame.argv, recipe=plan.recipe.identity)
+        there = len(plan.ranges) - len(writer.missing())
+        if there:
+            frame.output.note(f"{plan.recipe.name}: {there} of {len(plan.ranges)} shards are there; going on")
+
+
+def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
+    """The headers of the sets of one pass over the images."""
+    _begin(frame, one, shared=False)
+    with told_when_stopped(frame, list(one.writers.values()), "shards"):
+        run_sweeps(frame, asked, [one.sweep], one.plans[0].recipe)
     headers = []
-    for one, writer in together:
-        headers.append(writer.commit(numerics=numerics, axes=_axes(one)))
-        _note_done(frame, one.recipe, _place(one))
+    for plan in one.plans:
+        writer = one.writers[plan.tap]
+        numerics = {**writer.numerics, "activation": plan.backbone.activation}
+        headers.append(writer.commit(numerics=numerics, axes=_axes(plan)))
+        note_done(frame, plan.recipe, _place(plan))
     return headers
-
-
-def _told(together: Sequence[tuple[Plan, FeatureWriter]]) -> str:
-    return ", ".join(plan.recipe.name for plan, _ in together)
-
-
-def _note_done(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Record in the journal that a feature set is complete, and the folder of its images."""
-    images = {"manifest": place[0], "image_root": str(place[1])} if place else {}
-    frame.journal.note("done", "features", recipe.name, frame.argv, recipe=recipe.identity, **images)
-
-
-def _remember_place(frame: Frame, recipe: Recipe, place: tuple[str, Path] | None) -> None:
-    """Record the folder of the same images if it is new; a read-only project stays as it is."""
-    if place and place[1] not in frame.journal.image_roots([place[0]]):
-        with suppress(PermissionDeniedError):
-            _note_done(frame, recipe, place)
-
-
-def _write_behind(
-    writers: Mapping[str, FeatureWriter], due: Iterable[Any], meanings: Any, fields: dict[str, Any]
-) -> None:
-    """Write each shard `due` (number, tap, tensors) while the next is computed. A signal waits for the one being written."""
-    pending: Future[None] | None = None
-    with ThreadPoolExecutor(1) as disk:
-        for number, tap, tensors in due:
-            if pending:
-                pending.result()
-            pending = disk.submit(writers[tap].write, number, tensors, meanings, **fields)
-        if pending:
-            pending.result()
 
 
 @contextmanager
 def told_when_stopped(
     frame: Frame, writers: Sequence[FeatureWriter], things: str, also: Callable[[], str] = lambda: ""
 ) -> Iterator[None]:
-    """If a signal stops the block, its message says what is kept (whole shards, and what `also` names) and how to go on."""
+    """If a signal stops the block, its message says what is saved (whole shards, and what `also` names), how to resume."""
     try:
         yield
     except Stopped as stopped:
@@ -181,23 +155,6 @@ def told_when_stopped(
         again = frame.journal.command("features", writers[0].recipe.name, overwrite=False)
         stopped.remedy = f"{whole} of {planned} {things}{also()} are kept; go on with: {again}"
         raise
-
-
-def _numerics(plan: Plan, device: Any) -> dict[str, str]:
-    import torch
-
-    return {
-        "torch": torch.__version__,
-        "device": device.type,
-        "computed": "float32",
-        "stored": plan.recipe.params["dtype"],
-    }
-
-
-def _shard_axes(plan: Plan) -> dict[str, Any]:
-    tokens = {plan.backbone.tokens_of(layer) for layer in plan.layers}
-    sizes = {"P": {"size": tokens.pop()}} if len(tokens) == 1 else {}
-    return {**sizes, **({"K": {"size": plan.tokens.sampled}} if plan.tokens.sampled else {})}
 
 
 def _axes(plan: Plan) -> dict[str, Any]:
@@ -215,7 +172,7 @@ def _axes(plan: Plan) -> dict[str, Any]:
     ]
     images = [entry.as_object() for entry in plan.manifest.images]
     return {
-        **_shard_axes(plan),
+        **shard_axes(plan),
         "B": {"size": len(images), "images": images},
         "S": {"size": len(slots), "slots": slots},
     }

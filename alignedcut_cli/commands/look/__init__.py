@@ -1,4 +1,4 @@
-"""`alignedcut look`: from photographs and models to one page, by the commands that exist.
+"""`alignedcut look`: from photographs and models to one page, by running other commands.
 
-Not here: what those commands do; how a chain runs is in frame/chain.
+Not here: those commands, and running a chain of them (frame/chain).
 """

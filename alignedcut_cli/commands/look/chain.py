@@ -1,4 +1,4 @@
-"""The command lines that a look stands for."""
+"""The command lines that `look` runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from alignedcut_cli.store.project import check_name
 __all__ = ["adopt_alignment", "chain"]
 
 KEPT_TOKENS = "sample:16"
-"""Tokens of each image that a brain saw: align predicts from the mean of all, and regularises on these."""
+"""Sampled tokens per image of the brain data: align predicts from the mean of all, and regularises on these."""
 LONGEST = 120
-"""Characters of a name made of others."""
+"""The longest name joined from others."""
 
 
 def chain(asked: Asked, align: str | None) -> list[list[str]]:
-    """The command lines, in order, as a user would type them; `align` is the alignment to cut by, if it is there already.
+    """The command lines, in order; `align` is the alignment to cut by, if it exists already.
 
-    Names are those of the models, so that looking with others in the same project touches nothing that is there.
+    Artifacts are named by the models, so that other models in the same project change nothing that exists.
     Raises UsageError or InputMissingError for a model that cannot be named.
     """
     names = [_model_name(asked, text) for text in asked.model]
@@ -57,13 +57,13 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _brain_name(asked: Asked) -> str:
-    """What brain data are called: their file or folder, and the subject."""
+    """The name of brain data: their file or folder, and the subject."""
     name = asked.brain.resolve().stem if asked.brain else ""
     return f"{name}-{asked.subject}" if asked.subject else name
 
 
 def _cleaned(text: str) -> str:
-    """Text from outside as an artifact's name."""
+    """Any text turned into an artifact's name."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)[:LONGEST].strip("-.")
 
 
@@ -91,7 +91,7 @@ def _extract(asked: Asked, images: Sequence[str], names: Sequence[str], *options
 
 
 def _align(asked: Asked, brain: Path, names: Sequence[str], align: str) -> list[list[str]]:
-    """Extract what the brain saw, unless that is what is looked at, and align to its responses."""
+    """Extract the stimuli of the brain data, unless they are the images themselves, and align to the responses."""
     seen = asked.brain_images or (brain if brain.is_dir() else None)
     lines = []
     if seen:
@@ -111,7 +111,7 @@ def _report(asked: Asked, cuts: Sequence[str], page: str) -> list[str]:
 def adopt_alignment(frame: Frame, align: str, *, write: bool) -> str:
     """The name of an alignment in the project; one from elsewhere, given as a file, is copied there first (with `write`).
 
-    Raises OutputExistsError if another of its name is there, InputMissingError or DataError if it is none.
+    Raises OutputExistsError if another one has its name, InputMissingError or DataError if it is not an alignment.
     """
     project = frame.project
     if not align.endswith(".safetensors"):

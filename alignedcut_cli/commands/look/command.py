@@ -1,4 +1,4 @@
-"""`alignedcut look`: photographs and models in, one page out."""
+"""`alignedcut look`: from photographs and models to one page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`alignedcut pathways`: cuts and masks in, how much their clusters tell of what is there and of where it is.
+"""`alignedcut pathways`: the information of cuts' clusters about classes (what) and positions (where).
 
 Not here: adjusted mutual information (core/groups), and the cuts themselves (commands/cut).
 """

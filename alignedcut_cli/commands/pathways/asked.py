@@ -14,7 +14,7 @@ __all__ = ["Asked"]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(options.Asked):
-    """What the command line asks for, as it was given."""
+    """The options as given on the command line."""
 
     masks: options.Masks
     dataset: options.MaskDataset = "folder"
@@ -44,7 +44,9 @@ class Asked(options.Asked):
     permutations: Annotated[
         int,
         typer.Option(
-            "--permutations", min=0, help="Cluster maps dealt out to other images and shifted round: the null; 0: none."
+            "--permutations",
+            min=0,
+            help="Cluster maps permuted between images and shifted cyclically: the null; 0: none.",
         ),
     ] = 200
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw the figure and write the table.")] = (

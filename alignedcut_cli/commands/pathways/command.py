@@ -1,4 +1,4 @@
-"""`alignedcut pathways`: what the clusters of cuts tell of classes (what) and of positions (where)."""
+"""`alignedcut pathways`: the information of cuts' clusters about classes (what) and positions (where)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def command(frame: Frame, asked: Asked) -> None:
     Adjusted mutual information of the clusters of each slot with the classes of a ground truth (what), with the part of
     the image that a patch lies in (where), and with instances where they are known; over the data set and within images
     (the mean over images that hold more than one). 0 is chance, 1 the same partition: it says how alike two groupings
-    are, and is no accuracy of a classifier, for no label is predicted. Graphs of values are expected to tell what,
-    those of queries and keys where (Zhang, Yunis and Maire 2023). Intervals are over images; the null deals cluster maps
-    out to other images and shifts them round; values that it reaches stand in brackets.
+    are, and is not the accuracy of a classifier, as no label is predicted. Graphs of values are expected to tell what,
+    those of queries and keys where (Zhang, Yunis and Maire 2023). Intervals are over images; the null permutes cluster
+    maps between images and shifts them cyclically; values that it reaches stand in brackets.
     """
     from alignedcut_cli.commands.pathways.plan import make_plan
 
@@ -56,7 +56,7 @@ def command(frame: Frame, asked: Asked) -> None:
             [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
             plan.need(),
         )
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = _make(frame, plan, asked.overwrite)
     _tell(frame, header, made, folder if asked.pictures else None)
@@ -83,7 +83,7 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 
 def _tell(frame: Frame, header: Header, made: bool, folder: Path | None) -> None:
-    """Draw what is to be drawn, and print the table."""
+    """Draw the figure, and print the table."""
     from alignedcut_cli.commands.pathways.result import flat_rows, result_rows, result_table
 
     rows = result_rows(header, load_tensors(frame.project.path("pathways", header.name))[1])

@@ -1,4 +1,4 @@
-"""The tables of pathways for other programs: the cluster of each node, and what clusters tell."""
+"""The exported tables of pathways: the cluster of each node, and the clusters' information."""
 
 from __future__ import annotations
 

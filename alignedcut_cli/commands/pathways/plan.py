@@ -1,4 +1,4 @@
-"""What will be measured: which slots of which cuts, against which classes, instances and positions."""
+"""The plan of pathways: which slots of which cuts, against which classes, instances and positions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALGORITHM = 2
 class Plan:
     """The slots to be measured: those of the `cuts` in turn, `cut_of` the cut of each; `scored` images have a mask.
 
-    `instances` gives the instance numbers (H, W) of a scored image by its key, where they are known.
+    `instances` returns the instance ids (H, W) of a scored image by its key, where known.
     """
 
     recipe: Recipe
@@ -44,7 +44,7 @@ class Plan:
         return ("class", "position", *(["instance"] if self.instances else []))
 
     def need(self) -> int:
-        """Bytes of main memory: node tables and eigenvectors, tables of each image, and those of the draws of one slot."""
+        """Bytes of main memory: node tables and eigenvectors, tables of each image, and those of one slot's draws."""
         nodes = sum(cut.axes["M"]["size"] * (4 * cut.axes["C"]["size"] + 24) for cut in self.cuts)
         params = self.recipe.params
         cells = params["clusters"] * max(len(self.classes.ids), params["grid"] ** 2)

@@ -1,4 +1,4 @@
-"""The table of pathways: one row a slot, with what its clusters tell of classes, positions and instances."""
+"""The table of pathways: one row per slot, with its clusters' information about classes, positions and instances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["flat_rows", "result_rows", "result_table"]
 
 
 def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a slot, joint cuts last: {measure: {scope: {statistic: number or None}}} beside what the slot is."""
+    """One row per slot, joint cuts last: the slot's description, and {measure: {scope: {statistic: number or None}}}."""
     measures, scopes, statistics = (header.axes[axis]["labels"] for axis in "XYZ")
     names = [given["name"] for given in header.raw["inputs"]]
     rows = []
@@ -36,7 +36,7 @@ def _told(number: np.float32) -> float | None:
 
 
 def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows for a csv: one column a measure, scope and statistic."""
+    """The rows for a csv: one column per measure, scope and statistic."""
     plain = ("cut", "model", "graph", "layers", "layer")
     return [
         {key: row[key] for key in plain}
@@ -52,7 +52,7 @@ def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def result_table(header: Header, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Values with their intervals; a value that is no larger than 95% of the null's stands in brackets."""
+    """Values with their intervals; a value not above the null's 95% quantile stands in brackets."""
     columns = [
         (measure, scope)
         for scope in header.axes["Y"]["labels"]

@@ -1,4 +1,4 @@
-"""A plan of pathways carried out: clusters of every slot, and what they tell of classes, positions and instances."""
+"""Running a plan of pathways: the clusters of every slot, and their information about classes, positions and instances."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def _clusters(plan: Plan, tensors: Mapping[str, np.ndarray], cut: int) -> np.ndarray:
-    """The cluster of every node of a cut (M,) int64, each graph clustered alone, its first eigenvector left out."""
+    """The cluster of every node of a cut (M,) int64, each graph clustered separately, without its first eigenvector."""
     params = plan.recipe.params
     kept = tensors["eigenvectors"][:, 1 : 1 + params["eigenvectors"]]
     return np.concatenate(
@@ -76,7 +76,7 @@ def _clusters(plan: Plan, tensors: Mapping[str, np.ndarray], cut: int) -> np.nda
 
 
 def _truths(frame: Frame, plan: Plan) -> dict[Grid, dict[str, tuple[np.ndarray, int]]]:
-    """For each grid that a slot has, the labels (b, P) and their number, of each measure: -1 where there is none."""
+    """For each grid of a slot, the labels (b, P), -1 for none, and their number, by measure."""
     grids: list[Grid] = list(dict.fromkeys((slot["grid"][0], slot["grid"][1]) for slot in plan.slots))
     classes: dict[Grid, list[np.ndarray]] = {grid: [] for grid in grids}
     instances: dict[Grid, list[np.ndarray]] = {grid: [] for grid in grids}
@@ -105,7 +105,7 @@ def _truths(frame: Frame, plan: Plan) -> dict[Grid, dict[str, tuple[np.ndarray, 
 
 
 def _numbered(numbers: np.ndarray) -> np.ndarray:
-    """Instance numbers of one image as 0, 1, ..., and -1 for 0, which is none."""
+    """The instance ids of one image renumbered 0, 1, ...; 0, which is no instance, becomes -1."""
     there = np.unique(numbers[numbers != 0])
     return np.where(numbers != 0, np.searchsorted(there, numbers), -1)
 
@@ -113,8 +113,8 @@ def _numbered(numbers: np.ndarray) -> np.ndarray:
 def _measures(
     plan: Plan, maps: np.ndarray, truth: Mapping[str, tuple[np.ndarray, int]], by_image: bool, seed: int
 ) -> np.ndarray:
-    """(X, Y, Z): for each measure and scope the value, its interval, the null, and p. `by_image`: clusters of different
-    images are not the same, as instances never are, so that there is nothing over the data set."""
+    """(X, Y, Z): for each measure and scope the value, its interval, the null, and p. `by_image`: clusters are separate for
+    each image, as instances are, so that there is no value over the data set."""
     params = plan.recipe.params
     found = np.full((len(plan.measures), len(SCOPES), len(STATISTICS)), np.nan)
     nulls = {name: ([], []) for name in plan.measures}

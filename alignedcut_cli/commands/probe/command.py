@@ -25,11 +25,11 @@ EXAMPLES = (
 
 @options.taken_as(Asked)
 def command(frame: Frame, asked: Asked) -> None:
-    """Predict classes or responses from an embedding, and from its likeness to a few queries in words.
+    """Predict classes or responses from an embedding, and from its similarity to a few queries in words.
 
     Features are the unit embeddings E of images, or their cosines with unit vectors of queries, S = E Q^T; both are
-    predicted from by ridge regression with exact leave-one-out. classify: one coefficient a query and class. brain: the
-    score of each region, the mean |coefficient| of each query, and the rank among random sets of as many vectors.
+    used by ridge regression with exact leave-one-out. classify: one coefficient per query and class. brain: the score
+    of each region, the mean |coefficient| of each query, and the rank among random sets of as many vectors.
     """
     from alignedcut_cli.commands.probe.plan import make_plan
 
@@ -45,7 +45,7 @@ def command(frame: Frame, asked: Asked) -> None:
             *([(f"{folder}/", 0)] if asked.pictures else []),
         ]
         described = DryRun([f"features/{plan.parent.name}", str(asked.queries)], outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     from alignedcut_cli.commands.probe.result import query_rows, score_rows, told
     from alignedcut_cli.commands.probe.run import make

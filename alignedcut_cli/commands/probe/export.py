@@ -1,4 +1,4 @@
-"""The tables of a probe for other programs."""
+"""The exported tables of a probe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class of each image: from a table of image and label, or the folder that it lies in."""
+"""The class of each image: from a table of image and label, or the name of its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("label", "class", "category", "name")
 
 @dataclass(frozen=True)
 class Labels:
-    """Places of images in a feature set (B,), their names, their class (B,) as a number, and the classes' names, sorted."""
+    """Indices of images in a feature set (B,), their names, their class index (B,), and the classes' names, sorted."""
 
     places: np.ndarray
     images: tuple[str, ...]
@@ -40,7 +40,7 @@ class _Rows:
 
 
 def read_labels(given: str, images: Sequence[Mapping[str, Any]]) -> Labels:
-    """The labels of images that have one. Raises InputMissingError, or DataError if there are not two classes."""
+    """The labels of images that have one. Raises InputMissingError, or DataError for fewer than two classes."""
     if given == FOLDERS:
         named = [(place, image["path"], PurePosixPath(image["path"]).parent.name) for place, image in enumerate(images)]
         found = [one for one in named if one[2]]

@@ -1,4 +1,4 @@
-"""What a probe will be: an embedding, queries, and what is predicted from both."""
+"""The plan of a probe: an embedding, queries, and the labels or responses to predict from both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALPHAS = {"classify": "1e-3:1e3:7", "brain": "1e-1:1e5:7"}
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A probe to be made: unit embeddings E (n, D) of all images of a set, queries (q, D), and either labels or cases."""
+    """The plan: unit embeddings E (n, D) of all images of a set, queries (q, D), and either labels or cases."""
 
     recipe: Recipe
     parent: Header
@@ -109,13 +109,13 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def _require_used(asked: Asked) -> None:
-    """Raise UsageError for options of the other probe, and where its own are missing."""
+    """Raise UsageError for options of the other kind of probe, and for missing ones of its own."""
     if asked.what not in USED:
         raise UsageError("bad-choice", f"{asked.what!r} is no probe", "Give classify or brain")
     for what, names in USED.items():
-        typed = [option for option in names if option in asked.explicit]
-        if what != asked.what and typed:
-            raise UsageError("option-unused", f"probe {asked.what} does not use {', '.join(typed)}", "Leave it out")
+        given = [option for option in names if option in asked.explicit]
+        if what != asked.what and given:
+            raise UsageError("option-unused", f"probe {asked.what} does not use {', '.join(given)}", "Leave it out")
     if asked.split.startswith("kfold"):
         raise UsageError(
             "bad-split", f"--split {asked.split} is not for probes", "Give even-odd, given or a file of names"
@@ -131,7 +131,7 @@ def _require_used(asked: Asked) -> None:
 
 
 def _require_classes(labels: Labels, fold: Fold) -> None:
-    """Raise DataError unless every class has an image to fit and one to test on."""
+    """Raise DataError unless every class has a training and a test image."""
     for part, what in ((fold.train, "to fit"), (fold.test, "to test on")):
         lacking = set(range(len(labels.classes))) - set(labels.numbers[part].tolist())
         if lacking:

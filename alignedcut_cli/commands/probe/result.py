@@ -1,4 +1,4 @@
-"""What a probe says: rows of scores and of queries, as tables."""
+"""The results of a probe: rows of scores and of queries, as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _number(value: Any) -> float | None:
 
 
 def score_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """classify: accuracy of both kinds of features; brain: scores of each region from both, and the random sets."""
+    """classify: accuracy of both kinds of features; brain: scores of each region from both, and from random sets."""
     if header.params["what"] == "classify":
         return [
             {
@@ -48,7 +48,7 @@ def score_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[s
 
 
 def query_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """A row a query: its coefficient for each class, or its importance to each region of each subject."""
+    """A row per query: its coefficient for each class, or its importance to each region of each subject."""
     queries = header.axes["Q"]["labels"]
     if header.params["what"] == "classify":
         columns, values = header.axes["K"]["labels"], tensors["coefficients"]
@@ -64,7 +64,7 @@ def query_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[s
 
 
 def told(header: Header, rows: list[dict[str, Any]], queries: list[dict[str, Any]]) -> str:
-    """The scores, and the queries that matter most to the first classes or regions, as text."""
+    """The scores, and the most important queries for the first classes or regions, as text."""
     columns = [name for name in queries[0] if name != "query"]
     top = [["", "queries that matter most"]]
     for column in columns[:_SHOWN]:

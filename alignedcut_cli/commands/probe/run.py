@@ -1,4 +1,4 @@
-"""A planned probe carried out."""
+"""Running a planned probe."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _MEANINGS = {
     "accuracy.interval": ("E R", "its 95% bootstrap interval over images"),
     "coefficients": ("Q K", "of the ridge classifier on standardised query similarities"),
     "similarity": ("B Q", "cosine of each image's embedding and each query"),
-    "score": ("E C M", "crsa, ereg and ersa on test images, from the embedding and from the queries"),
-    "interval": ("E C R", "ereg: 95% bootstrap interval over images"),
+    "score": ("E C M", "crsa, ereg and ersa on test images, from the embedding and from the queries; NaN: undefined"),
+    "interval": ("E C R", "ereg: 95% bootstrap interval over images; NaN: none"),
     "importance": ("Q C", "mean over voxels of |coefficient| of each query"),
-    "random": ("D C", "ereg of random sets of as many vectors"),
+    "random": ("D C", "ereg of random sets of as many vectors; NaN: undefined"),
     "rank": ("C", "place of the queries among them, from 1"),
 }
 
 
 def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tuple[Header, bool]:
-    """One probe, made or found up to date: (header, whether it was made)."""
+    """The header of a probe, made or up to date, and whether it was made."""
 
     def made() -> Header:
         tensors = _classify(plan, device) if plan.labels else _brain(frame, plan, device)
@@ -60,12 +60,12 @@ def make(frame: Frame, plan: Plan, device: torch.device, overwrite: bool) -> tup
 
 
 def _similarities(plan: Plan, places: np.ndarray, vectors: np.ndarray) -> Tensor:
-    """Cosines of images' embeddings and vectors: (B, q)."""
+    """Cosines of images' embeddings with vectors: (B, q)."""
     return torch.from_numpy(plan.embedding[places] @ vectors.T)
 
 
 def _fit(features: Tensor, targets: Tensor, fold: Fold, plan: Plan, device: torch.device) -> tuple[Predicted, Tensor]:
-    """All targets (B, N) predicted from features (B, d), which are returned standardised for the images to fit."""
+    """All targets (B, N) predicted from features (B, d), and the features standardised over the training images."""
     known, new = (features[torch.from_numpy(part)].to(device) for part in (fold.train, fold.test))
     standard = Standard.of(known)
     known, new = standard(known), standard(new)
@@ -133,7 +133,7 @@ def _brain(frame: Frame, plan: Plan, device: torch.device) -> dict[str, np.ndarr
 
 
 def _random_set(plan: Plan, draws: np.random.Generator, count: int) -> np.ndarray:
-    """As many vectors of unit length as there are queries: of the pool, or in random directions."""
+    """`count` unit vectors: from the pool, or in random directions."""
     if plan.pool is not None:
         return plan.pool.vectors[np.sort(draws.choice(len(plan.pool.texts), count, replace=False))]
     vectors = draws.standard_normal((count, plan.embedding.shape[1]))

@@ -1,4 +1,4 @@
-"""`alignedcut report`: artifacts of a project in, one page that answers when it is clicked out.
+"""`alignedcut report`: from artifacts of a project to one interactive page.
 
 Not here: the page itself (report/page), and its file format (store/page).
 """

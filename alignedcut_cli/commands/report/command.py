@@ -1,4 +1,4 @@
-"""`alignedcut report`: artifacts in, one page that answers when it is clicked out."""
+"""`alignedcut report`: from artifacts to one interactive page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.dry_run:
         inputs = [one.reference for one in plan.recipe.inputs]
         described = DryRun(inputs, [(str(path), plan.budget)], plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _write(frame, plan))
     about: dict[str, Any] = {

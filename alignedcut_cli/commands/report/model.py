@@ -1,4 +1,4 @@
-"""The model that the page's script reads: photographs, and for each lens slots, codes, views and maps."""
+"""The data model of the page's script: photographs, and for each lens slots, codes, views and maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Built", "build_lens", "image_objects", "lens_of"]
 
 @dataclass(frozen=True)
 class Built:
-    """A lens for the page, the largest errors of cosines in it, and the colours (n, 3) of its nodes, if there are any."""
+    """A lens for the page, its largest errors of cosines, and the colours (n, 3) of its nodes, if any."""
 
     value: dict[str, Any]
     costs: Mapping[str, float]
@@ -36,7 +36,7 @@ def lens_of(group: Group, images: Sequence[int]) -> Lens:
 
 
 def build_lens(group: Group, images: Sequence[int], given: Mapping[str, Given], rows: AlignedRows | None) -> Built:
-    """A group of cuts on some photographs, as the page carries it."""
+    """A group of cuts on some photographs, encoded for the page."""
     lens = lens_of(group, images)
     codes = [_eigenvectors(lens, group, given), *([aligned_code(lens, rows)] if rows else [])]
     views = _views(lens, given)
@@ -58,7 +58,7 @@ def build_lens(group: Group, images: Sequence[int], given: Mapping[str, Given], 
 
 
 def _views(lens: Lens, given: Mapping[str, Given]) -> list[View]:
-    """The views of all artifacts: those that are each of some cuts of the lens as one, others of one title told apart."""
+    """The views of all artifacts: those of different cuts of the lens merged, others with equal titles made distinct."""
     found: list[View] = []
     for one in given.values():
         for view in REGISTRY[one.header.kind].views(one, lens):
@@ -76,12 +76,12 @@ def _views(lens: Lens, given: Mapping[str, Given]) -> list[View]:
 
 
 def _order(view: View) -> bool:
-    """Maps of two dimensions, which a trace made, before the first two of three."""
+    """Sorts two-dimensional maps, from `trace`, before the first two of three dimensions."""
     return not view.title.startswith("trace/")
 
 
 def _eigenvectors(lens: Lens, group: Group, given: Mapping[str, Given]) -> dict[str, Any]:
-    """The eigenvectors of the shown nodes, each graph's columns in units of their own."""
+    """The eigenvectors of the shown nodes, each column scaled within its graph."""
     count = min(part.cut.axes["C"]["size"] for part in lens.parts)
     data = np.empty((count, lens.nodes), np.int8)
     scales, costs, start = [], [], 0
@@ -127,14 +127,14 @@ def _view(view: View) -> dict[str, Any]:
 
 
 def _map(view: View) -> dict[str, Any]:
-    """Places from 0 to 1 along both axes, in 65,535 steps."""
+    """Coordinates scaled to 0..1 on both axes, in 65,535 steps."""
     low, high = np.nanmin(view.values, 0), np.nanmax(view.values, 0)
     unit = (view.values - low) / np.where(high > low, high - low, 1)
     return {"title": view.title, "data": pack(np.rint(np.nan_to_num(unit.T) * 65534).astype(np.uint16))}
 
 
 def image_objects(images: Sequence[Mapping[str, Any]], shown: Sequence[int], photos: Photos) -> list[dict[str, Any]]:
-    """The photographs for the page: name, thumbnail and its size; a square without a picture where it is gone."""
+    """The photographs for the page: name, thumbnail and its size; an empty square for a missing one."""
     side = thumbnail_side(len(shown))
     found = []
     for number in sorted(shown):

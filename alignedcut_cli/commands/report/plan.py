@@ -1,4 +1,4 @@
-"""What a page is to show: the artifacts, the cuts side by side, the photographs and their order, and the budget."""
+"""The plan of a page: the artifacts, the cuts side by side, the photographs and their order, and the budget."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2*
 
 @dataclass(frozen=True)
 class Group:
-    """Cuts of the same photographs that stand side by side. `joint`: all their nodes can be compared."""
+    """Cuts of the same photographs, shown side by side. `joint`: all their nodes can be compared."""
 
     name: str
     about: str
@@ -39,8 +39,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """`order` are the photographs in the order in which they are shown if not all fit; `asked` how many, None for all that
-    fit. `headers` are all artifacts behind the page in the order of the chain."""
+    """`order` are the photographs by priority if not all fit; `asked` is how many to show, None for as many as fit.
+    `headers` are all artifacts of the page in the order of the chain."""
 
     recipe: Recipe
     title: str
@@ -58,7 +58,7 @@ class Plan:
         return self.groups[0].cuts[0].axes["B"]["images"] if self.groups else ()
 
     def need(self) -> int:
-        """Main memory in bytes: the page some times over, and the codes of the nodes shown."""
+        """Main memory in bytes: several copies of the page, and the codes of the nodes shown."""
         return 12 * self.budget + (256 << 20)
 
 
@@ -98,7 +98,7 @@ def page_bytes(text: str) -> int:
 
 
 def _headers(frame: Frame, asked: Asked) -> tuple[tuple[Header, ...], list[str]]:
-    """The artifacts asked for and all that they were made of, in the order of the chain; by default all that can be read."""
+    """The artifacts asked for and all their inputs, in the order of the chain; by default all readable ones."""
     project, notes = frame.project, []
     found: dict[tuple[str, str], Header] = {}
     if asked.source:
@@ -127,7 +127,7 @@ def _headers(frame: Frame, asked: Asked) -> tuple[tuple[Header, ...], list[str]]
 
 
 def _add_inputs(frame: Frame, found: dict[tuple[str, str], Header], notes: list[str]) -> None:
-    """Add to `found` the artifacts that its artifacts were made of, where they still are."""
+    """Add to `found` the inputs of its artifacts, where they still exist."""
     due = list(found.values())
     while due:
         for given in due.pop().inputs:
@@ -143,9 +143,9 @@ def _add_inputs(frame: Frame, found: dict[tuple[str, str], Header], notes: list[
 
 
 def _groups(cuts: Sequence[Header]) -> tuple[tuple[Group, ...], list[str]]:
-    """The cuts side by side: joint ones of several slots each alone, those slot by slot together, those of layers together.
+    """The groups of cuts shown together: each joint cut of several slots alone, all per-slot cuts, all cuts of layers.
 
-    All are of the photographs of the first; others are left out, with a note.
+    All are of the same photographs as the first; others are left out, with a note.
     """
     joint = [one for one in cuts if _is_joint(one)]
     joint.sort(key=lambda one: (one.params.get("space") == "raw", -one.axes["S"]["size"], one.name))
@@ -192,7 +192,7 @@ def _title(headers: Iterable[Header]) -> str:
 
 
 def _chosen(asked: str | None, images: Sequence[Mapping[str, Any]], seed: int) -> tuple[tuple[int, ...], int | None]:
-    """The photographs in the order in which they are taken, and how many are asked for (None: as many as fit)."""
+    """The photographs by priority, and how many are asked for (None: as many as fit)."""
     import numpy as np
 
     from alignedcut_cli.core.numerics import stream

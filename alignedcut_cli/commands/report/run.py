@@ -1,4 +1,4 @@
-"""Write a page: as many photographs and cuts as its budget holds, in a stated order."""
+"""Writing a page: as many photographs and cuts as fit in its budget, by priority."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import PIL
 
-from alignedcut_cli.commands.report.arrays import given_artifact
 from alignedcut_cli.commands.report.model import Built, build_lens, image_objects, lens_of
 from alignedcut_cli.commands.report.plan import Group, Plan
 from alignedcut_cli.commands.report.spaces import AlignedRows, aligned_rows
@@ -24,20 +23,21 @@ from alignedcut_cli.report.page.kinds.kind import Given, Section
 from alignedcut_cli.report.page.pictures import sheets
 from alignedcut_cli.report.page.registry import REGISTRY
 from alignedcut_cli.report.page.trust import Made, trust_chapter
+from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.page import write_page
 
 __all__ = ["write_report"]
 
 TRIED = 6
-"""Photographs by which the size of one is estimated."""
+"""The number of photographs from which the size of one is estimated."""
 SPARE = 20_000
-"""Bytes for the provenance header beyond what is measured."""
+"""Bytes allowed for the provenance header beyond its measured size."""
 
 
 @dataclass
 class _Filled:
-    """What has been put on the page so far: photographs, lenses, and what was left out."""
+    """The content of the page so far: photographs, lenses, and what was left out."""
 
     shown: tuple[int, ...]
     images: list[dict[str, Any]]
@@ -46,8 +46,8 @@ class _Filled:
 
 
 def write_report(frame: Frame, plan: Plan) -> Header:
-    """The header of the page, which is written to the project."""
-    given = {one.reference: one for one in (given_artifact(frame, header) for header in plan.headers)}
+    """Write the page to the project, and return its header."""
+    given = {one.reference: one for one in (_given(frame, header) for header in plan.headers)}
     told, lacking = _told(plan, given)
     given = {name: one for name, one in given.items() if name in told}
     groups = tuple(group for group in plan.groups if all(f"cut/{cut.name}" in told for cut in group.cuts))
@@ -72,8 +72,14 @@ def write_report(frame: Frame, plan: Plan) -> Header:
     )
 
 
+def _given(frame: Frame, header: Header) -> Given:
+    """An artifact with its arrays (features: none). Raises DataError if they are not those of its content id."""
+    path = frame.project.path(header.kind, header.name)
+    return Given(header, {} if header.kind == "features" else open_tensors(path))
+
+
 def _told(plan: Plan, given: Mapping[str, Given]) -> tuple[dict[str, tuple[Made, Sequence[Section]]], list[str]]:
-    """What is said of each artifact, and a line on each that does not hold what this version reads of its kind."""
+    """The sections and method sentences of each artifact, and a line on each that this version cannot read."""
     told, lacking = {}, []
     for name, one in given.items():
         try:
@@ -108,7 +114,7 @@ def _whole(plan: Plan, filled: _Filled, sections: Sequence[Section], trust: Safe
 
 
 def _fill(frame: Frame, plan: Plan, given: Mapping[str, Given], spent: int) -> _Filled:
-    """Photographs and cuts until the budget is spent: all photographs of the first cut before any other cut."""
+    """Add photographs and cuts until the budget is used: all photographs of the first cut before any other cut."""
     maker = _Maker(frame, plan, given)
     total = len(plan.images)
     wanted = plan.asked or total
@@ -132,7 +138,7 @@ def _fill(frame: Frame, plan: Plan, given: Mapping[str, Given], spent: int) -> _
 
 
 def _add(maker: _Maker, group: Group, filled: _Filled, room: int) -> None:
-    """Add a lens, if it fits beside the others."""
+    """Add a lens, if it fits in the rest of the budget."""
     left = room - _size(filled.images, *filled.built)
     names = ", ".join(f"cut/{cut.name}" for cut in group.cuts)
     rough = 0.6 * lens_of(group, filled.shown).nodes * min(cut.axes["C"]["size"] for cut in group.cuts)
@@ -160,7 +166,7 @@ def _is_list(plan: Plan) -> bool:
 
 
 def _size(images: Sequence[Mapping[str, Any]], *built: Built) -> int:
-    """Bytes that photographs and lenses take on the page, sheets with them."""
+    """Bytes of photographs, lenses and sheets on the page."""
     return len(json.dumps([images, [one.value for one in built]])) + 12_000 * min(len(images), 12)
 
 
@@ -169,7 +175,7 @@ class _Maker:
 
     def __init__(self, frame: Frame, plan: Plan, given: Mapping[str, Given]) -> None:
         self._frame, self._plan, self._given = frame, plan, given
-        self._photos = Photos(frame, plan.groups[0].cuts[0], None)
+        self._photos = Photos(frame, plan.groups[0].cuts[0], None, "; run extract on them where they are now")
         self._rows: dict[str, AlignedRows | None] = {}
         self.notes: list[str] = []
 
@@ -182,7 +188,7 @@ class _Maker:
         return build_lens(group, self._plan.order[:count], self._given, self._aligned(group))
 
     def _aligned(self, group: Group) -> AlignedRows | None:
-        """Where the aligned rows of a group are read: by the alignment of its cut, or else by any that has its slots."""
+        """The aligned rows of a group: by the alignment of its cut, or else by any that has its slots."""
         if group.name in self._rows:
             return self._rows[group.name]
         own = {given.name for cut in group.cuts for given in cut.inputs if given.kind == "align"}

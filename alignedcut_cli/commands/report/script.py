@@ -1,4 +1,4 @@
-"""The commands behind artifacts as a shell script, in which absolute paths are variables."""
+"""The commands that made artifacts as a shell script, in which absolute paths are variables."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PROJECT = "PROJECT"
 def shell_script(frame: Frame, headers: Sequence[Header]) -> str:
     """The command lines that made artifacts, in the order in which they last ran.
 
-    No path of this machine is told: one outside the project is a variable that must be set, and PROJECT is the project's
-    folder. Artifacts that no journal tells of have a line that says so.
+    No path of this machine appears: one outside the project is a variable that must be set, and PROJECT is the project's
+    folder. Artifacts without a journal entry have a line that says so.
     """
     wanted = {(one.kind, one.name) for one in headers}
     last = {(r["kind"], r["name"]): r for r in frame.journal.records() if (r["kind"], r["name"]) in wanted}
@@ -40,14 +40,14 @@ def shell_script(frame: Frame, headers: Sequence[Header]) -> str:
 
 
 class _Places:
-    """The variables that stand for absolute paths."""
+    """The variables in place of absolute paths."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self._names: dict[Path, str] = {}
 
     def word(self, word: str) -> str:
-        """A word of a command line for the shell, with variables for absolute paths."""
+        """A shell-quoted word of a command line, with variables for absolute paths."""
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if not Path(value).is_absolute():
             return shlex.quote(printable(word))
@@ -70,7 +70,7 @@ class _Places:
         return f'"${self._names[path]}"'
 
     def lines(self) -> list[str]:
-        """A line for each variable, which stops the script while it is not set."""
+        """A line for each variable, which stops the script if it is not set."""
         told = {name: re.sub(r"[^\w .-]", "_", path.name) for path, name in self._names.items()}
         told |= {PROJECT: "the project"} if PROJECT in told else {}
         return [f': "${{{name}:?set {name} to the path of {about}}}"' for name, about in told.items()]

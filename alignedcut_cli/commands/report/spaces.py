@@ -1,4 +1,4 @@
-"""Codes of the shown patches in aligned and brain space, and what reads activations of areas from them."""
+"""Codes of the shown patches in aligned and brain space, and the read-out of areas from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Alignment, aligned_space, brain_axes, comparable_slots, open_transforms
 from alignedcut_cli.report.page.codes import Code, cosine_cost, directions, pack, quantised
 from alignedcut_cli.report.page.lens import Lens, Part, patch_rows
-from alignedcut_cli.store.artifact import map_tensor, read_layout
+from alignedcut_cli.store.artifact import map_tensors
 from alignedcut_cli.store.header import Header
 
 __all__ = ["RANK", "AlignedRows", "aligned_code", "aligned_rows"]
@@ -31,7 +31,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class AlignedRows:
-    """Rows V W of a lens's nodes: the slots of each part, with the transforms, and the alignment they are of."""
+    """Rows V W of a lens's nodes: the slots of each part with their transforms, and the alignment."""
 
     alignment: Alignment
     slots: tuple[tuple[Slot, ...], ...]
@@ -55,7 +55,7 @@ def aligned_space_of(alignment: Alignment) -> Any:
 
 
 def aligned_rows(frame: Frame, parts: Sequence[Part], aligns: Sequence[Header]) -> tuple[AlignedRows | None, str]:
-    """Where the aligned rows of cuts are read; None, with the reason, if no alignment or no features have them."""
+    """The aligned rows of cuts; None, with the reason, without a matching alignment or features."""
     reason = ""
     for header in aligns:
         try:
@@ -70,7 +70,7 @@ def aligned_rows(frame: Frame, parts: Sequence[Part], aligns: Sequence[Header]) 
 
 
 def _slots(frame: Frame, part: Part) -> list[Slot]:
-    """The slots of a cut in its features as they are now. Raises DataError if these have changed since, or are gone."""
+    """The slots of a cut in its feature sets. Raises DataError if these have changed or are missing."""
     there: dict[tuple[str, str, int], Slot] = {}
     for given in part.cut.inputs:
         if given.kind != "features":
@@ -126,7 +126,7 @@ def _thin(nodes: int) -> int:
 
 
 def _thinned(tiles: Iterator[np.ndarray], nodes: int) -> Iterator[np.ndarray]:
-    """Every so many rows of tiles, about 2,000 in all."""
+    """Evenly spaced rows of tiles, about 2,000 in all."""
     step, start = _thin(nodes), 0
     for tile in tiles:
         yield tile[np.flatnonzero(np.arange(start, start + len(tile)) % step == 0)]
@@ -134,17 +134,17 @@ def _thinned(tiles: Iterator[np.ndarray], nodes: int) -> Iterator[np.ndarray]:
 
 
 def _lengths(lengths: np.ndarray) -> dict[str, Any]:
-    """Lengths as 256 steps of their logarithm."""
+    """Lengths quantised to 256 steps of their logarithm."""
     logs = np.log(np.maximum(lengths, 1e-12))
     low, step = float(logs.min()), float(np.ptp(logs)) / STEPS or 1.0
     return {"low": low, "step": step, "data": pack(np.rint((logs - low) / step).astype(np.uint8))}
 
 
 def _areas(alignment: Alignment) -> tuple[list[str], np.ndarray]:
-    """The areas that have voxels, without parts of others, then all voxels, and the read-out of each: (E, R) float64."""
-    layout = read_layout(alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois")))
+    """The areas that have voxels, except parts of others, then all voxels, and the read-out of each: (E, R) float64."""
+    tensors = map_tensors(alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    membership = torch.from_numpy(np.array(tensors["rois"]))
     labels = alignment.header.axes["R"]["labels"]
     parts = {part for group, made_of in GROUPS.items() if group in labels for part in made_of if part != group}
     there = [n for n, name in enumerate(labels) if name not in parts and bool(membership[n].any())]

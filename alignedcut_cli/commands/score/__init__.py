@@ -1,4 +1,4 @@
-"""`alignedcut score`: features and brain data in, how well each layer predicts each region out.
+"""`alignedcut score`: from features and brain data to how well each layer predicts each region.
 
 Not here: the measures (core/encode), the readers of brain data (brain).
 """

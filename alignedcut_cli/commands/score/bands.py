@@ -1,4 +1,4 @@
-"""`score --bands`: responses predicted from the best layers of all feature sets together, a penalty for each set."""
+"""`score --bands`: banded ridge, responses predicted from the best layers of all feature sets, a penalty per set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alignedcut_cli.core.numerics import stream
 __all__ = ["best_of_each_set", "score_bands"]
 
 _DRAWN = 20
-"""Weights of bands that are drawn at random, beside equal ones and each band alone."""
+"""The number of random band weights, in addition to equal ones and each band alone."""
 
 
 def best_of_each_set(plan: Plan, rows: Sequence[Rows]) -> list[int]:
@@ -31,8 +31,8 @@ def best_of_each_set(plan: Plan, rows: Sequence[Rows]) -> list[int]:
 
 
 def score_bands(plan: Plan, brain: BrainSide, best: Sequence[int]) -> Rows:
-    """The rows of the joint prediction from the `best` layers. `shares` (C, M), of the lines of ereg: the mean over voxels
-    of the weight of each set's kernel, all of the same trace."""
+    """The rows of the joint prediction from the `best` layers. `shares` (C, M), for lines of ereg: the mean over voxels of
+    the weight of each set's kernel, all scaled to the same trace."""
     rows = empty_rows(plan)
     rows["shares"] = np.full((len(plan.lines), len(best)), np.nan)
     sides = [LayerSide(plan, plan.layers[number], brain.device) for number in best]

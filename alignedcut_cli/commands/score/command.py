@@ -1,4 +1,4 @@
-"""`alignedcut score`: features and brain data in, how well each layer predicts each region out."""
+"""`alignedcut score`: from features and brain data to how well each layer predicts each region."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def command(frame: Frame, asked: Asked) -> None:
 
     crsa: the layer's RDM against the region's. ereg: ridge regression of each voxel; the mean over voxels of Pearson's r,
     on train images by exact leave-one-out. ersa: the RDM of these predictions against the region's. cka: unbiased centred
-    kernel alignment. The layer of a model is chosen on train images, and its score on test images is reported, beside the
-    noise ceiling. Intervals draw images (and subjects) again; layers and models are compared on the same draws.
+    kernel alignment. The layer of a model is chosen on train images, and its score on test images is reported, with the
+    noise ceiling. Intervals resample images (and subjects); layers and models are compared on the same draws.
     """
     require_choice("--penalty", asked.penalty, ("target", "shared"))
     require_choice("--rdm", asked.rdm, ("pearson", "cosine", "euclidean"))
@@ -59,7 +59,7 @@ def command(frame: Frame, asked: Asked) -> None:
         outputs += [(f"{folder}/", 0)] if asked.pictures else []
         inputs = [*(f"{given.kind}/{given.name}" for given in plan.recipe.inputs), str(asked.brain)]
         described = DryRun(inputs, outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     from alignedcut_cli.commands.score.run import make
 
@@ -68,7 +68,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, pictures: bool) -> None:
-    """Draw what is to be drawn, and print the best layers."""
+    """Draw the figures, and print the best layers."""
     from alignedcut_cli.commands.score.result import best_rows, best_table
 
     path = frame.project.path("score", header.name)

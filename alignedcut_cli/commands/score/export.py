@@ -1,4 +1,4 @@
-"""The tables of a scoring for other programs."""
+"""The exported tables of a scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores of one layer on every line of a plan, with their draws and what chance gives."""
+"""The scores of one layer on every line of a plan, with their bootstrap draws and permutation null."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ explainable variance that is predicted; and stats (2,), effective dimensionality
 
 
 def empty_rows(plan: Plan) -> Rows:
-    """Rows in which nothing is known yet."""
+    """Rows of NaN."""
     params, lines, folds = plan.recipe.params, len(plan.lines), plan.folds
     draws, orders = params["bootstrap"], params["permutations"]
 
@@ -57,7 +57,7 @@ def score_layer(plan: Plan, layer: Layer, brain: BrainSide) -> Rows:
     centred = side.gram.centred()
     try:
         rows["stats"][:] = effective_dimension(centred), radius(centred, layer.map.units)
-    except NumericsError:  # all images give the same features: nothing is predicted
+    except NumericsError:  # all images have the same features: nothing is predicted
         rows["stats"][:] = np.nan, 0.0
     for number, case in enumerate(plan.cases):
         whole = np.arange(len(case.images))
@@ -102,7 +102,7 @@ def _put(rows: Rows, lines: Sequence[int], found: Rows, fold: int) -> None:
 
 
 def _empty(plan: Plan, lines: Sequence[int]) -> Rows:
-    """Scores, draws and chance of some lines: NaN."""
+    """Scores, draws and null of some lines, all NaN."""
     empty = empty_rows(plan)
     return {"score": empty["every"][lines], "draws": empty["draws.every"][lines], "null": empty["null.every"][lines]}
 

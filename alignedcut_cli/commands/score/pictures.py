@@ -29,7 +29,7 @@ __all__ = ["draw_if_needed"]
 
 
 def draw_if_needed(frame: Frame, plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], folder: Path) -> None:
-    """Draw the pictures and write the tables, unless they show this very content."""
+    """Draw the pictures and write the tables, unless they already show this content."""
     parquet = has_parquet()
     draw_once(
         frame.project,
@@ -65,7 +65,7 @@ def _draw(plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], folder:
 
 
 def _draw_dimension(main: Sequence[Mapping[str, Any]], relation: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Of the first region of each measure, which is that of all voxels if there is one."""
+    """Draw dimension against score for the first region of each measure, that of all voxels if there is one."""
     tested = [row for row in main if row["cv_split"] == "test" and row["dimension"] is not None]
     first = {row["metric"]: row["region"] for row in reversed(tested)}
     own = [row for row in tested if row["region"] == first[row["metric"]]]
@@ -82,7 +82,7 @@ def _draw_dimension(main: Sequence[Mapping[str, Any]], relation: Sequence[Mappin
 
 
 def _draw_rdms(plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], folder: Path) -> None:
-    """The RDM of each model's best layer by crsa beside the brain's, over all images, for the first region."""
+    """Draw the RDM of each model's best layer by crsa and the brain's, over all images, for the first region."""
     targets = header.axes["C"]["targets"]
     first = next((number for number in main_targets(targets) if targets[number]["metric"] == "crsa"), None)
     if first is None:
@@ -115,7 +115,7 @@ def _draw_rdms(plan: Plan, header: Header, tensors: Mapping[str, np.ndarray], fo
 
 
 def _top(plan: Plan, tensors: Mapping[str, np.ndarray], model: int, target: int) -> int:
-    """The layer of a model with the best score on all images, where none is chosen on train."""
+    """The layer of a model with the best score on all images, if none is chosen on train images."""
     own = [number for number, layer in enumerate(plan.layers) if layer.source == model]
     scores = np.nan_to_num(tensors["every"][own, target], nan=-np.inf)
     return own[int(scores.argmax())]

@@ -1,4 +1,4 @@
-"""What a scoring will be: layers, subjects and regions, measures, every `auto` resolved, and the memory that it takes."""
+"""The plan of a scoring: layers, subjects and regions, measures, every `auto` resolved, and the memory needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH_VOXELS = 1024
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of one feature set, by the set's number."""
+    """One layer of one feature set, by the set's index."""
 
     source: int
     map: Map
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Line:
-    """One measure of one region of one case, by their numbers."""
+    """One measure of one region of one case, by their indices."""
 
     metric: str
     case: int
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The scores to be taken: every layer on every line."""
+    """The scores to compute: every layer on every line."""
 
     recipe: Recipe
     parents: tuple[Header, ...]
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def folds(self) -> int:
-        """The most folds of a case: they all have as many."""
+        """The number of folds of every case."""
         return len(self.cases[0].folds)
 
     def region(self, line: Line) -> str:
@@ -70,14 +70,14 @@ class Plan:
         return self.cases[line.case].sizes()[line.region]
 
     def need(self) -> int:
-        """Bytes that a layer takes at its largest: Gram matrices and their factors, X twice, responses and predictions."""
+        """The most bytes of a layer: Gram matrices and their factors, two copies of X, responses and predictions."""
         draws = self.recipe.params["bootstrap"]
         kept = len(self.layers) * len(self.lines) * 4 * draws * (self.folds + 1)
         responses = sum(case.responses.nbytes for case in self.cases if case.responses is not None)
         return max(map(self._need_of, self.cases)) + kept + responses
 
     def _need_of(self, case: Case) -> int:
-        """Bytes that a layer takes of one case."""
+        """Bytes of a layer for one case."""
         params, images = self.recipe.params, len(case.images)
         voxels = 0 if case.responses is None else case.responses.shape[1]
         train, test = (max(len(getattr(fold, part)) for fold in case.folds) for part in ("train", "test"))
@@ -89,7 +89,7 @@ class Plan:
         return 8 * 10 * images**2 + fit + draws + predictions
 
     def _width(self, one: Map) -> int:
-        """The columns of X that regressions on a map take, 0 where they take its products."""
+        """The columns of X in regressions on a map, 0 where they use its Gram matrix."""
         units = self.recipe.params["units"]
         if not one.projected or units == "raw":
             return one.units
@@ -137,7 +137,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def _sources(frame: Frame, asked: Asked) -> tuple[list[str], list[tuple[Input, Header]], tuple[MapSet, ...]]:
-    """The feature sets that are asked for: their names, what the recipe says of them, and their maps."""
+    """The feature sets asked for: their names, their inputs of the recipe, and their maps."""
     project = frame.project
     names = [project.parse(text, "features")[1] for text in asked.source] or [project.only("features")]
     if len(set(names)) < len(names):
@@ -148,7 +148,7 @@ def _sources(frame: Frame, asked: Asked) -> tuple[list[str], list[tuple[Input, H
 
 
 def _cases(frame: Frame, asked: Asked, sets: Sequence[MapSet], rois: Sequence[str]) -> tuple[list[Case], str]:
-    """The subjects to be predicted, and what identifies their data."""
+    """The subjects to be predicted, and the identity of their data."""
     brain = open_brain(asked.brain, asked.subject, asked.min_snr)
     features = [there.features for there in sets]
     if isinstance(brain, Rdms):
@@ -158,7 +158,7 @@ def _cases(frame: Frame, asked: Asked, sets: Sequence[MapSet], rois: Sequence[st
 
 
 def _params(asked: Asked) -> dict[str, Any]:
-    """What the recipe takes of the options as they are."""
+    """The options that enter the recipe unchanged."""
     is_named = asked.split in ("even-odd", "given") or asked.split.startswith("kfold")
     taken = ("min_snr", "units", "penalty", "ddof", "rdm", "compare", "best_layer", "bands", "bootstrap")
     return {
@@ -168,7 +168,7 @@ def _params(asked: Asked) -> dict[str, Any]:
 
 
 def _require_raw(sets: Sequence[MapSet], layers: Sequence[Layer], units: str) -> None:
-    """Raise DataError if raw maps are asked for and were not kept: from headers alone."""
+    """Raise DataError if raw maps are asked for and were not stored, by the headers."""
     for layer in layers if units == "raw" else ():
         features, number = sets[layer.source].features, layer.map.number
         if layer.map.projected and f"raw.{number:03d}" not in features.header.raw["tensors"]:
@@ -187,13 +187,13 @@ def _default_name(names: Sequence[str]) -> str:
 
 
 def _model_names(names: Sequence[str], sets: Sequence[MapSet]) -> tuple[str, ...]:
-    """What each feature set is called: its model, or its own name where two are of one model."""
+    """The display name of each feature set: its model, or its own name if two are of one model."""
     models = [there.maps[0].model for there in sets]
     return tuple(name if models.count(model) > 1 else model for name, model in zip(names, models, strict=True))
 
 
 def _chosen(there: MapSet, layers: str) -> list[Map]:
-    """The maps that `--layers` means, by their numbers; of ordinary feature sets, by their layers."""
+    """The maps selected by `--layers`, by number; for ordinary feature sets, by layer."""
     numbers = {slot["layer"]: place for place, slot in enumerate(there.features.slots)}
     wanted = list(numbers) if layers == "all" else parse_layers(layers, max(numbers) + 1)
     lacking = [layer for layer in wanted if layer not in numbers]
@@ -216,7 +216,7 @@ def _metrics(asked: Asked, are_rdms: bool) -> tuple[str, ...]:
 
 
 def _lines(frame: Frame, metrics: Sequence[str], cases: Sequence[Case]) -> list[Line]:
-    """Every measure of every region, but for those of regions too small: these are counted and named."""
+    """Every measure of every region, except regions that are too small, which a note counts and names."""
     if not cases:
         raise DataError("roi-empty", "no subject has any of the areas asked for", "Choose other areas")
     small = {

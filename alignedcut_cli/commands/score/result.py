@@ -1,4 +1,4 @@
-"""What a scoring stores and says: tensors and axes, the long table, differences, and the best layers."""
+"""The results of a scoring: tensors and axes, the long table, differences, and the best layers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DIFFERENCES = ["difference", "low", "high", "p", "p.holm"]
 
 
 def meanings_of(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]:
-    """Shape axes and meaning of every tensor."""
+    """Shape axes and meaning of every tensor; scores that are undefined are NaN."""
     found = dict(_MEANINGS)
     for name in tensors:
         kind, _, case = name.partition(".")
@@ -61,7 +61,8 @@ def meanings_of(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[str, str]]
             found[name] = f"S N.{case}", "ereg: test score of each voxel of a subject, mean over folds"
         elif kind == "column":
             found[name] = f"N.{case}", "the column of each voxel in the responses"
-    return {name: found[name] for name in tensors}
+    undefined = {name: "; NaN: undefined" if tensors[name].dtype.kind == "f" else "" for name in tensors}
+    return {name: (found[name][0], found[name][1] + undefined[name]) for name in tensors}
 
 
 def axes_of(
@@ -125,7 +126,7 @@ def axes_of(
 
 
 def _number(value: Any) -> float | None:
-    """A finite number; None for one that is not there."""
+    """A finite number; None for NaN."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -248,7 +249,7 @@ def _difference(
 
 
 def dimension_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """How effective dimensionality and test score go together over the layers of each model, and of all."""
+    """The rank correlation of effective dimensionality and test score over the layers of each model, and of all."""
     return [
         {
             **target,
@@ -264,7 +265,7 @@ def dimension_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[di
 
 
 def main_targets(targets: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The targets that stand for a measure of a region: the mean over subjects where there are several."""
+    """One target per measure and region: the mean over subjects where there are several."""
     first: dict[tuple[str, str], int] = {}
     for number, target in enumerate(targets):
         first.setdefault((target["metric"], target["region"]), number)

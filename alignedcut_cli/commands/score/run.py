@@ -1,4 +1,4 @@
-"""A planned scoring carried out: layer after layer, each kept when it is done."""
+"""Running a planned scoring, with a checkpoint after each layer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["make"]
 
 
 def make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:
-    """One scoring, made or found up to date: (header, whether it was made)."""
+    """The header of a scoring, made unless it is up to date, and whether it was made."""
     return frame.make_once(plan.recipe, overwrite, lambda: _score_and_write(frame, plan, device, budget))
 
 
@@ -66,7 +66,7 @@ def _score_and_write(frame: Frame, plan: Plan, device: torch.device, budget: int
 
 
 def _score_layers(frame: Frame, plan: Plan, brain: BrainSide, keeper: Keeper) -> list[Rows]:
-    """The rows of all layers, those that an interrupted run kept as they are."""
+    """The rows of all layers, resuming after those in a checkpoint."""
     state: dict[str, Any] = keeper.read() or {}
     done = _done(state)
     rows = [_of_layer(state, number) for number in range(done)]

@@ -1,4 +1,4 @@
-"""The two sides of every comparison: the brain's, kept over layers, and that of one layer."""
+"""The two sides of every comparison: the brain's, cached across layers, and that of one layer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SLICE = 4096
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often each of m images is drawn, (T, m) float32, and orders of them, (P, m). Same images, same draws."""
+    """Bootstrap weights of m images, (T, m) float32, and permutations, (P, m). Same images, same draws."""
 
     weights: Tensor
     orders: Tensor
@@ -41,8 +41,8 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Responses of all N voxels as predicted: leave-one-out (n, N), held-out (m, N), float32 on the CPU; and Pearson's
-    r of the first (N,)."""
+    """Predicted responses of all N voxels: leave-one-out (n, N), held-out (m, N), float32 on the CPU; and Pearson's r of
+    the first (N,)."""
 
     loo: Tensor
     heldout: Tensor
@@ -50,7 +50,7 @@ class Predictions:
 
 
 class BrainSide:
-    """Gram matrices of regions' responses, kept over layers as far as a quarter of `budget` bytes goes; and draws."""
+    """Gram matrices of regions' responses, cached across layers within a quarter of `budget` bytes; and draws."""
 
     def __init__(self, plan: Plan, device: torch.device, budget: int) -> None:
         self._plan, self.device, self._budget = plan, device, budget
@@ -58,7 +58,7 @@ class BrainSide:
         self._resampling: dict[tuple[str, int | None], Resampling] = {}
 
     def resampling(self, case: Case, fold: int | None) -> Resampling:
-        """That of the test images of a fold, or (None) of all images of a case."""
+        """The resampling of the test images of a fold, or (None) of all images of a case."""
         key = (case.key, fold)
         if key not in self._resampling:
             params = self._plan.recipe.params
@@ -71,7 +71,7 @@ class BrainSide:
         return self._resampling[key]
 
     def gram(self, case: int, region: int) -> Gram:
-        """That of a region's responses over all images of a case."""
+        """The Gram matrix of a region's responses over all images of a case."""
         key = (case, region)
         if key in self._grams:
             return self._grams[key]
@@ -93,14 +93,14 @@ class BrainSide:
         return torch.stack([rdm(self.gram(case, region).take(images), distance) for region in regions])
 
     def chunks(self, regions: Sequence[int], images: int) -> Iterator[slice]:
-        """Slices of a list of regions, of as many as an eighth of the budget holds the RDMs of, and work on them."""
+        """Slices of a list of regions, each with RDMs and temporaries within an eighth of the budget."""
         step = max(1, self._budget // 8 // (8 * 6 * images**2))
         for start in range(0, len(regions), step):
             yield slice(start, start + step)
 
 
 class LayerSide:
-    """One layer: its Gram matrix, and fits to images, which cases of the same images share."""
+    """One layer: its Gram matrix, and fits, which cases of the same images share."""
 
     def __init__(self, plan: Plan, layer: Layer, device: torch.device) -> None:
         self._plan, self._layer, self._device = plan, layer, device
@@ -129,7 +129,7 @@ class LayerSide:
         return self.gram.take(torch.from_numpy(case.places[self._layer.source][places]).to(self._device))
 
     def standardised(self, case: Case, fold: int) -> tuple[Tensor, Tensor]:
-        """X of the images to fit and to test on, both in units of the former: (n, d) and (m, d)."""
+        """X of training and test images, standardised by the former: (n, d) and (m, d)."""
         rows = case.places[self._layer.source]
         part = case.folds[fold]
         known, new = (self.matrix[torch.from_numpy(rows[one])].to(self._device) for one in (part.train, part.test))
@@ -138,16 +138,16 @@ class LayerSide:
 
     @property
     def width(self) -> int:
-        """The dimensions that regressions see, each of variance one: d where the map is larger."""
+        """The number of standardised dimensions in regressions: d where the map is larger."""
         return self._layer.map.projected if self._by_products else self.matrix.shape[1]
 
     @property
     def _by_products(self) -> bool:
-        """Whether regressions take the whole map by its products, which is larger than its projection."""
+        """Whether regressions use the Gram matrix of the whole map, which is larger than its projection."""
         return self._plan.recipe.params["units"] == "products" and self._layer.map.projected > 0
 
     def kernels(self, case: Case, fold: int) -> tuple[Tensor, Tensor]:
-        """Centred products among the images to fit (n, n) float64, and of those to test on with them (m, n) float32."""
+        """Centred kernels among training images (n, n) float64, and of test with training images (m, n) float32."""
         if not self._by_products:
             known, new = self.standardised(case, fold)
             return known.double() @ known.double().T, new @ known.T

@@ -1,4 +1,4 @@
-"""What follows from the rows of all layers: means over subjects, intervals, best layers, differences, ceilings."""
+"""Summaries of the rows of all layers: means over subjects, intervals, best layers, differences, ceilings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from alignedcut_cli.core.resample.nulls import difference_p, holm, tail_p
 __all__ = ["MEAN", "Target", "bounds", "model_pairs", "summary_tensors", "targets_of"]
 
 MEAN = "mean"
-"""The subject that stands for the mean over subjects."""
+"""The subject name of means over subjects."""
 _FEWEST_TRIALS = 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a score is of: a line, or (subject MEAN) the lines of one measure and region of several subjects."""
+    """What a score refers to: a line, or (subject MEAN) the lines of one measure and region of several subjects."""
 
     metric: str
     region: str
@@ -52,7 +52,7 @@ def targets_of(plan: Plan) -> list[Target]:
 
 
 class Stacked:
-    """The rows of all layers, read by target: means over its lines, draws with subjects drawn again."""
+    """The rows of all layers by target: means over its lines, draws with subjects resampled."""
 
     def __init__(self, rows: Sequence[Mapping[str, np.ndarray]], seed: int) -> None:
         self._rows, self._seed = rows, stream(seed, "subjects")
@@ -62,7 +62,7 @@ class Stacked:
         return np.stack([row[name][list(target.lines)].mean(0) for row in self._rows])
 
     def draws(self, target: Target, layers: Sequence[int]) -> np.ndarray:
-        """Draws (T,) of the mean over folds of the test score, each fold's by its own layer."""
+        """Draws (T,) of the mean over folds of the test score, each fold with its own layer."""
         each = [self._rows[layer]["draws"][list(target.lines), fold] for fold, layer in enumerate(layers)]
         return self._over_subjects(np.mean(each, 0, dtype="f8"))
 
@@ -73,7 +73,7 @@ class Stacked:
         return draws[0] if len(draws) == 1 else mean_over_drawn(draws, self._seed)
 
     def null(self, target: Target, layers: Sequence[int]) -> np.ndarray:
-        """Chance's scores (P,), likewise."""
+        """The null scores (P,), likewise."""
         each = [self._rows[layer]["null"][list(target.lines), fold] for fold, layer in enumerate(layers)]
         return np.mean(each, (0, 1), dtype="f8")
 
@@ -89,7 +89,7 @@ def model_pairs(models: int) -> list[tuple[int, int]]:
 def summary_tensors(
     plan: Plan, targets: Sequence[Target], rows: Sequence[Mapping[str, np.ndarray]], owners: Sequence[int], models: int
 ) -> dict[str, np.ndarray]:
-    """The artifact's tensors but for ceilings. `owners` (S,) is the model of each layer, 0 to `models` - 1."""
+    """The artifact's tensors except ceilings. `owners` (S,) is the model of each layer, 0 to `models` - 1."""
     params, folds = plan.recipe.params, plan.folds
     stacked, layers, count = Stacked(rows, params["seed"]), len(rows), len(targets)
     found = {
@@ -182,10 +182,10 @@ def _compared(rows: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
 
 
 def bounds(plan: Plan, targets: Sequence[Target], brain: BrainSide) -> np.ndarray:
-    """Noise ceilings (C, 2, 2): of the test and of all images, lower and upper; NaN where nothing tells.
+    """Noise ceilings (C, 2, 2): of the test and of all images, lower and upper; NaN where unknown.
 
-    Of RDMs: from subjects left out, where several saw the same images; else from single trials. Of ereg: the mean over
-    voxels of the root of their ceilings, the r of a perfect prediction.
+    For RDMs: by leaving out subjects, where several saw the same images; else from single trials. For ereg: the mean over
+    voxels of the square root of their ceilings, the r of a perfect prediction.
     """
     found = np.full((len(targets), 2, 2), np.nan)
     of_lines = _line_bounds(plan, brain)
@@ -226,7 +226,7 @@ def _root_ceiling(plan: Plan, number: int) -> float:
 
 
 def _rdm_bounds(plan: Plan, brain: BrainSide, lines: Sequence[int]) -> np.ndarray:
-    """Of the same region in subjects who saw the same images: (s, 2, 2)."""
+    """Ceilings of the same region in subjects who saw the same images: (s, 2, 2)."""
     found = np.full((len(lines), 2, 2), np.nan)
     case = plan.cases[plan.lines[lines[0]].case]
     parts = [[fold.test for fold in case.folds], [np.arange(len(case.images))]]

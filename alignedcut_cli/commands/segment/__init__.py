@@ -1,4 +1,4 @@
-"""`alignedcut segment`: cuts and ground-truth masks in, scores of every slot and overlays out.
+"""`alignedcut segment`: from cuts and ground-truth masks to scores of every slot and overlays.
 
-Not here: the counting (core/groups), the readers of masks (datasets).
+Not here: the measures (core/groups), the readers of masks (datasets).
 """

@@ -1,4 +1,4 @@
-"""`alignedcut segment --method agnostic`: masks of whatever parts from its surroundings, scored where regions are known."""
+"""`alignedcut segment --method agnostic`: class-agnostic masks, scored against regions where these are known."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LABELS = ("best IoU", "recall at 1", "recall at 10", "recall at 100")
 
 @dataclass(frozen=True)
 class Regions:
-    """The ground truth: masks of classes, and of instances where they are known, of the `scored` images."""
+    """The ground truth of the `scored` images: masks of classes, and of instances where known."""
 
     masks: MaskSet
     scored: tuple[int, ...]
@@ -54,7 +54,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class AgnosticPlan:
-    """The slots of which masks are proposed, and the regions they are scored by, if any."""
+    """The slots for which masks are proposed, and the regions to score them, if any."""
 
     recipe: Recipe
     cuts: tuple[Header, ...]
@@ -67,7 +67,7 @@ class AgnosticPlan:
         return self.cuts[0].axes["B"]["images"]
 
     def need(self) -> int:
-        """Bytes of main memory: eigenvectors, the distances of one image's cells, and its masks at its own size."""
+        """Bytes of main memory: eigenvectors, distances between one image's cells, and its masks at its own size."""
         nodes = sum(cut.axes["M"]["size"] * (4 * cut.axes["C"]["size"] + 24) for cut in self.cuts)
         cells = max(slot["grid"][0] * slot["grid"][1] for slot in self.slots)
         pixels = max(image["height"] * image["width"] for image in self.images)
@@ -75,7 +75,7 @@ class AgnosticPlan:
 
 
 def run_agnostic(frame: Frame, asked: Asked) -> None:
-    """Plan, then propose masks, or print what would be done. Raises UsageError, DataError or InputMissingError."""
+    """Plan, then propose masks, or print the plan. Raises UsageError, DataError or InputMissingError."""
     plan = _plan(frame, asked)
     path, folder = frame.project.path("segment", plan.recipe.name), frame.project.pictures("segment", plan.recipe.name)
     if asked.dry_run:
@@ -85,19 +85,19 @@ def run_agnostic(frame: Frame, asked: Asked) -> None:
         ]
         inputs = [*(f"cut/{cut.name}" for cut in plan.cuts), *([str(plan.truth.masks.place)] if plan.truth else [])]
         described = DryRun(inputs, outputs, plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
     _tell(frame, header, made, asked)
 
 
 def _plan(frame: Frame, asked: Asked) -> AgnosticPlan:
-    typed = [option for option in UNUSED if option in asked.explicit]
+    unused = [option for option in UNUSED if option in asked.explicit]
     if asked.masks is None:
-        typed += [option for option in OF_MASKS if option in asked.explicit]
-    if typed:
-        what = "--method agnostic" + (" without --masks" if typed[0] in OF_MASKS else "")
-        raise UsageError("option-unused", f"{what} does not use {', '.join(typed)}", "Leave it out")
+        unused += [option for option in OF_MASKS if option in asked.explicit]
+    if unused:
+        what = "--method agnostic" + (" without --masks" if unused[0] in OF_MASKS else "")
+        raise UsageError("option-unused", f"{what} does not use {', '.join(unused)}", "Leave it out")
     names, given = given_cuts(frame, asked.source)
     cuts = tuple(header for _, header in given)
     least = min(cuts, key=lambda cut: cut.axes["C"]["size"])
@@ -122,7 +122,7 @@ def _plan(frame: Frame, asked: Asked) -> AgnosticPlan:
 def _regions(
     frame: Frame, asked: Asked, images: Sequence[Mapping[str, Any]]
 ) -> tuple[Regions, dict[str, Any], dict[str, str]]:
-    """The regions that masks are scored by, the parameters of the scores, and the digests of what they were read from."""
+    """The regions to score masks by, the parameters of the scores, and the digests of the regions' files."""
     assert asked.masks is not None
     background, ignore = parse_ids("--background", asked.background), parse_ids("--ignore", asked.ignore)
     masks = open_masks(asked.dataset, asked.masks, asked.split, asked.names, asked.mask_suffix)
@@ -257,7 +257,10 @@ def _scores(
     meanings = {
         "regions": ("g U", "image, class id, instance number (0 none) and pixels of each region of the ground truth"),
         "best_iou": ("S g", "the largest IoU of any mask of its image with each region"),
-        "values": ("S Z", "mean of the best IoU, and average recall with the best 1, 10 and 100 masks, see axis Z"),
+        "values": (
+            "S Z",
+            "mean of the best IoU, and average recall with the best 1, 10 and 100 masks, see axis Z; NaN: no regions",
+        ),
     }
     if plan.recipe.params["bootstrap"] and len(truth.scored) > 1:
         found["interval"] = _intervals(plan, overlaps)

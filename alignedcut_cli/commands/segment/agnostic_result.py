@@ -1,4 +1,4 @@
-"""What `segment --method agnostic` tells and writes: the table, COCO's JSON of all masks, and a PNG an image."""
+"""The output of `segment --method agnostic`: the table, COCO JSON of all masks, and a PNG per image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["draw_agnostic", "flat_rows", "result_rows", "result_table"]
 
 
 def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a slot: how many masks an image has, their mean score, and what they make of the regions, where known."""
+    """One row per slot: masks per image, their mean score, and how well they cover the regions, where known."""
     names = [given["name"] for given in header.raw["inputs"]]
     images, rows = header.axes["B"]["size"], []
     for number, slot in enumerate(header.axes["S"]["slots"]):
@@ -43,7 +43,7 @@ def result_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[
 
 
 def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the interval's ends as columns of their own."""
+    """The rows with the ends of the interval as separate columns."""
     found = []
     for row in rows:
         flat = {key: value for key, value in row.items() if key != "interval"}
@@ -54,7 +54,7 @@ def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def result_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows; the largest mean best IoU has a star."""
+    """The rows as a table; the largest mean best IoU has a star."""
     scored = "best IoU" in rows[0]
     head = ["cut", "tap", "layer", "masks an image", "silhouette"]
     head += ["best IoU", "95%", "recall at 1", "at 10", "at 100", ""] if scored else []
@@ -74,7 +74,7 @@ def result_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def draw_agnostic(
     frame: Frame, header: Header, tensors: Mapping[str, np.ndarray], rows: Sequence[Mapping[str, Any]], asked: Asked
 ) -> Path:
-    """The folder with the table, a JSON of COCO's a slot, and a sheet an image, unless they show this content already."""
+    """Write the table, a COCO JSON per slot, and a sheet per image, unless they already show this content; the folder."""
     folder = frame.project.pictures("segment", header.name)
     wanted = {"content": header.content, "images": str(asked.images), "examples": asked.examples}
 

@@ -1,4 +1,4 @@
-"""`alignedcut segment`: cuts and a ground truth in, how well each layer separates the classes out."""
+"""`alignedcut segment`: from cuts and a ground truth to how well each layer separates the classes."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def command(frame: Frame, asked: Asked) -> None:
     centre (cosine), or background below a threshold; the best of the thresholds counts, the whole curve is kept (paper,
     C.4). Every slot is scored by its own rows, whether its cut is joint or --per-slot. Scores are taken at the masks'
     own resolution over all images at once; void and classes that no mask holds do not count. Images without a mask are
-    counted and left out. Layers and models are compared on the same draws of images, and the best layer is scored again on
-    images that did not choose it.
+    counted and left out. Layers and models are compared on the same bootstrap draws of images, and the best layer is
+    scored again on images that did not choose it.
 
     kway: clusters without labels, then matched to classes one to one (Hungarian), and each to the class that it holds most
     of (greedy). With --discretise columns they are those of the unsupervised semantic segmentation of Zhang, Yunis and
     Maire 2023: k-means of the first columns of X diag(lambda), as many as classes.
 
-    agnostic: masks of no class, at most 100 an image (k-means at 2 to 9 clusters, connected components and their merge
-    tree, ranked by silhouette; Zhang, Yunis and Maire 2023), as COCO's JSON. With --masks they are scored by the best
+    agnostic: masks of no class, at most 100 per image (k-means at 2 to 9 clusters, connected components and their merge
+    tree, ranked by silhouette; Zhang, Yunis and Maire 2023), as COCO JSON. With --masks they are scored by the best
     IoU with each region of the ground truth, and by average recall (COCO).
     """
     require_choice("--dataset", asked.dataset, DATASETS)
@@ -88,7 +88,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _require_masks(asked: Asked) -> Path:
-    """The ground truth of the methods that need one."""
+    """The ground truth, which these methods require."""
     if "--instances" in asked.explicit:
         raise UsageError("option-unused", f"--method {asked.method} does not use --instances", "Leave it out")
     if asked.masks is None:
@@ -104,7 +104,7 @@ def _unpack(frame: Frame, dataset: str, masks: Path, folder: Path, dry_run: bool
     count = len(open_imagenet(masks).keys)
     if dry_run:
         described = DryRun([str(masks)], [(f"{folder}/", count * (1 << 18))], 64 << 20)
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     with frame.output.progress("unpacking", count, "images") as advance:
         unpack_imagenet(masks, folder, advance)
@@ -117,7 +117,7 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
     outputs = [(str(frame.project.path("segment", plan.recipe.name)), nodes * (16 + 4 * len(plan.targets)) + counts)]
     inputs = [*(f"cut/{cut.name}" for cut in plan.cuts), str(plan.masks.place)]
     described = DryRun(inputs, [*outputs, *([(f"{folder}/", 0)] if folder else [])], plan.need())
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:

@@ -1,4 +1,4 @@
-"""Differences of layers and models on the same images, and the best layer scored on images that did not choose it."""
+"""Differences of layers and models on the same images, and the best layer scored on held-out images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def difference_tensors(
 ) -> dict[str, np.ndarray]:
     """Of all pairs of slots, and of the best slots of curves, from counts (S, b, 3, k) of each slot and image.
 
-    All slots are drawn under the same weights of images. Class centres and thresholds stay those of all images.
+    All slots share the bootstrap weights of images. Class centres and thresholds are those of all images.
     """
     weights = bootstrap_weights(counts.shape[1], draws, seed)
     scores = mean_iou(counts.sum(1, dtype=np.int64))
@@ -83,7 +83,7 @@ def meanings() -> dict[str, tuple[str, str]]:
 
 
 def difference_rows(header: Header, tensors: Tensors, lines: Sequence[Line]) -> list[Row]:
-    """One row for each layer of a curve against its best, and for the best of two curves; p by Holm's rule in each set."""
+    """One row for each layer of a curve against its best, and for each pair of curves' best; p by Holm in each set."""
     slots, found = header.axes["S"]["slots"], []
     for target in _with_differences(header, tensors):
         scores, between = tensors[f"{target}.miou"].max(1), tensors[f"{target}.between"]
@@ -108,7 +108,7 @@ def _rows(target: str, line: str, names: Sequence[tuple[str, str]], values: Sequ
 
 
 def best_rows(header: Header, tensors: Tensors, lines: Sequence[Line]) -> list[Row]:
-    """One row for each curve: its best layer, its score, and that of a choice made on other images."""
+    """One row for each curve: its best layer, its score, and its score when chosen on other images."""
     slots, found = header.axes["S"]["slots"], []
     for target in _with_differences(header, tensors):
         scores = tensors[f"{target}.miou"].max(1)
@@ -127,7 +127,7 @@ def _with_differences(header: Header, tensors: Tensors) -> list[str]:
 
 
 def difference_table(best: Sequence[Row], differences: Sequence[Row], target: str) -> str:
-    """The best layer of each curve, and what it is better than; nothing without draws."""
+    """The best layer of each curve, and what it is better than; empty without draws."""
     chosen = [row for row in best if row["target"] == target]
     if not chosen:
         return ""

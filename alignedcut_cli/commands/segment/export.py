@@ -1,4 +1,4 @@
-"""The tables of a segmentation for other programs: the class of each node, and the scores."""
+"""The exported tables of a segmentation: the class of each node, and the scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node of each cut: the class that it was given, for each target; none for class tokens."""
+    """A row per node of each cut: its predicted class, for each target; none for class tokens."""
     predicted = {
         f"predicted {target}": values(tensors[f"{target}.predicted"], header.axes[f"K.{target}"]["labels"])
         for target in header.axes["targets"]["labels"]
@@ -25,7 +25,7 @@ def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 def scores(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row for each target and slot: its scores at its best threshold; a row a slot where the masks are of no class."""
+    """A row for each target and slot: its scores at its best threshold; for class-agnostic masks, a row per slot."""
     if header.params["method"] == "agnostic":
         from alignedcut_cli.commands.segment.agnostic_result import flat_rows as flat
         from alignedcut_cli.commands.segment.agnostic_result import result_rows as rows_of

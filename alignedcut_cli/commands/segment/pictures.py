@@ -1,4 +1,4 @@
-"""The pictures of a segmentation: curves over layers, overlays beside the ground truth, predicted masks, the table."""
+"""The pictures of a segmentation: curves over layers, overlays next to the ground truth, predicted masks, the table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def draw_if_needed(
     drawing: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Draw the pictures, unless they show this content with these settings already."""
+    """Draw the pictures, unless they already show this content with these settings."""
     wanted = {"content": header.content, "names": [list(one.names) for one in plan.targets], **drawing}
 
     def draw() -> None:

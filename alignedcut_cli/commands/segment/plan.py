@@ -26,7 +26,7 @@ METHOD_OPTIONS = {"oracle": ("--eigenvectors", "--thresholds", "--to-grid"), "kw
 
 @dataclass(frozen=True)
 class Line:
-    """One curve over layers: one model of one cut, and its slots (numbers in the axis S) in order of layer."""
+    """One curve over layers: one model of one cut, and its slots (indices into axis S) in order of layer."""
 
     name: str
     cut: int
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
-    """The plan of a segmentation by the masks at `place`. Reads each once: their ids decide the classes and the recipe.
+    """The plan of a segmentation by the masks at `place`. Reads each once: their ids determine the classes and the recipe.
 
     Raises UsageError, DataError, InputMissingError or UnavailableError.
     """
@@ -113,17 +113,17 @@ def make_plan(frame: Frame, asked: Asked, place: Path) -> Plan:
 def _require_used(asked: Asked) -> None:
     """Raise UsageError for options that the method does not use."""
     for method, options in METHOD_OPTIONS.items():
-        typed = [option for option in options if option in asked.explicit]
-        if method != asked.method and typed:
+        given = [option for option in options if option in asked.explicit]
+        if method != asked.method and given:
             raise UsageError(
                 "option-unused",
-                f"--method {asked.method} does not use {', '.join(typed)}",
+                f"--method {asked.method} does not use {', '.join(given)}",
                 f"Leave it out, or use {method}",
             )
 
 
 def _targets(plain: Classes, merge: str) -> tuple[Classes, ...]:
-    """The labellings that are scored: the classes, figure against ground, or both."""
+    """The labellings to score: the classes, figure against ground, or both."""
     if merge == "none":
         return (plain,)
     return (figure_ground(plain),) if merge == FIGURE_GROUND else (plain, figure_ground(plain))

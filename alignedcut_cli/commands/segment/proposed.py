@@ -1,4 +1,4 @@
-"""The stored masks of no class, at the size of their image."""
+"""The stored class-agnostic masks, at the size of their image."""
 
 from __future__ import annotations
 

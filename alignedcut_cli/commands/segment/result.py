@@ -1,4 +1,4 @@
-"""What a segmentation stores and reports: tensors, the table of slots, and the curves over layers."""
+"""The content of a segmentation: tensors, the table of slots, and the curves over layers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def target_tensors(plan: Plan, target: Classes, scores: Mapping[str, Any]) -> di
         "counts": kept,
     }
     if params["bootstrap"] and counts.shape[1] > 1:
-        seed = stream(params["seed"], "bootstrap")  # one for all slots, which are thus paired on the same images
+        seed = stream(params["seed"], "bootstrap")  # one for all slots, so that they are paired over images
         found["interval"] = np.array([bootstrap_interval(one, params["bootstrap"], seed) for one in kept], np.float32)
         found |= difference_tensors(kept, lines_of(plan.slots, plan.cut_of), params["bootstrap"], seed)
     if "contingency" in scores:
@@ -112,7 +112,7 @@ def curve_lines(header: Header) -> list[Line]:
 
 
 def best_slots(header: Header, tensors: Mapping[str, np.ndarray], title: str) -> list[int]:
-    """The slot with the largest mean IoU of each curve, the earliest of equals."""
+    """The slot with the largest mean IoU of each curve, the earliest on ties."""
     score = tensors[f"{title}.miou"].max(1)
     return [max(line.slots, key=lambda number: score[number]) for line in curve_lines(header)]
 
@@ -140,7 +140,7 @@ def without_patch(header: Header, tensors: Mapping[str, np.ndarray]) -> dict[str
 
 
 def told_without_patch(header: Header, lacking: Mapping[str, Sequence[str]]) -> str:
-    """One line that names the classes without a patch, and what to do; nothing if there are none."""
+    """One line that names the classes without a patch, and what to do; empty if there are none."""
     if not lacking:
         return ""
     all_lines = [line.name for line in curve_lines(header)]
@@ -245,7 +245,7 @@ def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The flat rows as csv, numbers with all their digits."""
+    """The flat rows as csv, numbers to full precision."""
     flat, text = flat_rows(rows), io.StringIO()
     writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
     writer.writeheader()

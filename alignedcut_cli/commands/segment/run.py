@@ -1,4 +1,4 @@
-"""Run a segmentation plan: every tensor of the artifact, its axes and meanings."""
+"""Running a segmentation plan: the tensors of the artifact, their axes and meanings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(frame: Frame, plan: Plan) -> dict[str, np.ndarray]:
 
 
 def open_slots(frame: Frame, plan: Plan) -> tuple[list[dict[str, np.ndarray]], list[SlotGrid]]:
-    """The verified tensors of every cut, and the patches of every slot with the eigenvectors in use."""
+    """The verified tensors of every cut, and the patches of every slot with the selected eigenvectors."""
     cuts = [load_tensors(frame.project.path("cut", cut.name))[1] for cut in plan.cuts]
     width = plan.recipe.params.get("eigenvectors") or max(plan.clusters(target) for target in plan.targets)
     slots = []

@@ -36,7 +36,7 @@ def masks_of(plan: Plan) -> Iterator[tuple[int, int, np.ndarray]]:
 
 
 def fit_centres(plan: Plan, slots: Sequence[SlotGrid], advance: Any) -> list[list[tuple[Tensor, Tensor]]]:
-    """For each target and slot its class centres (k, C) and the weight of nodes behind each (k,), from the masks (C.4)."""
+    """For each target and slot its class centres (k, C) and their total node weights (k,), from the masks (C.4)."""
     params, scored = plan.recipe.params, plan.scored
     grids = dict.fromkeys(slot.grid for slot in slots)
     weights: dict[Any, list[Tensor]] = {(t, grid): [] for t in range(len(plan.targets)) for grid in grids}

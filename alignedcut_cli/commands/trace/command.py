@@ -1,4 +1,4 @@
-"""`alignedcut trace`: a joint cut in, the paths of pixels over layers and the concepts that they pass out."""
+"""`alignedcut trace`: from a joint cut to the paths of pixels over layers and the concepts on them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _print_dry_run(frame: Frame, plan: Plan, folder: Path | None) -> None:
     size = total * (4 * recipe.params["dims"] + 16 + 4 + (plan.labels is not None))
     outputs = [(str(frame.project.path("trace", recipe.name)), size), *([(f"{folder}/", 0)] if folder else [])]
     described = DryRun([f"cut/{plan.parent.name}"], outputs, plan.need())
-    frame.output.result(described.text(), described.as_object())
+    frame.dry_run(described)
 
 
 def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:

@@ -1,4 +1,4 @@
-"""The tables of a trace for other programs: the place and the concept of each node, and the tables that are drawn."""
+"""The exported tables of a trace: the coordinates and the concept of each node, and the tables among the pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node: its place in the map, its concept (-1: none), and with masks its side."""
+    """A row per node: its coordinates in the map, its concept (-1: none), and with masks its side."""
     places = tensors["coordinates"]
     columns = columns_of(places, AXES[: places.shape[1]]) | {"concept": values(tensors["concepts"])}
     if "labels" in tensors:

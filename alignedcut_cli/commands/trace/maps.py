@@ -1,4 +1,4 @@
-"""The maps of a trace: which concept every node has, by a partition of the eigenvectors or by balls in a t-SNE."""
+"""The maps of a trace: the concept of every node, by a partition of the eigenvectors or by balls in a t-SNE."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Ids = Mapping[int, np.ndarray]
 
 @dataclass(frozen=True)
 class Map:
-    """`count` concepts in each slot: that of each node (M,) int32, -1 for none; the nodes at their centres (L, count);
-    and the radius of the balls of each slot (L,), None for a partition."""
+    """`count` concepts in each slot: the concept of each node (M,) int32, -1 for none; the nodes at their centres
+    (L, count); and the radius of each slot's balls (L,), None for a partition."""
 
     count: int
     concepts: np.ndarray
@@ -33,7 +33,7 @@ class Map:
 
 
 def partitions(plan: Plan, places: np.ndarray, ids: Ids) -> list[Map]:
-    """A map for each number of cells, each slot's places (M, C) parted alone."""
+    """A map for each number of cells, with a separate partition of each slot's points (M, C)."""
     concepts = [np.full(len(places), -1, np.int32) for _ in plan.cells]
     centres: list[list[np.ndarray]] = [[] for _ in plan.cells]
     for slot in plan.slots:
@@ -52,7 +52,7 @@ def partitions(plan: Plan, places: np.ndarray, ids: Ids) -> list[Map]:
 
 
 def balls(plan: Plan, places: np.ndarray, ids: Ids) -> Map:
-    """Farthest-point centres in places (M, d) of each slot, and the nodes in the ball around each."""
+    """Farthest-point centres among the points (M, d) of each slot, and the nodes in the ball around each."""
     params = plan.recipe.params
     concepts = np.full(len(places), -1, np.int32)
     centres, radii = [], []

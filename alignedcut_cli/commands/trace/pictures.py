@@ -1,4 +1,4 @@
-"""The pictures and tables of a trace, made again whenever they are missing or would differ."""
+"""The pictures and tables of a trace, redrawn if missing or outdated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHOTOS = 12
 
 
 def draw_if_needed(frame: Frame, header: Header, images: Path | None, folder: Path) -> list[Path]:
-    """The paths of the pictures, then of the tables; made unless all show this content with these settings already."""
+    """The paths of the pictures, then of the tables; drawn unless all already show this content with these settings."""
     pictures, tables = _pictures(header), _tables(header)
     wanted = {"content": header.content, "images": str(images)}
     draw_once(frame.project, header, wanted, lambda: _draw(frame, header, images, folder))

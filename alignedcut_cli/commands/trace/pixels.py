@@ -50,7 +50,7 @@ def choose_pixels(
 def drawn_pixels(
     count: int, images: int, grid: tuple[int, int], labels: np.ndarray | None, seed: int
 ) -> tuple[Pixel, ...]:
-    """`count` different pixels drawn by `seed`; with `labels` (images, rows, cols), alternating foreground and background.
+    """`count` distinct pixels drawn by `seed`; with `labels` (images, rows, cols), alternately foreground and background.
 
     Void cells are never drawn. Raises UsageError where there are too few.
     """

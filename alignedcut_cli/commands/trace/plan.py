@@ -39,7 +39,7 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A trace to be made. `labels` holds, per grid, (B, rows, cols) int8: 1 foreground, 0 background, -1 void."""
+    """The plan. `labels` holds, per grid, (B, rows, cols) int8: 1 foreground, 0 background, -1 void."""
 
     recipe: Recipe
     parent: Header
@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def cells(self) -> list[int]:
-        """The number of concepts on each map: the first has --concepts; partitions differ, around it, from 2 on."""
+        """The number of concepts of each map: --concepts for the first, numbers around it for the others, at least 2."""
         params = self.recipe.params
         if params["measure"] == "map":
             return [params["concepts"]] * params["maps"]
@@ -132,7 +132,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 
 def around(count: int, many: int) -> list[int]:
-    """`many` different numbers, none below 2, nearest to `count` first, the larger of equally near."""
+    """`many` distinct numbers >= 2, nearest to `count` first, ties to the larger."""
     return sorted(range(2, count + many + 1), key=lambda one: (abs(one - count), -one))[:many]
 
 

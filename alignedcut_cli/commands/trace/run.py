@@ -204,7 +204,7 @@ def _tested(
     images = plan.parent.axes["B"]["size"]
     orders = random_orders(images, params["permutations"], stream(params["seed"], "trace"))  # the same for all pairs
     parted: list[list[Bifurcation]] = []
-    with threadpool_limits(1):  # thousands of small products, for which more threads only wait for one another
+    with threadpool_limits(1):  # thousands of small products, which threads would only slow down
         for a, b in plan.pairs:
             before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
             places = eigenvectors[before] * np.sqrt(len(eigenvectors))

@@ -23,8 +23,8 @@ def _pairs(header: Header) -> list[Row]:
 
 
 def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
-    """One row per pair of layers: how far foreground and background diverge, that of chance, the spread over maps (least and
-    most of single maps); none without masks."""
+    """One row per pair of layers: how far foreground and background diverge, the expectation by chance, and the least and
+    most of single maps; none without masks."""
     if "p" not in tensors:
         return []
     columns = ("variation", "matched", "matched.expected", "matched.images", "p", "p.holm")
@@ -44,7 +44,7 @@ def bifurcations(header: Header, tensors: Tensors) -> list[Row]:
 def diverging_layers(rows: Sequence[Row]) -> dict[str, Row | None]:
     """For each model the pair of layers where foreground and background diverge most; None if they diverge nowhere.
 
-    That is the pair with the largest excess of `matched` over what chance gives, among those with p.holm below 0.05.
+    That is the pair with the largest excess of `matched` over its expectation by chance, among those with p.holm < 0.05.
     """
     found: dict[str, Row | None] = {}
     for row in rows:
@@ -79,7 +79,7 @@ def transitions(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def steps(header: Header, tensors: Tensors) -> list[Row]:
-    """One row per pair of layers and group: mean path length, its error and 95% t interval over images, its share of the
+    """One row per pair of layers and group: mean step length, its error and 95% t interval over images, its share of the
     model's whole path."""
     lengths, pairs = tensors["steps"], _pairs(header)
     whole: dict[tuple[str, int], float] = {}
@@ -102,7 +102,7 @@ def steps(header: Header, tensors: Tensors) -> list[Row]:
 
 
 def _ends(length: float, error: float, images: int) -> Row:
-    """The ends of the 95% t interval over images; none for one image."""
+    """The ends of the 95% t interval over images; None for one image."""
     if images < 2:
         return {"low": None, "high": None}
     import numpy as np

@@ -1,4 +1,4 @@
-"""`alignedcut tree`: a cut in, one nested tree of its nodes out, each split with its support and what tells its sides apart.
+"""`alignedcut tree`: from a cut to a hierarchical clustering of its nodes, each split with its support and differences.
 
 Not here: the tree and its support (core/groups/tree), means and their errors (core/groups/activations).
 """

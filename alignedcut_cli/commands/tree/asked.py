@@ -15,7 +15,7 @@ __all__ = ["Asked"]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(options.Asked):
-    """What the command line asks for, as it was given."""
+    """The options as given on the command line."""
 
     source: Annotated[
         str | None, typer.Option("--from", metavar="cut/NAME", help="A cut of one graph.  [default: the only one]")

@@ -1,4 +1,4 @@
-"""`alignedcut tree`: one nested tree over the nodes of a cut, with support and names for its splits."""
+"""`alignedcut tree`: a hierarchical clustering of the nodes of a cut, with support and names for its splits."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ BEFORE = (
 def command(frame: Frame, asked: Asked) -> None:
     """Grow one nested tree over the nodes of a cut: 2 to 64 clusters from the same eigenvectors.
 
-    Leaves are cells of k-means over unit rows; Ward's method joins their centres, so that each partition parts one
-    cluster of the coarser one in two. Support: the tree is grown again from the images drawn again, and a side's support
-    is its mean overlap (IoU) with the best match there (above .75 it stands, below .5 it dissolves: Hennig 2007); a split
-    has that of its worse side. With --masks, and an alignment, each split says which classes and brain areas are
-    higher on one of its sides, by at least two standard errors over images.
+    Leaves are k-means clusters of unit rows; Ward's method joins their centres, so that each partition splits one cluster
+    of the coarser one in two. Support: the tree is grown again from resampled images, and a side's support is its mean
+    overlap (IoU) with the best match there (above .75 it is stable, below .5 it dissolves: Hennig 2007); a split has that
+    of its worse side. With --masks, and an alignment, each split says which classes and brain areas are higher on one of
+    its sides, by at least two standard errors over images.
     """
     from alignedcut_cli.commands.tree.plan import make_plan
 
@@ -53,7 +53,7 @@ def command(frame: Frame, asked: Asked) -> None:
             *([str(asked.masks)] if asked.masks else []),
         ]
         described = DryRun(inputs, [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])], plan.need())
-        frame.output.result(described.text(), described.as_object())
+        frame.dry_run(described)
         return
     header, made = _make(frame, plan, asked.overwrite)
     _tell(frame, header, made, folder if asked.pictures else None, asked.shown)
@@ -85,7 +85,7 @@ def _make(frame: Frame, plan: Plan, overwrite: bool) -> tuple[Header, bool]:
 
 
 def _tell(frame: Frame, header: Header, made: bool, folder: Path | None, shown: int) -> None:
-    """Draw what is to be drawn, and print the table."""
+    """Draw the figure, and print the table."""
     from alignedcut_cli.commands.tree.result import flat_rows, split_rows, split_table
 
     tensors = load_tensors(frame.project.path("tree", header.name))[1]

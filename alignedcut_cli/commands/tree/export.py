@@ -1,4 +1,4 @@
-"""The tables of a tree for other programs: the clusters of each node, and the splits."""
+"""The exported tables of a tree: the clusters of each node, and the splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EXPORTS"]
 
 
 def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a node: its leaf, and its cluster in the partitions into 2, 4, 8, .. clusters."""
+    """A row per node: its leaf, and its cluster in the partitions into 2, 4, 8, .. clusters."""
     leaf, clusters = tensors["leaf"], tensors["clusters"]
     counts = [2**power for power in range(1, len(clusters).bit_length()) if 2**power < len(clusters)]
     nested = {f"of {count}": values(clusters[count - 1][leaf]) for count in counts}
@@ -24,7 +24,7 @@ def nodes(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
 
 
 def splits(header: Header, tensors: Mapping[str, np.ndarray]) -> Table:
-    """A row a split, from the top: sides are told as first | second."""
+    """A row per split, from the top; sides are written first | second."""
     from alignedcut_cli.commands.tree.result import flat_rows, split_rows
 
     return table_of_rows(flat_rows(split_rows(header, tensors)))

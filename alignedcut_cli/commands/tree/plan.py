@@ -1,4 +1,4 @@
-"""What the tree is grown from: one graph's cut, and the masks and the alignment that say what its sides are."""
+"""The plan of a tree: one graph's cut, and the masks and alignment that describe its sides."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from alignedcut_cli.datasets.open_masks import open_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.ground_truth import Truth, read_truth
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.nodes.onto import has_features, require_stored
 from alignedcut_cli.nodes.slots import Slot, find_slots
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.header import Header, Recipe
@@ -24,7 +25,7 @@ ALGORITHM = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """The cut, and what is known of its nodes: classes by `masks`, brain areas by `space` and its `slots`."""
+    """The cut, and descriptions of its nodes: classes by `masks`, brain areas by `space` and its `slots`."""
 
     recipe: Recipe
     cut: Header
@@ -36,7 +37,7 @@ class Plan:
     slots: tuple[Slot, ...] = ()
 
     def need(self) -> int:
-        """Main memory in bytes: eigenvectors twice, leaves of each replicate, one tile of features."""
+        """Main memory in bytes: two copies of the eigenvectors, leaves of each replicate, one tile of features."""
         nodes, params = self.cut.axes["M"]["size"], self.recipe.params
         return nodes * (8 * params["eigenvectors"] + 40) + 8 * params["clusters"] ** 2 + (128 << 20)
 
@@ -70,7 +71,8 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
         classes = find_classes(truth.present, masks.names, background=(), ignore=parse_ids("--ignore", asked.ignore))
         params |= {"names": list(classes.names), "ignore": asked.ignore}
         external["masks"] = truth.digest
-    align = asked.align or next((f"align/{one.name}" for one in cut.inputs if one.kind == "align"), None)
+    aligned = [f"align/{one.name}" for one in cut.inputs if one.kind == "align" and has_features(cut)]
+    align = asked.align or next(iter(aligned), None)
     if align is not None:
         space = aligned_space(project, "aligned", align, None)
         assert space.alignment is not None
@@ -85,6 +87,7 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
 
 def _slots_of(frame: Frame, cut: Header) -> list[Slot]:
     """The slots of a cut in its order, from the feature sets that it was made of."""
+    require_stored(cut)
     sets = [frame.features(one.name) for one in cut.inputs if one.kind == "features"]
     return [
         slot

@@ -1,4 +1,4 @@
-"""The tensors of a tree and what they mean, and its rows."""
+"""The tensors of a tree and their meanings, and its rows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ MEANINGS = {
     "clusters": ("L L", "cluster of each leaf in the nested partitions into 1, 2, .. L clusters"),
     "sizes": ("c", "nodes of each clade: the leaves, then what each join makes"),
     "support": ("c", "mean overlap (IoU) of a clade with its best match over draws of images; -1 without draws"),
-    "areas": ("j R D", "mean predicted response of the first side less the second, and its standard error over images"),
-    "classes": ("j K D", "share of a class in the first side less that in the second, and its standard error"),
+    "areas": (
+        "j R D",
+        "mean predicted response of the first side less the second, and its error over images; NaN: undefined",
+    ),
+    "classes": ("j K D", "share of a class in the first side less that in the second, and its error; NaN: undefined"),
 }
 TELLING, CLEAR = 3, 2.0
-"""How many areas and classes are named for each side, and how many standard errors a difference must have."""
+"""The most areas and classes named for each side, and the least difference in standard errors."""
 
 
 def axes_of(plan: Plan, areas: Sequence[str]) -> dict[str, Any]:
@@ -54,9 +57,9 @@ def axes_of(plan: Plan, areas: Sequence[str]) -> dict[str, Any]:
 
 
 def split_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """One row a split, from the top: into how many clusters it parts, both sides' nodes and support, what tells them apart.
+    """One row per split, from the top: the number of clusters after it, both sides' nodes and support, how they differ.
 
-    A split is as well supported as the less supported of its sides.
+    The support of a split is that of its less supported side.
     """
     rows = []
     for count, join in enumerate(range(len(tensors["joins"]) - 1, -1, -1), 2):
@@ -76,7 +79,7 @@ def split_rows(header: Header, tensors: Mapping[str, np.ndarray]) -> list[dict[s
 
 
 def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with one value a key: the sides of a split as first | second."""
+    """The rows with one value per key: the sides of a split as first | second."""
     return [
         {
             key: _sides(value)
@@ -91,7 +94,7 @@ def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _telling(found: np.ndarray, names: Sequence[str]) -> list[list[str]]:
-    """For each side the names that are clearly higher there, the clearest first."""
+    """For each side the names that are significantly higher there, the largest difference first."""
     difference, error = found.T
     ratio = np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
     sides = []
@@ -102,7 +105,7 @@ def _telling(found: np.ndarray, names: Sequence[str]) -> list[list[str]]:
 
 
 def split_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The splits as a table: sides are told as first | second."""
+    """The splits as a table; sides are written first | second."""
     head = ["clusters", "nodes", "support", *(key for key in ("classes", "areas") if key in rows[0])]
     cells = [
         [

@@ -1,4 +1,4 @@
-"""Grow the tree, draw images again, and measure what tells the sides of each split apart."""
+"""Growing the tree, its bootstrap over images, and the differences between the sides of each split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignedcut_cli.core.resample.draws import bootstrap_weights
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.spaces import open_transforms
-from alignedcut_cli.store.artifact import load_tensors, map_tensor, read_layout
+from alignedcut_cli.store.artifact import load_tensors, map_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _counts(cells: Tensor, images: int, leaves: int) -> Tensor:
 
 
 def _differences(tree: Tree, sums: Tensor, counts: Tensor) -> np.ndarray:
-    """The mean over the first side of each split less that over the second, and its error over images: (L - 1, R, 2)."""
+    """The difference of means over the two sides of each split, and its error over images: (L - 1, R, 2)."""
     found = []
     for one, other, *_ in tree.joins:
         sides = []
@@ -80,13 +80,13 @@ def _differences(tree: Tree, sums: Tensor, counts: Tensor) -> np.ndarray:
 
 
 def _areas(plan: Plan, cells: Tensor, count: int) -> tuple[Tensor, list[str]]:
-    """Sums of the predicted response of each area in each cell, in the voxels' standard deviations, and their names."""
+    """Sums over each cell of the predicted response of each area, in voxels' standard deviations, and the areas' names."""
     assert plan.space is not None and plan.space.alignment is not None
-    layout = read_layout(plan.space.alignment.path)
-    beta = torch.from_numpy(np.array(map_tensor(layout, "beta")))
-    if "scale" in layout.offsets:
-        beta /= torch.from_numpy(np.array(map_tensor(layout, "scale")))
-    membership = torch.from_numpy(np.array(map_tensor(layout, "rois"))).bool()
+    tensors = map_tensors(plan.space.alignment.path)
+    beta = torch.from_numpy(np.array(tensors["beta"]))
+    if "scale" in tensors:
+        beta /= torch.from_numpy(np.array(tensors["scale"]))
+    membership = torch.from_numpy(np.array(tensors["rois"])).bool()
     there = membership.any(1)
     names = [name for name, known in zip(plan.space.alignment.header.axes["R"]["labels"], there, strict=True) if known]
     readout = roi_readout(beta, membership[there])

@@ -13,7 +13,8 @@ from alignedcut_cli.core.align.reduced_rank_ridge import mean_nodes
 __all__ = ["SHARE", "Consensus", "agree_on_places"]
 
 SHARE = 0.1
-"""The weight of token agreement beside image agreement. More couples models tighter and separates figure and ground less."""
+"""The weight of token agreement relative to image agreement. Larger: models are coupled tighter, figure and ground less
+separated."""
 _STEPS = 60
 _TOLERANCE = 1e-3
 
@@ -44,11 +45,11 @@ def agree_on_places(
     |T - 1/n sum_i X_i W_i|^2 + agree/n sum_i |T - X_i W_i|^2 + alpha/n sum_i |W_i|^2
     + agree k/n sum_i |V_i W_i - mean_j V_j W_j|^2, the last mean over the slots j that hold the same positions as i.
 
-    The pooled loss sees the mean of an image only: tokens of two slots may differ and still predict alike. The last term
-    makes them agree at each position (the MAX-VAR criterion of generalised canonical correlation, Kettenring
-    1971, beside the regression). Conjugate gradients from `start`, with the block diagonal as preconditioner, end at
-    a residual of `tolerance` times the right-hand side in every column, after 60 steps at most.
-    Work: 4 (B + m) E sum_i D_i a step, and (B + m) sum_i D_i^2 once. Memory: 2 sum_i D_i^2 and 5 E sum_i D_i numbers.
+    The pooled loss depends only on the mean of an image: tokens of two slots may differ and still predict alike. The last
+    term makes them agree at each position (the MAX-VAR criterion of generalised canonical correlation, Kettenring
+    1971, added to the regression). Conjugate gradients from `start`, with the block diagonal as preconditioner, to a
+    residual of `tolerance` times the right-hand side in every column, at most 60 steps.
+    Work: 4 (B + m) E sum_i D_i per step, and (B + m) sum_i D_i^2 once. Memory: 2 sum_i D_i^2 and 5 E sum_i D_i numbers.
     """
     system = _System(data, alpha, agree)
     widths = [block.shape[1] for block in data.pooled]
@@ -75,7 +76,7 @@ def agree_on_places(
 class _System:
     """The normal equations of the objective, times n: W_i -> own_i W_i + X_i^T mean_j X_j W_j - k' V_i^T mean_j V_j W_j.
 
-    own_i = agree X_i^T X_i + k' V_i^T V_i + alpha; k' = agree k, or 0 for a slot that shares its positions with no other.
+    own_i = agree X_i^T X_i + k' V_i^T V_i + alpha; k' = agree k, or 0 for a slot without another of the same positions.
     """
 
     def __init__(self, data: Consensus, alpha: float, agree: float) -> None:

@@ -15,14 +15,14 @@ __all__ = ["LOGGED", "Descent", "State"]
 
 LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
 State = Mapping[str, Tensor]
-"""All that is needed to resume a descent with the same result as without interruption, bit for bit on a CPU."""
+"""The state from which a descent resumes to the same result as without interruption, bit for bit on a CPU."""
 
 
 class Descent:
     """The descent from `parameters`, which are altered in place. Use: `restore` if there is a state, then `run`.
 
     `curve` is mean held-out R^2 of the start and after each epoch, `losses` holds LOGGED for each step, `best` is the
-    epoch whose parameters are `kept`. `rate` is Adam's first step as a share of each tensor's root mean square.
+    epoch whose parameters are `kept`. `rate` is Adam's first step relative to each tensor's root mean square.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rate: float, generator: torch.Generator) -> None:
@@ -52,7 +52,7 @@ class Descent:
         return found
 
     def restore(self, state: State) -> None:
-        """Continue from `state`, whatever the parameters are now."""
+        """Continue from `state`, replacing the current parameters."""
         self.best, self.curve, self.losses = int(state["best"]), state["curve"].tolist(), state["losses"].tolist()
         self._rates = state["rates"].tolist()
         self._generator.set_state(state["generator"].cpu())
@@ -75,9 +75,9 @@ class Descent:
         tick: Tick | None = None,
         keep: Callable[[dict[str, Tensor]], None] | None = None,
     ) -> None:
-        """At most `epochs` over the rows `fit`, fewer if none of the last `patience` was the best; ends at the best.
+        """At most `epochs` over the rows `fit`, with early stopping after `patience` epochs; ends at the best epoch.
 
-        `keep` is given the state before the first epoch and after each.
+        `keep` is called with the state before the first epoch and after each.
         """
         total = max(1, epochs * -(-len(fit) // batch))
         if not self.curve:
@@ -95,7 +95,7 @@ class Descent:
             now.detach_().copy_(there)
 
     def _step(self, found: Losses, done: float) -> None:
-        """One step of Adam, whose size falls along a half cosine from `done` = 0 to 1."""
+        """One step of Adam, with cosine decay from `done` = 0 to 1."""
         for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
             group["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
         self._adam.zero_grad()

@@ -1,4 +1,4 @@
-"""The mean R^2 of groups of voxels, and what each image adds to it: what intervals over images are made of."""
+"""The mean R^2 of groups of voxels, and the influence of each image on it, for intervals over images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _TINY = 1e-12
 def roi_scores(predict: Callable[[slice], Tensor], responses: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """The mean R^2 over the voxels of each group (Q,), and the influence of each image on it (Q, b), float64.
 
-    `predict` gives some columns of the predictions of `responses` (b, N); `masks` (Q, N) bool. R^2_v = 1 - SSE_v / S_v over
-    the images. Influences are the jackknife's: -(b - 1) / b times the score without the image, less the mean of these, so
-    that they add up to 0 and sqrt(b / (b - 1) sum influence^2) is the standard error. Without image i, SSE_v loses r_iv^2,
-    and S_v, whose mean moves too, b / (b - 1) s_iv^2. A voxel that does not vary counts as R^2 = 0. 2048 voxels at a time.
+    `predict` returns some columns of the predictions of `responses` (b, N); `masks` (Q, N) bool. R^2_v = 1 - SSE_v / S_v
+    over the images. Influences are the jackknife's: -(b - 1) / b times the score without the image, centred, so that they
+    sum to 0 and sqrt(b / (b - 1) sum influence^2) is the standard error. Without image i, SSE_v loses r_iv^2, and S_v,
+    whose mean moves too, b / (b - 1) s_iv^2. A constant voxel counts as R^2 = 0. 2048 voxels at a time.
     """
     score, missed = 0.0, 0.0
     images, sizes = len(responses), masks.sum(1).clamp_min(1).double()

@@ -30,7 +30,7 @@ EIGENVECTORS = 6
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of the terms of Eq. 10, and of the agreement of slots, which the paper lacks (0 leaves it out)."""
+    """The weights of the terms of Eq. 10, and of the agreement of slots, which is not in the paper (0 leaves it out)."""
 
     eigen: float = 1.0
     zero: float = 0.01
@@ -40,7 +40,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars of one step: the total (Eq. 10) and its terms, and how many slots had a closed gap."""
+    """Scalars of one step: the total (Eq. 10) and its terms, and the number of slots with a closed eigengap."""
 
     total: Tensor
     brain: Tensor
@@ -73,11 +73,11 @@ def brain_loss(predicted: Tensor, responses: Tensor) -> Tensor:
 
 
 def eigen_loss(before: Sequence[Tensor], after: Tensor, count: int = EIGENVECTORS) -> tuple[Tensor, int]:
-    """|(X_b X_b^T - X_a X_a^T) * exp(-A_b)| (Eq. 8), Frobenius, mean over slots; and how many slots had a closed gap.
+    """|(X_b X_b^T - X_a X_a^T) * exp(-A_b)| (Eq. 8), Frobenius, mean over slots; and the number of closed eigengaps.
 
-    `before` holds each slot's own features (m, D_i), which carry no gradient, `after` the transformed ones (n, m, E).
-    X are the top c = `count` eigenvectors of the slot's normalised affinity. A slot whose c-th gap is closed, before or
-    after, has no such projector: it is left out of the mean. Raises NumericsError for c nodes or fewer.
+    `before` holds each slot's own features (m, D_i), without gradient, `after` the transformed ones (n, m, E).
+    X are the top c = `count` eigenvectors of the slot's normalised affinity. A slot whose c-th eigengap is closed, before or
+    after, has no unique projector and is left out of the mean. Raises NumericsError for c nodes or fewer.
     """
     if after.shape[1] <= count:
         raise NumericsError(f"the eigen-constraint needs more than {count} tokens a step, there are {after.shape[1]}")
@@ -93,14 +93,14 @@ def eigen_loss(before: Sequence[Tensor], after: Tensor, count: int = EIGENVECTOR
 
 
 def zero_loss(after: Tensor) -> Tensor:
-    """Mean over channels of |mean over nodes| of features (…, E): Eq. 6 as it is meant (as printed it has no minimum)."""
+    """Mean over channels of |mean over nodes| of features (…, E): Eq. 6 as intended (as printed it has no minimum)."""
     return after.flatten(0, -2).mean(0).abs().mean()
 
 
 def covariance_loss(after: Tensor) -> Tensor:
     """Sum of squared off-diagonal covariances over the E channels of nodes (…, E), divided by E (Eq. 7).
 
-    Where there are fewer nodes M than channels, the sum of all squares is taken from the M x M Gram matrix.
+    With fewer nodes M than channels, the sum of all squares is computed from the M x M Gram matrix.
     """
     nodes = after.flatten(0, -2)
     centred = nodes - nodes.mean(0)
@@ -113,8 +113,8 @@ def covariance_loss(after: Tensor) -> Tensor:
 def agreement_loss(each: Tensor) -> Tensor:
     """One minus the cosine of each slot's aligned pooled features (n, b, E) and their mean over slots, mean over slots.
 
-    Centred over images; 0 where all slots respond the same to each image, up to a factor. The prediction of Eq. 2 sees the
-    mean alone, and so lets slots cancel one another out.
+    Centred over images; 0 where all slots respond the same to each image, up to a factor. The prediction of Eq. 2 uses only
+    the mean, and so lets slots cancel each other.
     """
     centred = each - each.mean(1, keepdim=True)
     mean = centred.mean(0)
@@ -124,7 +124,7 @@ def agreement_loss(each: Tensor) -> Tensor:
 
 
 def _places_loss(after: Tensor, places: Sequence[int] | None) -> Tensor:
-    """`agreement_loss` of aligned tokens (n, m, E), taken within each group of slots that share positions: the mean."""
+    """`agreement_loss` of aligned tokens (n, m, E), within each group of slots that share positions: the mean."""
     groups = torch.tensor([0] * len(after) if places is None else list(places), device=after.device)
     parts = [after[groups == place] for place in groups.unique()]
     return sum((agreement_loss(part) * len(part) for part in parts), start=after.new_zeros(())) / len(after)
@@ -144,8 +144,8 @@ def total_loss(
 
     `pooled` are the mean tokens (b, D_i) of each of n slots, `nodes` its m sampled tokens (m, D_i), `responses` (b, N),
     `transforms` W_i (D_i, E), `beta` (E, N), `eps` (N,). `places` has a number for each slot, equal for slots whose
-    tokens are of the same positions (default: all); they agree on these as well as on images, and L_agree is the mean of
-    both. A term with weight 0 is not computed and reported as 0.
+    tokens are of the same positions (default: all); L_agree is the mean of agreement on these and on images. A term with
+    weight 0 is not computed and reported as 0.
     """
     each = torch.stack([mean @ matrix for mean, matrix in zip(pooled, transforms, strict=True)])  # (n, b, E)
     brain = brain_loss(torch.addmm(eps, each.mean(0), beta), responses)

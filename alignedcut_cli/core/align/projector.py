@@ -28,7 +28,7 @@ class _TopProjector(torch.autograd.Function):
     """P = X X^T of the top c eigenvectors X of symmetric N (…, m, m), and which gaps are open.
 
     dP = sum over kept i, dropped j of (x_i^T dN x_j) / (l_i - l_j) (x_i x_j^T + x_j x_i^T): only gaps between kept and
-    dropped eigenvalues stand in a denominator. Where l_c - l_(c+1) is closed the gradient is zero.
+    dropped eigenvalues are in a denominator. Where l_c - l_(c+1) is closed the gradient is zero.
     """
 
     @staticmethod
@@ -57,8 +57,8 @@ class _TopProjector(torch.autograd.Function):
 def top_projector(matrix: Tensor, count: int, gap: float = GAP) -> tuple[Tensor, Tensor]:
     """The projectors X X^T (…, m, m) on the top c = `count` eigenvectors of symmetric `matrix` (…, m, m), 1 <= c < m.
 
-    With them comes a bool tensor (…): whether the gap l_c - l_(c+1) is above `gap` times the largest |l|. Where it is
-    not the projector is not defined by the matrix, and its gradient is zero. Same dtype and device as `matrix`.
+    Also returns a bool tensor (…): whether the gap l_c - l_(c+1) is above `gap` times the largest |l|. Where it is not, the
+    projector is not unique, and its gradient is zero. Same dtype and device as `matrix`.
     """
     projector, is_open = _TopProjector.apply(matrix, count, gap)  # type: ignore[misc]
     return projector, is_open

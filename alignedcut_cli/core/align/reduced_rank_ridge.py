@@ -1,4 +1,4 @@
-"""Reduced-rank ridge regression over all slots together, in closed form and in the dual."""
+"""Reduced-rank ridge regression over all slots jointly, in closed form, in the dual."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 ALPHAS = tuple(10.0 ** (power / 2) for power in range(-7, 7))
-"""Ridge penalties that are tried, in units of the mean squared length of an image's features in one slot."""
+"""Candidate ridge penalties, in units of the mean squared norm of an image's features in one slot."""
 _LOST = 1e-6
 _ROUNDS, _LEAST = 6, 0.05
 _SCORED_VOXELS = 2048
@@ -47,7 +47,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Smoother:
-    """The fitted mean of slots is Q diag(shares) Q^T Y: shares (k,) in 0..1 descending, Q (B, k); and how it was made."""
+    """The fitted mean of slots is Q diag(shares) Q^T Y: shares (k,) in 0..1 descending, Q (B, k); with its penalties."""
 
     shares: Tensor
     vectors: Tensor
@@ -57,7 +57,7 @@ class Smoother:
 
 @dataclass(frozen=True)
 class Ridge:
-    """A fit: W_i (D_i, E) of each slot and beta (E, N) with orthonormal rows, in the order of what they explain."""
+    """A fit: W_i (D_i, E) of each slot and beta (E, N) with orthonormal rows, by descending explained variance."""
 
     transforms: list[Tensor]
     beta: Tensor
@@ -76,7 +76,7 @@ class Choice:
 def spectrum(features: Tensor) -> Spectrum:
     """The spectrum of X X^T for one slot's centred features X (B, D), by the smaller of X X^T and X^T X.
 
-    Directions below 1e-6 of the largest eigenvalue are rounding and are left out. Dtype and device of `features`.
+    Directions below 1e-6 of the largest eigenvalue are rounding errors and left out. Dtype and device of `features`.
     Raises NumericsError if X is zero.
     """
     images, channels = features.shape
@@ -87,7 +87,7 @@ def spectrum(features: Tensor) -> Spectrum:
 
 
 def _positive(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (k,) descending and eigenvectors (n, k) of a Gram matrix, without those that are rounding."""
+    """Eigenvalues (k,) descending and eigenvectors (n, k) of a Gram matrix, without rounding errors."""
     values, vectors = torch.linalg.eigh(gram)
     kept = int((values > _LOST * values[-1]).sum())
     if not kept:
@@ -99,7 +99,7 @@ def smoother(spectra: Sequence[Spectrum], alpha: float, agree: float) -> Smoothe
     """The linear smoother from responses Y (B, N) to the fitted mean of n slots under the objective of `reduced_rank`.
 
     With K_i = X_i X_i^T and S = 1/n sum_i K_i (alpha + agree K_i)^-1, the fitted mean is (1 + agree) (1 + S)^-1 S Y.
-    Work: B^2 sum_i D_i for S, about 9 B^3 for its eigenvectors. Memory: four times B^2 numbers.
+    Work: B^2 sum_i D_i for S, about 9 B^3 for its eigenvectors. Memory: 4 B^2 numbers.
     """
     images = len(spectra[0].vectors)
     total = spectra[0].vectors.new_zeros(images, images)
@@ -116,11 +116,11 @@ def reduced_rank(
     """The minimiser of |Y - 1/n sum_i f_i|^2 + agree/n sum_i |Y - f_i|^2 + alpha/n sum_i |W_i beta|^2, f_i = X_i W_i beta.
 
     `features` are the slots' centred X_i (B, D_i) with their `spectra`, `responses` Y (B, N) are centred too; W_i
-    (D_i, E), beta (E, N), E = `rank`. agree = 0 is reduced-rank ridge regression on all slots side by side (Mukherjee
-    and Zhu 2011), in which slots may predict by their differences; the second term makes every slot predict alone.
+    (D_i, E), beta (E, N), E = `rank`. agree = 0 is reduced-rank ridge regression on all slots concatenated (Mukherjee
+    and Zhu 2011), in which slots may predict by their differences; the second term makes every slot predict on its own.
     With H = Q diag(shares) Q^T of `smoother`, beta are the top right singular vectors of diag(shares)^(1/2) Q^T Y, T =
     Y beta^T and W_i = X_i^T (alpha + agree X_i X_i^T)^-1 ((1 + agree) T - H T). The first E' columns are the solution
-    of rank E'. Where Y has a rank below E, the rest is zero.
+    of rank E'. If Y has a rank below E, the rest is zero.
     """
     beta = _right_singular(found.vectors * found.shares.sqrt(), responses, rank)  # (e, N)
     target = responses @ beta.T  # (B, e)
@@ -140,7 +140,7 @@ def reduced_rank(
 def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
     """The top right singular vectors of L^T Y for L (B, k) and Y (B, N) as orthonormal rows (e, N), e <= rank.
 
-    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, no (k, N) numbers are held.
+    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, without a (k, N) array.
     """
     if left.shape[1] > right.shape[1]:
         product = left.T @ right
@@ -151,8 +151,8 @@ def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """The data of model selection: centred X_i (B, D_i) with their spectra, and Y (B, N'), of fitted images; X_i and Y
-    of held-out ones with the same centre; of at most 2048 voxels, evenly spaced."""
+    """The data of model selection: centred X_i (B, D_i) with their spectra, and Y (B, N'), of training images; X_i and Y
+    of held-out ones with the same centring; of at most 2048 voxels, evenly spaced."""
 
     features: list[Tensor]
     spectra: list[Spectrum]
@@ -162,7 +162,7 @@ class Problem:
 
     @classmethod
     def of(cls, features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor) -> Problem:
-        """That of `features` X_i (B, D_i), `responses` (B, N), `heldout` (H, D_i) and `aim` (H, N)."""
+        """From `features` X_i (B, D_i), `responses` (B, N), `heldout` (H, D_i) and `aim` (H, N)."""
         count = responses.shape[1]
         columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
         known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
@@ -197,11 +197,11 @@ def choose(problem: Problem, ranks: Sequence[int], agree: float, alphas: Sequenc
 
 
 def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[float], Choice]:
-    """Factors of the slots' features under which held-out images are predicted better, and the choice with them.
+    """Scaling factors of the slots' features that improve the prediction of held-out images, and the choice with them.
 
-    Banded ridge regression (Nunez-Elizalde, Huth and Gallant 2019) with one band a slot: a slot's features are scaled by
-    the square root of how long its W_i became, as in iteratively reweighted least squares for the sum of |W_i| in place
-    of the sum of |W_i|^2, as long as that helps; without, all factors are 1. The mean square of all features stays.
+    Banded ridge regression (Nunez-Elizalde, Huth and Gallant 2019) with one band per slot: a slot's features are scaled by
+    the square root of |W_i|, as in iteratively reweighted least squares for the sum of |W_i| instead of the sum of
+    |W_i|^2, as long as held-out R^2 improves; else all factors are 1. The mean square of all features is preserved.
     `choice` is that of `choose` for factors of 1.
     """
     squares = torch.stack([slot.values.sum() for slot in plain.spectra]).double()
@@ -221,7 +221,7 @@ def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[floa
 
 
 def best_rank(fit: Ridge, heldout: Sequence[Tensor], aim: Tensor, ranks: Sequence[int]) -> tuple[float, int]:
-    """The best mean R^2 on held-out images over ascending `ranks`, and that rank (the smaller of equals)."""
+    """The best mean R^2 on held-out images over ascending `ranks`, and that rank (the smaller on ties)."""
     mean = mean_nodes(heldout, fit.transforms)
     scores = {rank: float(r_squared(mean[:, :rank] @ fit.beta[:rank], aim).mean()) for rank in ranks}
     best = max(scores, key=scores.__getitem__)
@@ -239,13 +239,13 @@ def mean_nodes(features: Sequence[Tensor], transforms: Sequence[Tensor]) -> Tens
 def stacking_weights(each: Tensor, target: Tensor, least: float = 0.05) -> Tensor:
     """Weights c >= 0 (n,) that minimise |T - 1/n sum_i c_i f_i|^2 for predictions (n, H, E) of T (H, E) (Breiman 1996).
 
-    A slot's weight changes no cosine between its nodes. None is below `least` times the mean: a slot that does not help
-    to predict still has a direction. All are 1 where no combination helps.
+    A slot's weight does not change the cosines between its nodes. None is below `least` times the mean, so that a slot
+    that does not help to predict keeps its directions. All are 1 where no combination helps.
     """
     from scipy.optimize import nnls
 
     flat = each.flatten(1).double() / len(each)  # (n, H E)
-    basis, factor = torch.linalg.qr(flat.T)  # (H E, n), (n, n): |t - flat^T c|^2 is |basis^T t - factor c|^2 and a rest
+    basis, factor = torch.linalg.qr(flat.T)  # (H E, n), (n, n): |t - flat^T c|^2 = |basis^T t - factor c|^2 + constant
     solved, _ = nnls(factor.cpu().numpy(), (basis.T @ target.flatten().double()).cpu().numpy())
     weights = torch.from_numpy(solved)
     if not float(weights.sum()) > 0:
@@ -259,8 +259,8 @@ def read_out(
     """beta (E, N) that minimises |Y - Z beta|^2 + alpha |beta|^2 for aligned channels Z (B, E), and its held-out R^2.
 
     The penalty is the one with the best mean R^2 on `heldout` (H, E) and `aim` (H, N), over `alphas` in units of the
-    mean eigenvalue of Z^T Z. Y (B, N) and Z are centred. Work: B E (E + N) and H E N a penalty. Raises NumericsError if
-    Z is zero.
+    mean eigenvalue of Z^T Z. Y (B, N) and Z are centred. Work: B E (E + N), and H E N per penalty. Raises NumericsError
+    if Z is zero.
     """
     values, vectors = _positive(nodes.T @ nodes)  # (e,), (E, e)
     coordinates = vectors.T @ (nodes.T @ responses)  # (e, N)
@@ -274,7 +274,7 @@ def read_out(
 
 
 def ranks_up_to(largest: int) -> list[int]:
-    """Ranks from 1 to `largest`, ascending, two in each octave."""
+    """Ranks from 1 to `largest`, ascending, two per octave."""
     ranks = {largest}
     while largest > 1:
         ranks |= {largest * 3 // 4, largest // 2}

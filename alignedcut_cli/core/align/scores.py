@@ -19,7 +19,7 @@ Scores = tuple[Tensor, Tensor]
 def r_squared(predicted: Tensor, responses: Tensor) -> Tensor:
     """Share of variance explained per voxel: 1 - sum (y - y^)^2 / sum (y - mean y)^2, for (B, N): (N,) float64.
 
-    A voxel that does not vary over these images gets 0, as nothing can be explained.
+    A voxel that is constant over these images gets 0, as there is no variance to explain.
     """
     residual = (responses - predicted).double().square_().sum(0)
     spread = (responses - responses.mean(0)).double().square_().sum(0)
@@ -28,7 +28,7 @@ def r_squared(predicted: Tensor, responses: Tensor) -> Tensor:
 
 
 def pearson(predicted: Tensor, responses: Tensor) -> Tensor:
-    """Pearson correlation per voxel of two (B, N): (N,) float64; 0 where one of the two does not vary."""
+    """Pearson correlation per voxel of two (B, N): (N,) float64; 0 where either is constant."""
     left = (predicted - predicted.mean(0)).double()
     right = (responses - responses.mean(0)).double()
     size = left.norm(dim=0) * right.norm(dim=0)
@@ -37,14 +37,14 @@ def pearson(predicted: Tensor, responses: Tensor) -> Tensor:
 
 
 def _varies(values: Tensor) -> Tensor:
-    """Whether a column of (B, N) holds two different values: (N,) bool. The mean of equal values is rounded."""
+    """Whether each column of (B, N) varies: (N,) bool. Compares values, as the mean of equal values is rounded."""
     return (values != values[:1]).any(0)
 
 
 def scores(aligned: Tensor, beta: Tensor, eps: Tensor, responses: Tensor) -> Scores:
     """R^2 and r per voxel of the prediction aligned beta + eps, for aligned (B, E) and responses (B, N): (N,) float64.
 
-    Voxels are taken 2048 at a time: no second array of the size of `responses` is held.
+    Voxels are processed 2048 at a time, without a second array of the size of `responses`.
     """
     found = []
     for start in range(0, responses.shape[1], _BLOCK):
@@ -55,14 +55,14 @@ def scores(aligned: Tensor, beta: Tensor, eps: Tensor, responses: Tensor) -> Sco
 
 
 def permutation_p(predicted: Tensor, responses: Tensor, rounds: int = 1000, seed: int = 0) -> float:
-    """How often the mean R^2 of (B, N) is as high when the images of the predictions are shuffled: in (0, 1].
+    """The permutation p-value of the mean R^2 of (B, N), shuffling the images of the predictions: in (0, 1].
 
-    (1 + number of shuffles at least as good) / (1 + `rounds`); small says that the prediction is of these images.
+    (1 + number of shuffles at least as good) / (1 + `rounds`).
     """
     centred = (responses - responses.mean(0)).double()
     spread = centred.square().sum(0)
     made = (predicted - responses.mean(0)).double()
-    gram = made @ (centred / spread.clamp_min(torch.finfo(torch.float64).tiny)).T  # (B, B): what a pair adds
+    gram = made @ (centred / spread.clamp_min(torch.finfo(torch.float64).tiny)).T  # (B, B): the term of each pair
     pairs = gram.cpu().numpy()
     images = np.arange(len(pairs))
     found = pairs[np.vstack([images, random_orders(len(pairs), rounds, seed)]), images].sum(1)

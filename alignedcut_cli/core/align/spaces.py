@@ -1,4 +1,4 @@
-"""The spaces where nodes of different slots compare: aligned (V W) and brain (V W beta), each one matrix a slot."""
+"""The spaces where nodes of different slots are comparable: aligned (V W) and brain (V W beta), one matrix per slot."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def brain_factor(beta: Tensor, voxels: Tensor | None = None) -> Tensor:
     """L (E, r), float64, on beta's device: rows V W L have the cosines of rows V W beta_n over the chosen voxels n.
 
     L L^T = sum_n beta_n beta_n^T, so that <x L, y L> = <x beta, y beta> for all rows x, y; L = Q sqrt(lambda) from the
-    eigendecomposition of that Gram, of which r <= min(E, voxels) eigenvalues are kept: those that rounding cannot have
-    made, lambda > E eps lambda_max. `beta` is (E, N), `voxels` a mask (N,) or None for all. No (E, N) copy is held.
+    eigendecomposition of that Gram matrix, of which r <= min(E, voxels) eigenvalues are kept: those above rounding error,
+    lambda > E eps lambda_max. `beta` is (E, N), `voxels` a mask (N,) or None for all. Without a copy of beta.
     Raises NumericsError if there is no voxel, if beta is not finite, or if it is zero at all voxels.
     """
     chosen = torch.arange(beta.shape[1], device=beta.device) if voxels is None else voxels.nonzero().squeeze(1)

@@ -33,7 +33,7 @@ __all__ = ["PLACES", "STARTS", "Alignment", "Draw", "Settings", "fit_alignment"]
 
 _CHOSEN_ON = 2000
 PLACES = 8192
-"""Tokens of each slot in the agreement of the ridge start."""
+"""Sampled tokens per slot for the agreement of the ridge start."""
 _FLAT = 1e-6
 Draw = Callable[[Tensor, int, torch.Generator], Sequence[Tensor]]
 """(image rows (b,), m, generator) -> for each slot m tokens (m, D_i) drawn from those images."""
@@ -44,12 +44,12 @@ class Settings:
     """How an alignment is fitted.
 
     dim       E aligned channels; None: the ridge start's best rank on held-out images, or the widest slot's width
-    weights   the factors of the loss; `agree` is also how much each slot must predict alone in the ridge start
+    weights   those of the loss; `agree` is also the weight of each slot's own prediction in the ridge start
     init      a key of STARTS
-    epochs    at most; stopped when none of the last `patience` was the best by held-out R^2
-    batch     images a step
-    nodes     m~ tokens of each slot that the regularisers see in a step
-    rate      Adam's first step, as a share of each tensor's root mean square
+    epochs    at most; early stopping after `patience` without a better held-out R^2
+    batch     images per step
+    nodes     m~ tokens per slot and step for the regularisers
+    rate      Adam's first step, relative to each tensor's root mean square
     """
 
     dim: int | None = None
@@ -92,15 +92,15 @@ def fit_alignment(
     keep: Callable[[State], None] | None = None,
     kept: State | None = None,
 ) -> Alignment:
-    """W_i, beta and eps that minimise Eq. 10 on the images `fit`, as far as it helps on the images `heldout`.
+    """W_i, beta and eps that minimise Eq. 10 on the images `fit`, with early stopping on the images `heldout`.
 
     `pooled` are the mean tokens (B, D_i) of n slots and `responses` (B, N), float32 on one device, and are not altered;
-    `fit` and `heldout` are disjoint rows (int64). `draw` gives sampled tokens for the regularisers. Each slot is fitted
-    in units of the root mean square of its centred pooled features; voxels come in units of their own (`Units`), as the
-    L1 of Eq. 9 and the ridge start add up their errors. `tick` counts steps. `places` has a number for each slot, the
-    same for slots whose tokens are drawn from the same places (default: all). `keep` is given the state of the fit
-    before the first epoch and after each; with it as `kept` the same fit goes on from there. The result has the dtype
-    and device of `responses`. Raises SlotError for slots whose features do not vary.
+    `fit` and `heldout` are disjoint rows (int64). `draw` returns sampled tokens for the regularisers. Each slot is scaled
+    by the root mean square of its centred pooled features; voxels come standardised (`Units`), as the L1 of Eq. 9 and the
+    ridge start sum their errors. `tick` counts steps. `places` has a number for each slot, the same for slots whose tokens
+    are drawn from the same positions (default: all). `keep` is called with the state of the fit before the first epoch and
+    after each; with it as `kept` the same fit resumes from there. The result has the dtype and device of `responses`.
+    Raises SlotError for slots whose features do not vary.
     """
     places = [0] * len(pooled) if places is None else list(places)
     scales = slot_scales([mean[fit] for mean in pooled])
@@ -206,7 +206,7 @@ class Study:
 
 @dataclass(frozen=True)
 class _Centred:
-    """Pooled features of fitted and held-out images, without each slot's mean token, centred by the mean of the fitted.
+    """Pooled features of training and held-out images, without each slot's mean token, centred by the training mean.
 
     `directions` (n of (D_i,)) were projected out, `eps` is the mean response; `known` and `aim` are responses minus `eps`.
     """
@@ -220,7 +220,7 @@ class _Centred:
 
     @classmethod
     def of(cls, study: Study) -> _Centred:
-        """Raises SlotError for slots of which only rounding errors are left."""
+        """Raises SlotError for slots of which only rounding errors remain."""
         features, seen = study.pooled_of(study.fit), study.pooled_of(study.heldout)
         directions = [torch.nn.functional.normalize(block.mean(0), dim=0) for block in features]
         made_up = [rounding(block) for block in features]
@@ -247,10 +247,10 @@ class _Centred:
 
 
 def _start_ridge(study: Study, settings: Settings) -> _Start:
-    """The ridge solution of `reduced_rank`, with transforms that take each slot's mean token to 0, in balanced channels.
+    """The ridge solution of `reduced_rank`, with transforms that map each slot's mean token to 0, in balanced channels.
 
     With agreement, slots are then refitted to agree on positions too (`_agreeing`).
-    The penalty and the slots' factors are chosen with at most 2000 of the images, the rank (if `dim` is None) with all.
+    The penalty and the slots' factors are chosen on at most 2000 of the images, the rank (if `dim` is None) on all.
     """
     data, agree = _Centred.of(study), settings.weights.agree
     images = len(study.fit)
@@ -284,8 +284,7 @@ def _agreeing(
 ) -> tuple[list[Tensor], Tensor, float]:
     """Transforms that agree on positions too (`agree_on_places`), beta refitted, and its held-out R^2.
 
-    Slots are weighted by how well they predict held-out images together (`stacking_weights`), and beta is that of
-    `read_out` from their mean.
+    Slots are weighted by stacking on held-out images (`stacking_weights`), and beta is that of `read_out` from their mean.
     """
     agreed = agree_on_places(consensus, data.known @ beta.T, transforms, alpha, agree)
     each = torch.stack([block @ matrix for block, matrix in zip(data.seen, agreed, strict=True)])  # (n, H, E)
@@ -301,10 +300,10 @@ def _remove(rows: Tensor, direction: Tensor) -> None:
 
 
 def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """W R and R^-1 beta with R = C^(-1/4), C the second moment (E, E) of aligned nodes: W beta stays what it is.
+    """W R and R^-1 beta with R = C^(-1/4), C the second moment (E, E) of aligned nodes: W beta is unchanged.
 
     For orthonormal rows of beta this is the balanced factorisation, in which aligned nodes have the second moment
-    beta beta^T: what gradient descent from small weights tends to. Channels are then scaled to mean square 1 together.
+    beta beta^T, as gradient descent from small weights tends to. Channels are then jointly scaled to mean square 1.
     """
     after = torch.cat([node @ matrix for node, matrix in zip(nodes, transforms, strict=True)])  # (n m, E)
     values, vectors = torch.linalg.eigh((after.T @ after).double() / len(after))

@@ -1,4 +1,4 @@
-"""The units in which responses are fitted: each voxel in its own standard deviation, whatever it was measured in."""
+"""Standardisation of responses: each voxel is fitted in units of its own standard deviation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignedcut_cli.core.numerics import NumericsError
 __all__ = ["LARGEST", "SlotError", "Units", "rounding", "slot_scales"]
 
 LARGEST = 1e30
-"""The largest standard deviation, and one over the smallest, of which float32 still holds the read-out."""
+"""The largest standard deviation, and one over the smallest, at which the read-out fits in float32."""
 _LOUDEST = 1e15
 _BLOCK = 2048
 
@@ -37,11 +37,11 @@ class Units:
         return cls(torch.cat(means), torch.cat(scales))
 
     def beyond(self) -> Tensor:
-        """The voxels (n,) whose read-out float32 does not hold: `scale` above LARGEST, or below one over it."""
+        """The voxels (n,) whose read-out is out of float32's range: `scale` above LARGEST, or below one over it."""
         return ((self.scale > LARGEST) | (self.scale < 1 / LARGEST)).nonzero().squeeze(1)
 
     def standardise(self, responses: Tensor) -> None:
-        """Z in place of the responses Y (B, N), computed in float64."""
+        """Replace the responses Y (B, N) by Z, computed in float64."""
         blocks = zip(*(one.split(_BLOCK, -1) for one in (responses, self.mean, self.scale)), strict=True)
         for block, mean, scale in blocks:
             block.copy_((block.double() - mean) / scale)
@@ -55,7 +55,7 @@ class Units:
 
 
 class SlotError(NumericsError):
-    """The numbers of some slots cannot be computed with; `slots` are their places."""
+    """The features of some slots are numerically unusable; `slots` are their indices."""
 
     def __init__(self, slots: Sequence[int], message: str) -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class SlotError(NumericsError):
 def slot_scales(means: Sequence[Tensor]) -> list[float]:
     """Root mean square of each slot's centred features (B, D_i).
 
-    Raises SlotError if those of some slots are the same for all images, or vary by what float32 cannot square.
+    Raises SlotError if those of some slots are the same for all images, or vary by too much or too little for float32.
     """
     centred = [mean - mean.mean(0) for mean in means]
     varied = [float(block.abs().max()) for block in centred]
@@ -77,5 +77,5 @@ def slot_scales(means: Sequence[Tensor]) -> list[float]:
 
 
 def rounding(values: Tensor) -> float:
-    """Differences between numbers as large as `values` that rounding may have made."""
+    """The size of rounding errors in differences of numbers as large as `values`."""
     return 8 * torch.finfo(values.dtype).eps * float(values.abs().max())

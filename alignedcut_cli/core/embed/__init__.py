@@ -1,4 +1,4 @@
-"""Nodes in two or three dimensions: t-SNE of eigenvectors, exact or by a tree, and its colours.
+"""Nodes in two or three dimensions: t-SNE of eigenvectors, exact or Barnes-Hut, and its colours.
 
 Not here: eigenvectors (core/graph) and pictures (report).
 """

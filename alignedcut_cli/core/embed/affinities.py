@@ -1,4 +1,4 @@
-"""Affinities of t-SNE: a Gaussian over each row's nearest rows, as wide as the perplexity asks, made symmetric."""
+"""Affinities of t-SNE: a Gaussian over each row's nearest neighbours at the given perplexity, symmetrised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignedcut_cli.core.embed.threads import Threads
 __all__ = ["Affinities", "affinities", "conditionals", "nearest_among", "nearest_others", "triton_kernels"]
 
 REACH = 3
-"""Neighbours of a row, in perplexities."""
+"""Neighbours of each row, as a multiple of the perplexity."""
 
 _TILE = 1 << 26
 _MOST_STEPS = 100
@@ -26,7 +26,7 @@ _LARGE = 1_000_000
 
 @dataclass(frozen=True)
 class Affinities:
-    """P (m, m) by rows, symmetric, of sum 1, no diagonal: values float32 and columns int32 (nnz,), bounds (m + 1,) int64."""
+    """P (m, m) in CSR format, symmetric, sum 1, no diagonal: values float32, columns int32 (nnz,), bounds (m + 1,) int64."""
 
     values: Tensor
     columns: Tensor
@@ -36,7 +36,7 @@ class Affinities:
 def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
     """P = (p_j|i + p_i|j) / 2 m of rows (m, C) float32 (van der Maaten and Hinton 2008, Eq. 1), on the rows' device.
 
-    p_j|i is 0 but for the 3 x perplexity nearest rows.
+    p_j|i is 0 except for the 3 x perplexity nearest rows.
     """
     total = len(rows)
     indices, squares = nearest_others(rows, min(total - 1, int(REACH * perplexity)), threads)
@@ -57,7 +57,7 @@ def _joint(indices: Tensor, shares: Tensor) -> Affinities:
         return Affinities(*(torch.from_numpy(array) for array in found))
     mine = torch.arange(total, device=indices.device)[:, None].expand_as(indices).flatten()
     others, values = indices.flatten().long(), shares.flatten()
-    # Each pair under one number, twice where both rows have it
+    # Each pair as one number, twice where it is in both rows
     pairs, order = torch.cat([mine * total + others, others * total + mine]).sort(stable=True)
     pairs, place = pairs.unique_consecutive(return_inverse=True)
     summed = torch.zeros(len(pairs), dtype=values.dtype, device=values.device)
@@ -67,9 +67,9 @@ def _joint(indices: Tensor, shares: Tensor) -> Affinities:
 
 
 def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, Tensor]:
-    """The `count` nearest other rows of each of rows (m, C) float32: indices (m, k) int32, squared distances float32.
+    """The `count` nearest neighbours of each of rows (m, C) float32: indices (m, k) int32, squared distances float32.
 
-    All m^2 distances, from differences: in a compiled loop on the CPU, elsewhere in tiles. In no stated order.
+    Brute force, from differences: in a compiled loop on the CPU, elsewhere in tiles. Neighbours are not sorted.
     """
     if rows.device.type == "cpu":
         indices, squares = nearest_among(rows.numpy(), None, count, threads)
@@ -87,7 +87,7 @@ def nearest_among(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
 
-    All M m distances, from differences in float32, in a compiled loop; (M, count), in no stated order.
+    Brute force, from differences in float32, in a compiled loop; (M, count), not sorted.
     """
     from alignedcut_cli.core.embed.kernels import nearest
 
@@ -100,7 +100,7 @@ def nearest_among(
 
 
 def _columns(rows: np.ndarray) -> np.ndarray:
-    """Rows (m, C) as columns float32, zero columns added up to a multiple of 4."""
+    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4."""
     width = rows.shape[1]
     found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
     found[:width] = rows.T
@@ -118,7 +118,7 @@ def _squares_of(columns: Tensor, first: int, last: int) -> Tensor:
 
 
 def triton_kernels(tensor: Tensor) -> Any:
-    """The module of compiled kernels that serve a tensor: None but on a GPU of CUDA or ROCm where Triton is installed."""
+    """The module of Triton kernels for a tensor: None unless it is on a CUDA or ROCm GPU and Triton is installed."""
     if not (tensor.is_cuda and torch.cuda.is_available() and find_spec("triton")):
         return None
     from alignedcut_cli.core.embed import triton_kernels
@@ -127,9 +127,9 @@ def triton_kernels(tensor: Tensor) -> Any:
 
 
 def conditionals(squares: Tensor, perplexity: float) -> Tensor:
-    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), each row's entropy log `perplexity`: float64.
+    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), with entropy log `perplexity` per row: float64.
 
-    log b_i by Newton's method between bounds. Where more neighbours than the perplexity are equally near, they share alike.
+    log b_i by safeguarded Newton. Where more neighbours than the perplexity are equally near, their p are equal.
     """
     step = max(1, _SOLVED // squares.shape[1]) if squares.device.type == "cpu" else len(squares)
     return torch.cat([_solve(block.double(), float(np.log(perplexity))) for block in squares.split(step)])

@@ -1,4 +1,4 @@
-"""Spectral t-SNE and its colours: eigenvectors to two or three dimensions, and those to RGB."""
+"""Spectral t-SNE and its colours: from eigenvectors to two or three dimensions, and to RGB."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def spectral_tsne(
 ) -> Embedding:
     """All M rows of `eigenvectors` (M, C) in `dims` dimensions (paper, Sec. 3 and C.5).
 
-    t-SNE places m = `nodes` uniformly drawn rows; every other row takes the place of its one nearest drawn row (K = 1).
-    Distances are Euclidean between rows scaled by sqrt(M), so that they do not depend on M. `tick` counts iterations;
-    `keep` and `state` are those of `tsne`.
+    t-SNE embeds m = `nodes` uniformly sampled rows; every other row takes the coordinates of its nearest sampled row
+    (K = 1). Distances are Euclidean between rows scaled by sqrt(M), so that they do not depend on M. `tick` counts
+    iterations; `keep` and `state` are those of `tsne`.
     """
     total = len(eigenvectors)
     rows = eigenvectors.astype(np.float32) * np.float32(np.sqrt(total))
@@ -70,10 +70,10 @@ def spectral_tsne(
 
 
 def place_onto(eigenvectors: np.ndarray, base: np.ndarray, sampled: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Places (M, dims) of new rows (M, C) in the embedding of `base` (N, C): each takes that of its nearest placed row.
+    """Out-of-sample extension: coordinates (M, dims) of new rows (M, C), those of the nearest sampled row of `base` (N, C).
 
-    `sampled` (m,) are the rows of the base that t-SNE placed, `coordinates` (N, dims) the places of all of its rows;
-    both sets of rows are in the same spectral coordinates (K = 1; paper, Sec. C.5).
+    `sampled` (m,) are the rows of the base that t-SNE embedded, `coordinates` (N, dims) those of all its rows; both sets of
+    rows are in the same eigenvectors (K = 1; paper, Sec. C.5).
     """
     scale = np.float32(np.sqrt(len(base)))
     marks = base[sampled].astype(np.float32) * scale
@@ -81,20 +81,20 @@ def place_onto(eigenvectors: np.ndarray, base: np.ndarray, sampled: np.ndarray, 
 
 
 def nearest_rows(rows: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The nearest landmark (m, C) of each row (M, C), by Euclidean distance in float32: (M,) int32. M m distances."""
+    """The nearest landmark (m, C) of each row (M, C), by Euclidean distance in float32, brute force: (M,) int32."""
     with Threads() as threads:
         return nearest_among(rows, landmarks, 1, threads)[0][:, 0]
 
 
 def colour_limits(coordinates: np.ndarray, margin: float = 0.01) -> np.ndarray:
-    """Where the colours begin and end (2, dims): the `margin` and 1 - `margin` quantiles of each axis of (M, dims)."""
+    """The range of the colours (2, dims): the `margin` and 1 - `margin` quantiles of each axis of (M, dims)."""
     return np.quantile(coordinates, [margin, 1 - margin], axis=0)
 
 
 def rgb_cube(coordinates: np.ndarray, limits: np.ndarray | None = None) -> np.ndarray:
-    """Colours (M, 3) uint8 from places (M, 3): each axis is one channel; from 2 dimensions, a square of four colours.
+    """Colours (M, 3) uint8 from coordinates (M, 3): each axis is one channel; from 2 dimensions, a square of four colours.
 
-    The `limits` (2, dims) of each axis, by default `colour_limits` of these places, go to 0 and 255.
+    The `limits` (2, dims) of each axis, by default `colour_limits` of these coordinates, map to 0 and 255.
     """
     low, high = colour_limits(coordinates) if limits is None else limits
     unit = ((coordinates - low) / np.where(high > low, high - low, 1)).clip(0, 1)  # (M, dims)

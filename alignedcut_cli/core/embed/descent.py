@@ -1,4 +1,4 @@
-"""The steps of t-SNE: where the places are, how they move, and by what forces, on the CPU or another device."""
+"""Gradient descent of t-SNE, on the CPU or another device."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _LARGE_STEP = 100_000
 class Descent(Protocol):
     """Gradient descent on KL(P | Q), q_ij = k_ij / Z, with momentum and gains (van der Maaten and Hinton 2008).
 
-    Places, updates and gains are (m, 3) float32.
+    Points, updates and gains are (m, 3) float32.
     """
 
     def load(self, state: dict[str, np.ndarray]) -> None:
-        """Take places, updates and gains from a state."""
+        """Load points, updates and gains from a state."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """Copies of places, updates and gains."""
+        """Copies of points, updates and gains."""
         ...
 
     def step(self, exaggeration: float) -> None:
         """One step: Y += U, U = .8 U - (m / e) g G, G = e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, for exaggeration e.
 
-        A gain g grows by .2 where the gradient's sign is not that of U, and else falls to .8 g + .01. No row of U is
-        longer than 5. The places are then centred. (The schedule and rules of openTSNE 1.0.)
+        A gain g grows by .2 where the gradient and U differ in sign, and else falls to .8 g + .01. Rows of U are clipped to
+        length 5. The points are then centred. (The schedule and rules of openTSNE 1.0.)
         """
         ...
 
     def divergence(self) -> float:
-        """KL(P | Q) = sum p_ij log(p_ij Z / k_ij); beyond 20,000 places on the CPU, Z is a tree's with theta = 0.2.
+        """KL(P | Q) = sum p_ij log(p_ij Z / k_ij); beyond 20,000 points on the CPU, Z is Barnes-Hut's with theta = 0.2.
 
         (Relative error of Z below 1e-3.)
         """

@@ -1,4 +1,4 @@
-"""The steps of t-SNE on a GPU, over all pairs: in compiled kernels where Triton is there, else in tiles of torch."""
+"""Gradient descent of t-SNE on a GPU, over all pairs: by Triton kernels where available, else in tiles of torch."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class OnDevice:
 
 
 def push_all(places: Tensor) -> tuple[Tensor, Tensor]:
-    """F_i = sum_j (y_i - y_j) k_ij^2 (m, 3) and sum_j k_ij (m,), k_ij = 1 / (1 + |y_i - y_j|^2), of places (m, 3) float32.
+    """F_i = sum_j (y_i - y_j) k_ij^2 (m, 3) and sum_j k_ij (m,), k_ij = 1 / (1 + |y_i - y_j|^2), of points (m, 3) float32.
 
-    m^2 pairs, from differences; j runs over all, i itself too. float32.
+    All m^2 pairs, from differences; j = i is included. float32.
     """
     if compiled := triton_kernels(places):
         return compiled.push_all(places)
@@ -77,7 +77,7 @@ def _push(targets: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pull_all(joint: Affinities, places: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_j p_ij k_ij (y_i - y_j) (m, 3) and sum_j p_ij log(p_ij / k_ij) (m,) of places (m, 3) float32, in float32."""
+    """sum_j p_ij k_ij (y_i - y_j) (m, 3) and sum_j p_ij log(p_ij / k_ij) (m,) of points (m, 3) float32, in float32."""
     if compiled := triton_kernels(places):
         return compiled.pull_all(joint.values, joint.columns, joint.bounds, places)
     rows = torch.arange(len(places), device=places.device).repeat_interleave(joint.bounds.diff())

@@ -1,4 +1,4 @@
-"""The repulsion of t-SNE on the CPU: over all pairs, or by a tree of places, where what is far pushes as one."""
+"""The repulsion of t-SNE on the CPU: over all pairs, or approximated by a tree (Barnes-Hut)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class AllPairs:
 
 @dataclass(frozen=True)
 class _Lists:
-    """What pushes which group: the list of group g is sources[starts[g]:starts[g + 1]], rows of the tree's table.
+    """Interaction lists: that of group g is sources[starts[g]:starts[g + 1]], rows of the tree's table.
 
-    `edges` are those of the groups, and `where` (m, 3) the places at which the lists were made.
+    `edges` delimit the groups, and `where` (m, 3) are the points for which the lists were made.
     """
 
     edges: np.ndarray
@@ -58,12 +58,12 @@ class _Lists:
 
 
 class Tree:
-    """The repulsion by groups of near places: what is far pushes as its mean times its number (Barnes and Hut 1986).
+    """The repulsion approximated by tree nodes: a far node acts as one point at its mean (Barnes and Hut 1986).
 
-    One traversal serves a group of targets. A node that reaches r from its mean c is far from a group of mean g and
-    reach R if r <= theta max(0, |g - c| - R), or if r <= `flat`, where 1 / (1 + d^2) does not change. Lists serve at most
-    `kept` times, and until the places have moved (root mean square) by `slack` times their spread, or times 2 where that
-    is more. Leaves hold at most `leaf` places, at least 2. O(m log m).
+    One traversal serves a group of targets. A node of radius r around its mean c is far from a group with mean g and
+    radius R if r <= theta max(0, |g - c| - R), or if r <= `flat`, where 1 / (1 + d^2) is nearly constant. Interaction lists
+    are reused at most `kept` times, and until the points have moved (root mean square) by `slack` times their spread or 2,
+    whichever is larger. Leaves hold at most `leaf` points, at least 2. O(m log m).
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class Tree:
         return forces, _z(sums)
 
     def _moved(self, places: np.ndarray) -> float:
-        """How far the places are from where the lists were made, relative to their spread, or to 2."""
+        """The root mean square displacement since the lists were made, relative to the points' spread or 2, the larger."""
         assert self._lists is not None
         moved, spread = (np.sqrt(np.vdot(one, one) / len(one)) for one in (places - self._lists.where, places))
         return float(moved / max(spread, 2))
 
     def _make_lists(self, places: np.ndarray, levels: int, table: np.ndarray) -> _Lists:
-        """The tree's table and order and, for each of its groups, the nodes that are far and the places that are near."""
+        """The tree's table and order, and the interaction list of each group: far nodes and near points."""
         total = len(places)
         if len(self._order) != total:
             self._order = np.arange(total, dtype=np.int32)
@@ -124,7 +124,7 @@ class Tree:
 
 
 def _halvings(total: int, most: int) -> int:
-    """How often range(total) is halved until no part holds more than `most`."""
+    """The number of times range(total) is halved until no part holds more than `most`."""
     count = 0
     while -(-total // 2**count) > most:
         count += 1
@@ -132,7 +132,7 @@ def _halvings(total: int, most: int) -> int:
 
 
 def _edges(total: int, level: int) -> np.ndarray:
-    """Edges of the nodes of a level: halves of halves of range(total)."""
+    """Boundaries of the nodes of a level: range(total) halved `level` times."""
     edges = np.array([0, total])
     for _ in range(level):
         finer = np.empty(2 * len(edges) - 1, edges.dtype)

@@ -1,8 +1,8 @@
-"""The loops of t-SNE that are compiled: neighbours, the tree of places, forces over pairs, and the step they make.
+"""Compiled loops of t-SNE: neighbours, the Barnes-Hut tree, pairwise forces, and the gradient step.
 
-Those that take a range of rows or groups write to these alone, so that threads share the work and the bytes do not depend
-on their number. Arrays are indexed without checks: the callers hold the bounds that each docstring states. Places are
-(m, 3) float32, the last column zero in two dimensions.
+Those that take a range of rows or groups write only to these, so that threads share the work and results do not depend
+on their number. Arrays are indexed without checks: callers keep the bounds that each docstring states. Points (`places`)
+are (m, 3) float32, the last column zero in two dimensions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def nearest(
     indices: np.ndarray,
     squares: np.ndarray,
 ) -> None:
-    """The k nearest of m rows to targets first to last - 1, and the squares of their distances, in no stated order.
+    """The k nearest of m rows to targets first to last - 1, and their squared distances, not sorted.
 
     targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
-    With `others`, the targets are the rows and none is its own neighbour (k < m). Of equally near rows, the first.
+    With `others`, the targets are the rows and none is its own neighbour (k < m). Ties go to the first row.
     """
     width, total = columns.shape
     count = indices.shape[1]
@@ -52,7 +52,7 @@ def nearest(
                     apart[j] += near + (ci - c[j]) * (ci - c[j]) + (di - d[j]) * (di - d[j])
             for j in range(size):
                 if apart[j] < heap[0] and not (others and start + j == i):
-                    # sift down from the root, which leaves
+                    # replace the root and sift down
                     value, place = apart[j], 0
                     while True:
                         child = 2 * place + 1
@@ -70,17 +70,17 @@ def nearest(
 
 @compiled
 def split(places: np.ndarray, order: np.ndarray, levels: int) -> None:
-    """Order the places so that each node of a tree of halves of halves, `levels` deep, holds neighbours.
+    """Order the points as a k-d tree of `levels` levels.
 
-    Each node [a, b) is parted at (a + b) // 2 along the axis in which it is widest. order (m,) int32 is a permutation of
-    range(m), rearranged in place.
+    Each node [a, b) is split at (a + b) // 2 along its widest axis. order (m,) int32 is a permutation of range(m),
+    rearranged in place.
     """
     total = len(order)
     bounds = np.empty(2**levels + 1, np.int64)
     bounds[0], bounds[1] = 0, total
     for level in range(levels):
         nodes = 2**level
-        for node in range(nodes - 1, -1, -1):  # from the end, as the finer bounds take the places of the coarser
+        for node in range(nodes - 1, -1, -1):  # from the end, as finer bounds overwrite coarser ones
             a, b = bounds[node], bounds[node + 1]
             middle = (a + b) // 2
             bounds[2 * node + 2], bounds[2 * node + 1] = b, middle
@@ -119,9 +119,9 @@ def split(places: np.ndarray, order: np.ndarray, levels: int) -> None:
 
 @compiled
 def tabulate(places: np.ndarray, order: np.ndarray, levels: int, table: np.ndarray, reach: np.ndarray) -> None:
-    """Mean and number of the places of each node, root first, then each place with number 1: table (nodes + m, 4) float32.
+    """Mean and count of the points of each node, root first, then each point with count 1: table (nodes + m, 4) float32.
 
-    With a `reach` (nodes,) float32 that is not empty, the distance of the farthest place of each node from its mean.
+    With a non-empty `reach` (nodes,) float32, also each node's radius: the distance of its farthest point from its mean.
     nodes = 2^(levels + 1) - 1, and 2^levels <= m.
     """
     total, nodes = len(order), 2 ** (levels + 1) - 1
@@ -180,10 +180,10 @@ def walk(
     starts: np.ndarray,
     sources: np.ndarray,
 ) -> None:
-    """The lists of the nodes of a `level`, first to last - 1: far nodes and near places; with no `sources`, their lengths.
+    """Interaction lists of the nodes of a `level`, first to last - 1: far nodes, near points; without `sources`, lengths.
 
-    table and reach as `tabulate` makes them for `total` places. A node is far from a group if its mean is at least
-    `needed` away from the group's edge. Lengths go to starts[g + 1]; lists to sources[starts[g]:starts[g + 1]], places
+    table and reach as `tabulate` computes them for `total` points. A node is far from a group if its mean is at least
+    `needed` away from the group's edge. Lengths go to starts[g + 1]; lists to sources[starts[g]:starts[g + 1]], points
     after the nodes.
     """
     nodes, inner = 2 ** (levels + 1) - 1, 2**levels - 1
@@ -223,7 +223,7 @@ def walk(
 
 @compiled
 def _push(table: np.ndarray, count: int, target: np.ndarray, to: int, forces: np.ndarray, sums: np.ndarray) -> None:
-    """Force and sum on a `target` (3,) from the first `count` places and weights, the columns of a table, to row `to`."""
+    """Force and sum on a `target` (3,) from the first `count` weighted points, columns of `table`, into row `to`."""
     x, y, z, weight = table[0], table[1], table[2], table[3]
     xi, yi, zi = target[0], target[1], target[2]
     fx = fy = fz = total = np.float32(0)
@@ -253,9 +253,9 @@ def push_lists(
 ) -> None:
     """F_i = sum_s w_s (y_i - y_s) k_is^2 and sum_s w_s k_is, k_is = 1 / (1 + |y_i - y_s|^2), of groups first to last - 1.
 
-    table (n + m, 4) float32: coordinates and weights of n nodes, then of the m places; s runs over the list of group g,
-    rows sources[starts[g]:starts[g + 1]] of the table, i over the places edges[g] to edges[g + 1] - 1. Force and sum of
-    place i go to row order[i] of forces (m, 3) and sums (m,) float32.
+    table (n + m, 4) float32: coordinates and weights of n nodes, then of the m points; s runs over the list of group g,
+    rows sources[starts[g]:starts[g + 1]] of the table, i over the points edges[g] to edges[g + 1] - 1. Force and sum of
+    point i go to row order[i] of forces (m, 3) and sums (m,) float32.
     """
     nodes = len(table) - len(order)
     longest = 0
@@ -274,7 +274,7 @@ def push_lists(
 
 @compiled
 def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums: np.ndarray) -> None:
-    """The forces and sums of `push_lists` on places first to last - 1 from all m: places (4, m) float32, with weights."""
+    """The forces and sums of `push_lists` on points first to last - 1 from all m: places (4, m) float32, with weights."""
     for i in range(first, last):
         _push(places, places.shape[1], places[:, i], i, forces, sums)
 
@@ -295,8 +295,8 @@ def step(
 ) -> None:
     """One step of rows first to last - 1 down the gradient e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, with momentum and gains.
 
-    P sparse by rows (values float32, columns, bounds); forces F, and `updates` and `gains`, which change, (m, 3) float32.
-    numbers: exaggeration e, 1 / Z, rate, momentum, the least gain, and the longest step. The new places go to `moved`.
+    P in CSR format (values float32, columns, bounds); forces F, and `updates` and `gains`, changed in place, (m, 3) float32.
+    numbers: exaggeration e, 1 / Z, learning rate, momentum, smallest gain, longest step. New points go to `moved`.
     """
     exaggeration, share, rate = numbers[0], numbers[1], numbers[2]
     momentum, least, longest = numbers[3], numbers[4], numbers[5]
@@ -308,7 +308,7 @@ def step(
     gradient = np.empty(3, np.float32)
     for i in range(first, last):
         weights, others = values[bounds[i] : bounds[i + 1]], columns[bounds[i] : bounds[i + 1]]
-        for entry in range(len(others)):  # gathered first: what follows is vectorised
+        for entry in range(len(others)):  # gather first, so that the loop below is vectorised
             j = others[entry]
             x[entry], y[entry], z[entry] = places[j, 0], places[j, 1], places[j, 2]
         xi, yi, zi = places[i, 0], places[i, 1], places[i, 2]

@@ -1,4 +1,4 @@
-"""Rows shared among threads, for compiled loops that let go of Python's lock."""
+"""Rows divided among threads, for compiled loops that release the GIL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Threads"]
 
 
 class Threads:
-    """Torch's number of threads, started at the first need and ended with the context."""
+    """As many threads as torch uses, started when first needed and ended with the context."""
 
     def __init__(self) -> None:
         self._count = torch.get_num_threads()
@@ -27,9 +27,9 @@ class Threads:
             self._pool.shutdown()
 
     def share(self, total: int, work: Callable[[int, int], None], *, large: bool = True) -> None:
-        """Call `work(first, last)` on ranges that together are range(total), one a thread, if it is `large`.
+        """Call `work(first, last)` on ranges that cover range(total), one per thread if `large`, else one.
 
-        This thread takes the first range. An error is raised here, after all have ended.
+        The calling thread takes the first range. An error is raised here, after all have ended.
         """
         if self._count == 1 or not large:
             work(0, total)

@@ -1,4 +1,4 @@
-"""Distances and forces of t-SNE as Triton kernels: what `affinities` and `device` take on a GPU."""
+"""Distances and forces of t-SNE as Triton kernels, used by `affinities` and `device` on a GPU."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def _push(places, forces, sums, total, TARGETS: tl.constexpr, SOURCES: tl.conste
     for start in range(0, total, SOURCES):
         j = start + tl.arange(0, SOURCES)
         there = j < total
-        # Beyond the last place lies one so far that it pushes nothing
+        # Padding points lie so far away that they push nothing
         dx = x - tl.load(places + j, there, 1e18)[None, :]
         dy = y - tl.load(places + total + j, there, 0.0)[None, :]
         dz = z - tl.load(places + 2 * total + j, there, 0.0)[None, :]
-        root = tl.rsqrt(1.0 + dx * dx + dy * dy + dz * dz)  # one instruction, where a division is several
+        root = tl.rsqrt(1.0 + dx * dx + dy * dy + dz * dz)  # one instruction; a division takes several
         kernel = root * root
         summed += kernel
         kernel *= kernel

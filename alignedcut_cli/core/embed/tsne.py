@@ -1,4 +1,4 @@
-"""t-SNE of rows in two or three dimensions: affinities, a start from principal components, and a schedule of steps."""
+"""t-SNE of rows in two or three dimensions: affinities, initialisation by principal components, and the schedule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Keep = Callable[[Callable[[], State]], None]
 
 
 def choose_repulsion(nodes: int, device: torch.device | None = None) -> str:
-    """The name of the faster repulsion for m = `nodes`: exact where all pairs are cheap (few nodes, or CUDA), else tree."""
+    """The faster repulsion for m = `nodes`: exact where all pairs are cheap (few nodes, or CUDA), else tree."""
     return "exact" if nodes <= EXACT_NODES[device.type if device else "cpu"] else "tree"
 
 
@@ -46,13 +46,13 @@ def tsne(
     keep: Keep | None = None,
     state: State | None = None,
 ) -> tuple[np.ndarray, float, float]:
-    """t-SNE of rows (m, C), duplicates allowed: places (m, dims) float32, KL divergence, perplexity used.
+    """t-SNE of rows (m, C), duplicates allowed: coordinates (m, dims) float32, KL divergence, perplexity used.
 
     Minimises KL(P | Q), q_ij = k_ij / Z, over 250 steps with P exaggerated 12 times and 500 without (see
     `descent.Descent`), from the rows' principal components. The repulsion is over all pairs or, on the CPU, by a tree. The
-    perplexity is at most (m - 1) / 3. `keep` is called after every ROUND steps with what gives the state (places, updates,
-    gains and the number of steps done); from such a `state` the run goes on, to the same bytes where all pairs push on a
-    CPU. Raises NumericsError for fewer than dims + 2 rows, and for a tree on another device.
+    perplexity is at most (m - 1) / 3. `keep` is called after every ROUND steps with a function that returns the state
+    (points, updates, gains, steps done); from such a `state` the run resumes, with identical bytes for exact repulsion on
+    the CPU. Raises NumericsError for fewer than dims + 2 rows, and for a tree on another device.
     """
     if len(rows) < dims + 2:
         raise NumericsError(f"t-SNE in {dims} dimensions needs at least {dims + 2} nodes, there are {len(rows)}")
@@ -100,7 +100,7 @@ def _descent(joint: Affinities, start: np.ndarray, repulsion: str, threads: Thre
 
 
 def _near_together(start: np.ndarray) -> np.ndarray:
-    """An order (m,) int32 of the rows in which neighbours mostly follow each other, so that loops find them in the cache."""
+    """An order (m,) int32 of the rows in which neighbours are mostly adjacent, for cache locality."""
     from alignedcut_cli.core.embed.kernels import split
 
     order = np.arange(len(start), dtype=np.int32)
@@ -109,7 +109,7 @@ def _near_together(start: np.ndarray) -> np.ndarray:
 
 
 def _start(rows: np.ndarray, dims: int, seed: int) -> np.ndarray:
-    """Principal components at a tiny spread, with a jitter that separates equal rows: (m, 3) float32, zero beyond `dims`."""
+    """Principal components at a tiny scale, with jitter to separate equal rows: (m, 3) float32, zero beyond `dims`."""
     centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
     _, _, axes = np.linalg.svd(centred.T @ centred)
     axes = axes[:dims] * np.where(axes[:dims].sum(1, keepdims=True) < 0, -1, 1)

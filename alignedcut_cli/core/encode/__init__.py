@@ -1,4 +1,4 @@
-"""How well features predict responses: RDMs and their comparison, ridge with exact leave-one-out, CKA, ceilings, draws.
+"""How well features predict responses: RDMs and their comparison, ridge with exact leave-one-out, CKA, noise ceilings.
 
-Not here: shared channels (core/align), and where features and responses come from (store, brain).
+Not here: shared channels (core/align), and reading features and responses (store, brain).
 """

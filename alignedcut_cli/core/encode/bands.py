@@ -1,7 +1,7 @@
-"""Banded ridge regression: several feature sets together, each with a penalty of its own.
+"""Banded ridge regression: several feature spaces jointly, each with its own penalty.
 
 X = [sqrt(g_1) X_1, sqrt(g_2) X_2, ...] has the kernel sum_b g_b K_b; weights g of sum 1 are drawn at random (Nunez-Elizalde
-et al. 2019; Dupre la Tour et al. 2022), and each target takes those, and the penalty, of the best leave-one-out r.
+et al. 2019; Dupre la Tour et al. 2022), and each target takes the weights and penalty with the best leave-one-out r.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["Banded", "band_bases", "band_weights", "encode_bands"]
 
 @dataclass(frozen=True)
 class Banded:
-    """What `encode` gives for some targets under the best weights of bands, and which weights those are: (b,) int64."""
+    """What `encode` returns for some targets under their best band weights, and the index of those weights: (b,) int64."""
 
     predicted: Predicted
     weights: Tensor
 
 
 def band_weights(bands: int, count: int, seed: int) -> np.ndarray:
-    """Weights of bands to try, (C, bands) float64, rows of sum 1: all equal, each band alone, and `count` at random.
+    """Candidate band weights, (C, bands) float64, rows of sum 1: all equal, each band alone, and `count` at random.
 
-    Random ones are of Dirichlet distributions, of concentration 1 and .1 in turn.
+    Random ones come from Dirichlet distributions with concentrations 1 and .1 alternately.
     """
     random = np.random.default_rng(seed)
     drawn = [random.dirichlet(np.full(bands, (1.0, 0.1)[number % 2])) for number in range(count)]
@@ -51,7 +51,7 @@ def encode_bands(
     bases: Sequence[Basis], responses: Tensor, alphas: Sequence[float] = ALPHAS, batch: int = BATCH
 ) -> Iterator[Banded]:
     """Predictions of `responses` (n, N), some targets at a time, each by the basis and penalty of its best leave-one-out
-    r, the first of equals."""
+    r, the first on ties."""
     for start in range(0, responses.shape[1], batch):
         own = responses[:, start : start + batch]
         best, weights = None, torch.zeros(own.shape[1], dtype=torch.int64, device=own.device)

@@ -1,4 +1,4 @@
-"""Noise ceilings of comparisons of RDMs: how alike subjects, or halves of the trials, are among themselves."""
+"""Noise ceilings for RDM comparisons: across subjects, or from split halves of the trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["across_subjects", "rdm_reliability"]
 
 
 def across_subjects(rdms: Tensor, by: str) -> tuple[Tensor, Tensor]:
-    """Lower and upper bound of how well one RDM can fit the subjects' RDMs (s, n, n), s >= 2, for each subject: (s,) both.
+    """Lower and upper noise ceiling of the subjects' RDMs (s, n, n), s >= 2, for each subject: (s,) both.
 
     Upper: the comparison with the average of all subjects, which on average no RDM exceeds; lower: with the average of
     the others (Nili et al. 2014). RDMs are averaged as `pooled` does for the comparison.
@@ -32,10 +32,10 @@ def across_subjects(rdms: Tensor, by: str) -> tuple[Tensor, Tensor]:
 def rdm_reliability(
     trials: np.ndarray, distance: str, by: str, draws: int = 20, seed: int = 0, device: str | torch.device = "cpu"
 ) -> float:
-    """How well an RDM without noise would fit that of mean responses: the root of its reliability, in 0..1.
+    """How well a noise-free RDM would fit that of mean responses: the square root of its reliability, in 0..1.
 
-    The reliability is the comparison of the RDMs of two random halves of the trials (n, r, N), averaged over `draws` and
-    brought to all trials by Spearman-Brown. Raises NumericsError as `halves` does.
+    The reliability compares the RDMs of two random halves of the trials (n, r, N), averaged over `draws` splits and
+    corrected to all trials by Spearman-Brown. Raises NumericsError as `halves` does.
     """
     random = np.random.default_rng(stream(seed, "rdm-reliability"))
     found, times = [], 2.0

@@ -1,7 +1,7 @@
-"""How alike RDMs are, for all images and for many weightings of them (bootstrap draws) at once.
+"""Comparison of RDMs, over all images and under many weightings of them (bootstrap draws) at once.
 
-A weighting w (n,) of images, such as how often each was drawn, weighs the pair (i, j) by w_i w_j; an image makes no pair
-with itself, however often it was drawn.
+A weighting w (n,) of images, such as bootstrap counts, gives the pair (i, j) the weight w_i w_j; an image drawn twice
+is not paired with itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["COMPARISONS", "compare", "compare_draws", "concordance", "midranks",
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two RDMs are compared: `score` of RDMs A and Bs (m, n, n), `scale` of pairs before RDMs are averaged."""
+    """One measure: `score` of an RDM and others (m, n, n), `scale` of pairs before averaging RDMs, and weighted `draws`."""
 
     score: Callable[[Tensor, Tensor], Tensor]
     scale: Callable[[Tensor], Tensor]
@@ -30,10 +30,10 @@ class Comparison:
 
 
 def compare(one: Tensor, others: Tensor, by: str) -> Tensor:
-    """How alike the RDM `one` (n, n) is to each of `others` (m, n, n), in -1..1: (m,) float64; NaN if one is constant.
+    """The similarity of the RDM `one` (n, n) to each of `others` (m, n, n), in -1..1: (m,) float64; NaN if one is constant.
 
-    pearson, spearman, tau-a (Kendall's, ties count 0) over the pairs of images; whitened: the cosine of RDMs less their
-    mean, whitened by the covariance that independent noise gives to distances (Diedrichsen et al. 2021).
+    pearson, spearman, tau-a (Kendall's, ties count 0) over the pairs of images; whitened: the cosine of centred RDMs,
+    whitened by the covariance of distances under independent noise (Diedrichsen et al. 2021).
     """
     return COMPARISONS[by].score(one.double(), others.double())
 
@@ -41,7 +41,7 @@ def compare(one: Tensor, others: Tensor, by: str) -> Tensor:
 def compare_draws(one: Tensor, others: Tensor, weights: Tensor, by: str) -> Tensor:
     """The comparison under each weighting (T, n) of images: (m, T) float64; products are in the dtype of `weights`.
 
-    Exact for pearson and spearman (ranks are taken anew for each draw). tau-a and whitened are linear in the weights
+    Exact for pearson and spearman (each draw is ranked again). tau-a and whitened are linearised in the weights
     around 1: s + 1/n sum_i (w_i - 1) (n - 1) (s - s_-i), with s_-i the score without image i (the infinitesimal
     jackknife).
     """
@@ -49,8 +49,8 @@ def compare_draws(one: Tensor, others: Tensor, weights: Tensor, by: str) -> Tens
 
 
 def pooled(rdms: Tensor, by: str) -> Tensor:
-    """The RDM (n, n) nearest to all of (s, n, n) under a comparison: the mean of z-scored distances, of ranks for rank
-    comparisons, or of RDMs less their mean and of unit length for whitened."""
+    """The RDM (n, n) closest to all of (s, n, n) under a comparison: the mean of z-scored distances, of ranks for rank
+    comparisons, or of centred RDMs of unit length for whitened."""
     return square(COMPARISONS[by].scale(pairs_of(rdms.double())).mean(0), rdms.shape[-1])
 
 
@@ -65,7 +65,7 @@ def _pearson(one: Tensor, others: Tensor) -> Tensor:
 
 
 def midranks(values: Tensor) -> Tensor:
-    """The rank of each of (..., P) in its row, from 1, equals sharing their mean rank: float64."""
+    """The rank of each of (..., P) in its row, from 1, ties at their mean rank: float64."""
     from scipy.stats import rankdata
 
     return torch.from_numpy(rankdata(values.cpu().numpy(), axis=-1)).to(values.device)
@@ -76,9 +76,9 @@ def _spearman(one: Tensor, others: Tensor) -> Tensor:
 
 
 def concordance(one: np.ndarray, other: np.ndarray) -> int:
-    """Concordant less discordant pairs of entries of two vectors (P,), in O(P log P).
+    """The number of concordant minus discordant pairs of two vectors (P,), in O(P log P).
 
-    From scipy's tau-b = (c - d) / sqrt((p - t_1) (p - t_2)), p = P (P - 1) / 2 pairs, t those tied in a vector.
+    From scipy's tau-b = (c - d) / sqrt((p - t_1) (p - t_2)), p = P (P - 1) / 2 pairs, t those tied in each vector.
     """
     from scipy.stats import kendalltau
 
@@ -103,9 +103,9 @@ def _tau_a(one: Tensor, others: Tensor) -> Tensor:
 
 
 def second_moments(rdms: Tensor) -> Tensor:
-    """-1/2 J D J of RDMs (..., n, n) less the mean over pairs.
+    """-1/2 J D J of RDMs (..., n, n) minus their mean over pairs.
 
-    Their inner product is that of the distances, whitened by the covariance (C C^T)^2 that independent noise gives them.
+    Its inner product is that of the distances whitened by their covariance (C C^T)^2 under independent noise.
     """
     images = rdms.shape[-1]
     mean = rdms.sum((-2, -1), keepdim=True) / (images * (images - 1))
@@ -119,7 +119,7 @@ def _whitened(one: Tensor, others: Tensor) -> Tensor:
 
 
 def _pearson_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
-    """w^T A w for each sum over pairs: A, B, A A, B B and A B, elementwise, with zero diagonals and means near 0."""
+    """From w^T M w, weighted sums over pairs, of M = A, B, A A, B B, A B (elementwise) with zero diagonals, means near 0."""
     images = len(one)
     off = 1 - torch.eye(images, dtype=one.dtype, device=one.device)
 
@@ -144,7 +144,7 @@ def _pearson_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
 
 
 def _spearman_draws(one: Tensor, others: Tensor, weights: Tensor) -> Tensor:
-    """Pearson's r of the midranks that the pairs drawn have among themselves."""
+    """Pearson's r of the midranks of the drawn pairs."""
     groups = [np.unique(pairs_of(rdm).cpu().numpy(), return_inverse=True)[1] for rdm in (one, *others)]
     first, *rest = (group.astype(np.int32) for group in groups)
     found = np.empty((len(others), len(weights)))

@@ -1,4 +1,4 @@
-"""How many dimensions features fill, and how wide they spread."""
+"""Effective dimension and radius of a set of features."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["effective_dimension", "radius"]
 
 
 def effective_dimension(centred: Tensor) -> float:
-    """(sum l)^2 / sum l^2 over the variances l of features along their principal axes: D for a ball, 1 for a line.
+    """(sum l)^2 / sum l^2 over the variances l of features along their principal axes (participation ratio), 1 to D.
 
     From their Gram matrix J F F^T J (n, n), whose eigenvalues are (n - 1) l: its trace squared over its sum of squares.
-    Raises NumericsError if all images are alike.
+    Raises NumericsError if all images have equal features.
     """
     squares = float(centred.double().square().sum())
     if not squares > 0:

@@ -1,4 +1,4 @@
-"""Loops over pairs of images, compiled: for each order or weighting of them, which is never written down as a matrix."""
+"""Compiled loops over pairs of images, for each permutation or weighting, without forming permuted or weighted matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["permuted_sums", "rank_correlations"]
 def permuted_sums(one: np.ndarray, others: np.ndarray, orders: np.ndarray, row: np.ndarray, sums: np.ndarray) -> None:
     """sums[r, p] += 2 sum_{i < j} A[order_i, order_j] B_r[i, j] for symmetric A, B_r with zero diagonals.
 
-    one (n, n) and others (m, n, n) float32, orders (P, n) int64 of numbers 0 to n - 1, row (n,) float32 to write on, sums
+    one (n, n) and others (m, n, n) float32, orders (P, n) int64 of numbers 0 to n - 1, row (n,) float32 as a buffer, sums
     (m, P) float64.
     """
     images = len(one)
@@ -35,11 +35,11 @@ def permuted_sums(one: np.ndarray, others: np.ndarray, orders: np.ndarray, row: 
 def rank_correlations(
     one: np.ndarray, others: np.ndarray, weights: np.ndarray, pair: np.ndarray, total: np.ndarray, found: np.ndarray
 ) -> None:
-    """found[r, t] = Pearson's r of weighted midranks of values A and B_r of pairs (i, j), i < j, that weigh w_ti w_tj.
+    """found[r, t] = Pearson's r of weighted midranks of values A and B_r of pairs (i, j), i < j, with weights w_ti w_tj.
 
-    A midrank is the weight of smaller values and half that of equal ones; its mean is half of all weight. one (P,) and
-    others (m, P) int32 number the different values from 0, ascending; weights (T, n) float64; to write on, pair (2, P)
-    float64 and total float64, one longer than the largest number; found (m, T) float64.
+    A midrank is the weight of smaller values plus half that of equal ones; its mean is half the total weight. one (P,) and
+    others (m, P) int32 number the distinct values from 0, ascending; weights (T, n) float64; buffers pair (2, P) float64
+    and total float64, one longer than the largest number; found (m, T) float64.
     """
     images, pairs = weights.shape[1], len(one)
     for t in range(len(weights)):

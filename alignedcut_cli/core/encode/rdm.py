@@ -1,4 +1,4 @@
-"""Representational dissimilarity matrices (RDMs) of images, from Gram matrices: no map of features is needed again."""
+"""Representational dissimilarity matrices (RDMs) of images, from Gram matrices alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Gram:
-    """All that RDMs need of features F (n, D): F F^T (n, n) and F 1 (n,), float64, and D."""
+    """What RDMs need of features F (n, D): F F^T (n, n) and F 1 (n,), float64, and D."""
 
     products: Tensor
     sums: Tensor
@@ -26,7 +26,7 @@ class Gram:
 
     @classmethod
     def of(cls, parts: Iterable[Tensor]) -> Gram:
-        """That of features given as slices (n, D_i) over units, added up in float64. Raises NumericsError if none is."""
+        """From slices (n, D_i) of units, accumulated in float64. Raises NumericsError without a slice."""
         products = sums = None
         units = 0
         for part in parts:
@@ -40,16 +40,16 @@ class Gram:
         return cls(products, sums, units)
 
     def take(self, images: Tensor) -> Gram:
-        """That of some of the images, by their numbers (m,) int64."""
+        """The same for a subset of images, by their indices (m,) int64."""
         return Gram(self.products[images][:, images], self.sums[images], self.units)
 
     def centred(self) -> Tensor:
-        """J F F^T J with J = 1 - 1 1^T / n, that of features less their mean over images: (n, n) float64."""
+        """J F F^T J with J = I - 1 1^T / n, the Gram matrix of features centred over images: (n, n) float64."""
         return centre_both(self.products)
 
 
 def centre_both(matrix: Tensor) -> Tensor:
-    """J A J with J = 1 - 1 1^T / n of (..., n, n)."""
+    """J A J with J = I - 1 1^T / n of (..., n, n)."""
     rows = matrix.mean(-1, keepdim=True)
     columns = matrix.mean(-2, keepdim=True)
     return matrix - rows - columns + rows.mean(-2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Scores of many draws and of many orders of images at once: correlations, comparisons of RDMs, CKA, ranks."""
+"""Bootstrap and permutation scores, many at once: correlations, comparisons of RDMs, CKA, ranks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHUNK = 1 << 23
 
 
 def correlation_draws(predicted: Tensor, responses: Tensor, weights: Tensor) -> Tensor:
-    """Pearson's r of each column of two (m, b) under each weighting (T, m) of rows: (T, b), their dtype; 0 if undefined."""
+    """Column-wise Pearson's r of two (m, b) under each weighting (T, m) of rows: (T, b), their dtype; 0 if undefined."""
     weights = weights.to(predicted)
     left, right = predicted - predicted.mean(0), responses - responses.mean(0)
     count = weights.sum(1, keepdim=True)
@@ -36,9 +36,9 @@ def correlation_draws(predicted: Tensor, responses: Tensor, weights: Tensor) -> 
 
 
 def permuted_correlation(predicted: Tensor, responses: Tensor, orders: Tensor) -> Tensor:
-    """The mean over columns of Pearson's r of (m, N) when predictions are given to images in another order: (P,).
+    """The mean over columns of Pearson's r of (m, N) with predictions permuted over images: (P,).
 
-    From M (m, m) = sum over voxels of z-scored predictions and responses: an order adds M[order_i, i] over images.
+    From M (m, m), products of z-scored predictions and responses summed over voxels: a permutation sums M[order_i, i].
     """
     left, right = _unit(predicted), _unit(responses)
     shared = left @ right.T / predicted.shape[1]  # (m, m)
@@ -46,17 +46,17 @@ def permuted_correlation(predicted: Tensor, responses: Tensor, orders: Tensor) -
 
 
 def _unit(columns: Tensor) -> Tensor:
-    """Columns less their mean and of unit length; 0 where they are constant."""
+    """Columns centred and of unit length; 0 where they are constant."""
     centred = columns - columns.mean(0)
     length = centred.norm(dim=0)
     return centred / length.where(length > 0, torch.inf)
 
 
 def permuted_comparison(one: Tensor, others: Tensor, orders: Tensor, by: str) -> Tensor:
-    """Comparisons of an RDM (n, n), its images in other orders, with `others` (m, n, n): (m, P), to float32's digits.
+    """Comparisons of an RDM (n, n), its images permuted, with `others` (m, n, n): (m, P), to float32 precision.
 
     pearson and spearman are products of z-scored distances or ranks; whitened of second moments; for tau-a the null is
-    Pearson's r of ranks times the ratio that makes its spread that of Kendall's tau, 2/3.
+    Pearson's r of ranks times 2/3, the ratio of the standard deviations of Kendall's tau and of r.
     """
     if by == "whitened":
         left, right = second_moments(one.double()), second_moments(others.double())
@@ -70,14 +70,14 @@ def permuted_comparison(one: Tensor, others: Tensor, orders: Tensor, by: str) ->
 
 
 def _ready(rdms: Tensor, by: str) -> Tensor:
-    """Distances or their ranks, less their mean over pairs, 0 on the diagonal."""
+    """Distances or their ranks, centred over pairs, 0 on the diagonal."""
     pairs = pairs_of(rdms)
     pairs = pairs if by == "pearson" else midranks(pairs)
     return square(pairs - pairs.mean(-1, keepdim=True), rdms.shape[-1])
 
 
 def permuted_cka(one: Tensor, other: Tensor, orders: Tensor) -> Tensor:
-    """`cka` of Gram matrices (n, n) when the images of the first are in other orders: (P,) float64.
+    """`cka` of Gram matrices (n, n) with the images of the first permuted: (P,) float64.
 
     HSIC_u is an inner product of u-centred matrices (Szekely and Rizzo 2014), and these may be permuted.
     """

@@ -5,8 +5,8 @@ the fit to all others is exactly
 
     y_i - y_-i = (C y)_i / C_ii,    C = U diag(s) U^T over all n - 1 directions of centred images,
 
-with the intercept, which is not penalised, fitted anew each time. Only n x n (dual) or d x d (primal) matrices are
-solved, whichever is smaller, in float64; products with targets are in the features' dtype. So are those among images,
+with the intercept, which is not penalised, refitted each time. Only an n x n (dual) or d x d (primal) matrix, whichever
+is smaller, is decomposed, in float64; products with targets are in the features' dtype. So are those among images,
 slice by slice of features, unless X X^T is too close to singular for that.
 """
 
@@ -39,7 +39,7 @@ ALPHAS = tuple(10.0**power for power in range(-1, 6))
 """The penalties of the DeepJuice tutorial: 0.1 to 100,000."""
 PENALTIES = ("target", "shared")
 BATCH = 1024
-"""Targets at a time."""
+"""Targets per batch."""
 _LOST = 1e-10
 _FLAT = 1e-4
 """Smallest over largest eigenvalue of X X^T: above, its rounding in float32, about 1e-7 of the largest, hardly matters."""
@@ -49,30 +49,30 @@ _SLICE, _ROWS = 512, 128
 
 @dataclass(frozen=True)
 class Standard:
-    """Mean and standard deviation of each feature over the images that a fit may see: (d,) both; 1 where it is constant."""
+    """Mean and standard deviation of each feature over the training images: (d,) both; 1 where it is constant."""
 
     mean: Tensor
     scale: Tensor
 
     @classmethod
     def of(cls, rows: Tensor, ddof: int = 0) -> Standard:
-        """That of `rows` (n, d)."""
+        """Those of `rows` (n, d)."""
         mean = rows.mean(0)
         scale = rows.std(0, correction=ddof)
         tiny = torch.finfo(rows.dtype).eps * rows.abs().amax(0)
         return cls(mean, scale.where(scale > tiny, 1.0))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """`rows` (m, d) less the mean, in units of the standard deviation."""
+        """`rows` (m, d) standardised."""
         return (rows - self.mean).div_(self.scale)
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Directions of centred images in which features vary: `left` U (n, k), `values` l (k,) float64 descending.
+    """Left singular vectors of the centred features, `left` U (n, k), and `values` l (k,) float64 descending.
 
-    `seen` (m, k) are held-out images' X_new X^T U. `whole`: U spans all n - 1 directions (dual); else what lies outside
-    U is not predicted (primal).
+    `seen` (m, k) is X_new X^T U of held-out images. `whole`: U spans all n - 1 directions (dual); else the part of the
+    targets outside U is not predicted (primal).
     """
 
     left: Tensor
@@ -81,7 +81,7 @@ class Basis:
     whole: bool
 
     def penalised(self, alpha: float) -> Penalised:
-        """What gives leave-one-out residuals under one penalty."""
+        """The terms of leave-one-out residuals under one penalty."""
         left = self.left.double()
         shrink = alpha / (self.values + alpha)  # s
         if self.whole:
@@ -103,7 +103,7 @@ class Penalised:
 @dataclass(frozen=True)
 class Predicted:
     """Targets `columns` of the responses: leave-one-out predictions (n, b) and those of held-out images (m, b);
-    the penalty chosen and Pearson's r of the leave-one-out predictions, float64 (b,) both."""
+    the penalty chosen and Pearson's r of the leave-one-out predictions, (b,) float64 both."""
 
     columns: slice
     loo: Tensor
@@ -113,10 +113,10 @@ class Predicted:
 
 
 def ridge_basis(rows: Tensor, heldout: Tensor) -> Basis:
-    """The basis of features (n, d) for fits to n images and predictions for `heldout` (m, d): both standardised alike.
+    """The basis of standardised features (n, d) for fits, and of `heldout` (m, d), standardised likewise, for predictions.
 
-    Dual if n <= d, else primal: d n^2 + about 9 n^3 operations, or n d^2 + 9 d^3. Memory: three times n^2 (or d^2)
-    float64, once X centred. Raises NumericsError if there are fewer than 3 images.
+    Dual if n <= d, else primal: d n^2 + about 9 n^3 operations, or n d^2 + 9 d^3. Memory: three n^2 (or d^2)
+    float64 and a centred copy of X. Raises NumericsError if there are fewer than 3 images.
     """
     images, width = rows.shape
     if images < 3:
@@ -143,7 +143,7 @@ def _dual_basis(centred: Tensor, new: Tensor) -> Basis:
 
 
 def ridge_basis_of_kernel(kernel: Tensor, heldout: Tensor) -> Basis:
-    """The basis of features known by their products alone: `kernel` X X^T (n, n) float64 of centred X, X_new X^T (m, n)."""
+    """The basis from kernels alone: `kernel` X X^T (n, n) float64 of centred X, and `heldout` X_new X^T (m, n)."""
     images = len(kernel)
     above = 2 * float(kernel.diagonal().sum()) + 1.0
     values, vectors = torch.linalg.eigh(kernel + above / images)  # the constant direction comes last
@@ -155,8 +155,7 @@ def ridge_basis_of_kernel(kernel: Tensor, heldout: Tensor) -> Basis:
 def kernels_of_products(products: Tensor, fitted: Tensor, heldout: Tensor, variance: float) -> tuple[Tensor, Tensor]:
     """X X^T (n, n) and X_new X^T (m, n), float64, of the images `fitted` (n,) and `heldout` (m,), from F F^T of all.
 
-    X is F less its mean over the fitted images, times the one number that gives it `variance` in all over these. Features
-    without any variance give 0.
+    X is F centred over the fitted images and scaled to the total `variance` over these. Features without variance give 0.
     """
     own = products[fitted][:, fitted]
     mean, grand = own.mean(0), own.mean()
@@ -169,7 +168,7 @@ def kernels_of_products(products: Tensor, fitted: Tensor, heldout: Tensor, varia
 
 
 def _gram(rows: Tensor, width: int = 4096) -> Tensor:
-    """X X^T (n, n) of (n, d), added up in float64 over slices of columns."""
+    """X X^T (n, n) of (n, d), accumulated in float64 over slices of columns."""
     parts = rows.split(width, 1)
     found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     for part in parts:
@@ -196,7 +195,7 @@ def _wide_products(left: Tensor, right: Tensor, width: int = 4096) -> Tensor:
 
 
 def _square(rows: Tensor) -> Tensor:
-    """A A^T of float64 (n, d). numpy knows it for symmetric, and does half the work."""
+    """A A^T of float64 (n, d), by numpy, which uses the symmetry (half the work)."""
     if rows.device.type != "cpu":
         return rows @ rows.T
     array = np.ascontiguousarray(rows.numpy())
@@ -209,8 +208,8 @@ def encode(
     """Predictions of `responses` (n, N) from each fit, some targets at a time, in the dtype of the basis.
 
     The penalty of a target is the one with the largest Pearson r between its leave-one-out predictions and its
-    responses, the smallest of equals; with `penalty` shared, that with the largest mean r over targets, for all. Work: a
-    product n k N a penalty, and three more. Memory: some arrays (n, `batch`), never one (d, N).
+    responses, the smallest on ties; with `penalty` shared, that with the largest mean r over targets, for all. Work: n k N
+    for each penalty, and three times more. Memory: some arrays (n, `batch`), never (d, N).
     """
     tries = [basis.penalised(alpha) for alpha in alphas]
     starts = range(0, responses.shape[1], batch)
@@ -236,7 +235,7 @@ def encode(
 
 @dataclass(frozen=True)
 class _Targets:
-    """Some columns of the responses: their mean (b,), what is left (n, b), and Z = U^T of it (k, b)."""
+    """Some columns of the responses: their mean (b,), centred values Y (n, b), and Z = U^T Y (k, b)."""
 
     columns: slice
     mean: Tensor
@@ -282,7 +281,7 @@ def _residual(basis: Basis, targets: _Targets, alphas: Tensor, diagonals: Tensor
 
 
 def _first_largest(scores: Tensor) -> Tensor:
-    """The first row of the largest entry of each column of (A, b): (b,) int64."""
+    """The first row that holds the largest entry of each column of (A, b): (b,) int64."""
     best = torch.zeros(scores.shape[1], dtype=torch.int64, device=scores.device)
     top = scores[0]
     for number in range(1, len(scores)):
@@ -295,7 +294,7 @@ def _first_largest(scores: Tensor) -> Tensor:
 def coefficients(rows: Tensor, responses: Tensor, alphas: Tensor) -> Tensor:
     """(X^T X + a I)^-1 X^T Y of centred X (n, d) and Y (n, N), each target under its own penalty a (N,): (d, N) float64.
 
-    For few features: a d x d system for each different penalty.
+    For few features: a d x d system for each distinct penalty.
     """
     wide, targets = rows.double(), responses.double()
     wide, targets = wide - wide.mean(0), targets - targets.mean(0)

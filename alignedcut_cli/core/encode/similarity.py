@@ -1,4 +1,4 @@
-"""How alike two sets of features of the same images are: unbiased centred kernel alignment (CKA), and Procrustes."""
+"""Similarity of two sets of features of the same images: unbiased centred kernel alignment (CKA), and Procrustes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS = 4096
 def biased_cka(one: Tensor, other: Tensor) -> float:
     """Linear CKA <K, L> / (|K| |L|) of Gram matrices (n, n) centred over images (Kornblith et al. 2019).
 
-    Tends to 1 where features outnumber images, whatever they are: compare by `cka`.
+    Tends to 1 where features outnumber images, even for unrelated ones: compare by `cka`.
     """
     left, right = centre_both(one.double()), centre_both(other.double())
     return float((left * right).sum() / (left.norm() * right.norm()))
@@ -27,19 +27,16 @@ def biased_cka(one: Tensor, other: Tensor) -> float:
 def cka(one: Tensor, other: Tensor) -> float:
     """HSIC_u(K, L) / sqrt(HSIC_u(K, K) HSIC_u(L, L)) of Gram matrices (n, n), n >= 4; near 0 for independent features.
 
-    HSIC_u is the mean of K_ij L_ij over pairs of images, less twice that of K_ij L_jk over triples, plus that of
-    K_ij L_kl over quadruples of different images (Song et al. 2012). NaN where a set has no positive HSIC_u with itself.
+    HSIC_u is the mean of K_ij L_ij over pairs of images, minus twice that of K_ij L_jk over triples, plus that of
+    K_ij L_kl over quadruples of distinct images (Song et al. 2012). NaN where HSIC_u of a set with itself is not positive.
     """
     return float(cka_draws(one, other, torch.ones(1, len(one), dtype=torch.float64, device=one.device)))
 
 
 def cka_draws(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
-    """`cka` under each weighting (T, n) of images, such as how often each was drawn: (T,) float64.
+    """`cka` under each weighting (T, n) of images, such as bootstrap counts: (T,) float64; products in `weights`' dtype.
 
-    Products are in the dtype of `weights`.
-
-    A tuple weighs the product of its images' weights; the images of a tuple are different ones. Features are less their
-    mean over all n images.
+    A tuple of distinct images has the product of their weights. Features are centred over all n images.
     """
     weights = weights.to(one.device)
     pair = [_near_zero(matrix).to(weights) for matrix in (one, other)]
@@ -52,7 +49,7 @@ def cka_draws(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
 
 
 def _near_zero(gram: Tensor) -> Tensor:
-    """The Gram matrix of features less their mean, 0 on the diagonal: HSIC_u is the same, its terms are small."""
+    """The Gram matrix of centred features, 0 on the diagonal: HSIC_u is unchanged, and its terms are small."""
     centred = centre_both(gram.double())
     return centred.fill_diagonal_(0)
 
@@ -69,13 +66,13 @@ def _hsic(product: Tensor, a: Tensor, b: Tensor, weights: Tensor, counts: Sequen
     twice = (both[1] * squares).sum(1)  # w_i^2 w_j^2 K_ij L_ij
     once = (both[1] * weights).sum(1)  # w_i^2 w_j K_ij L_ij
     triples = (weights * a * b).sum(1) - once
-    crossed = (squares * a * b).sum(1) - twice  # w_i^2 w_j w_l K_ij L_il, j and l different
+    crossed = (squares * a * b).sum(1) - twice  # w_i^2 w_j w_l K_ij L_il, j != l
     quadruples = (weights * a).sum(1) * (weights * b).sum(1) - 4 * crossed - 2 * twice
     return pairs / counts[0] - 2 * triples / counts[1] + quadruples / counts[2]
 
 
 def _tuples(weights: Tensor, size: int) -> Tensor:
-    """The total weight of ordered tuples of `size` different images: size! times the elementary symmetric polynomial."""
+    """The total weight of ordered tuples of `size` distinct images: size! times the elementary symmetric polynomial."""
     powers = [weights.pow(power).sum(1) for power in range(1, size + 1)]
     found = [torch.ones_like(powers[0])]
     for number in range(1, size + 1):  # Newton's identities
@@ -85,17 +82,17 @@ def _tuples(weights: Tensor, size: int) -> Tensor:
 
 
 def largest_components(rows: Tensor, count: int) -> Tensor:
-    """The coordinates of centred rows (n, D) in their `count` largest principal components: (n, at most count) float64."""
+    """The scores of centred rows (n, D) on their first `count` principal components: (n, at most count) float64."""
     centred = rows.double() - rows.double().mean(0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     return (left * values)[:, :count]
 
 
 def procrustes_draws(one: Tensor, other: Tensor, images: Tensor, weights: Tensor) -> Tensor:
-    """How alike rows (n, p) and (n, q) are after the best rotation and scale, under each weighting (T, B): (T,) float64.
+    """The similarity of rows (n, p) and (n, q) after the best rotation and scale under each weighting (T, B): (T,) float64.
 
-    |X^T Y|_* / (|X|_F |Y|_F) of weighted, centred rows: 1 for the same shape, and more than 0 by chance. `images` (n,)
-    says whose weight each row has.
+    |X^T Y|_* / (|X|_F |Y|_F) of weighted, centred rows: 1 for the same shape, above 0 by chance. `images` (n,) is the image
+    whose weight each row has.
     """
     left, right = one.double(), other.double()
     split = left.shape[1]

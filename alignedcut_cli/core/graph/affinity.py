@@ -16,7 +16,7 @@ LOG2_E = 1 / math.log(2)
 
 
 def tile_rows(memory: int, device: torch.device) -> int:
-    """Side of a square tile that fits `memory` bytes twice, limited to what suits the caches (CPU) or the GPU."""
+    """Side of a square tile of which two fit in `memory` bytes, limited to what suits the caches (CPU) or the GPU."""
     largest = 1024 if device.type == "cpu" else 8192
     return max(16, min(largest, int((memory / 8) ** 0.5)))
 
@@ -44,7 +44,7 @@ def affinity(left: Tensor, right: Tensor, gamma: float) -> Tensor:
 def affinity_product(units: Tensor, vectors: Tensor, gamma: float, tile: int, tick: Tick | None = None) -> Tensor:
     """A X for unit rows (M, D) and X (M, b): (M, b), float32.
 
-    Work: M^2 D + 2 M^2 b + M^2 / 2 exponentials, as A is symmetric and each tile serves twice. Extra memory: two tiles.
+    Work: M^2 D + 2 M^2 b + M^2 / 2 exponentials, as A is symmetric and each tile is used twice. Extra memory: two tiles.
     """
     nodes = len(units)
     result = torch.zeros_like(vectors)

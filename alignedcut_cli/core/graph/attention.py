@@ -1,4 +1,4 @@
-"""A product with the affinity as one softmax attention with q = k = unit rows, so that no tile is written to memory."""
+"""A product with the affinity as softmax attention with q = k = unit rows, so that no tile is written to memory."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ WIDEST_HEAD = 256
 
 
 def attention_serves(units: Tensor) -> bool:
-    """True on CUDA for nodes of at most 256 numbers, the widest head of PyTorch's fused kernels."""
+    """True on CUDA for nodes of at most 256 channels, the widest head of PyTorch's fused kernels."""
     return units.device.type == "cuda" and units.shape[1] <= WIDEST_HEAD
 
 
 def attention_product(units: Tensor, vectors: Tensor, gamma: float, degrees: Tensor) -> Tensor:
     """A X = diag(d) softmax(U U^T / gamma) X for unit rows U (M, D), X (M, b) and d = A 1 (M, 1): (M, b), float32.
 
-    X goes through in blocks of D columns, filled up with zeros: the kernels need values as wide as the keys. On CUDA
-    memory is that of the operands; elsewhere PyTorch's own choice of kernel decides.
+    X is processed in zero-padded blocks of D columns, as the kernels need values as wide as the keys. On CUDA the memory is
+    that of the operands; elsewhere it depends on PyTorch's choice of kernel.
     """
     width, columns = units.shape[1], vectors.shape[1]
     heads = -(-columns // width)

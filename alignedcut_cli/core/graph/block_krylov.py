@@ -1,4 +1,4 @@
-"""The top eigenvectors of a symmetric operator given by its products alone."""
+"""The top eigenvectors of a symmetric operator given only by its products (matrix-free)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """The `count` largest eigenpairs of the symmetric operator `apply`: (M, b) -> (M, b), from `start` (M, b >= count).
 
-    The lengths of the columns of `start` do not matter. Raises NumericsError if they span less than `count` dimensions.
+    The columns of `start` need not be normalised. Raises NumericsError if they span fewer than `count` dimensions.
     Block Krylov with full orthogonalisation and Rayleigh-Ritz: Q = orth[X, N X, ..., N^(depth-1) X], eigenpairs of
     Q^T N Q, checked after every product. Restarted from the Ritz vectors until every residual is at most `tolerance`,
     or until a round no longer halves the largest one (the limit of float32): see `residuals`.
@@ -85,7 +85,7 @@ class _Ritz:
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:
     """An orthonormal basis (M, <= b) of the part of `block` orthogonal to `basis`; directions lost to rounding are dropped.
 
-    A column that the second pass shortens to less than half was rounding error.
+    A column whose norm the second pass more than halves was rounding error.
     """
     scale = block.norm(dim=0).max().clamp_min(torch.finfo(block.dtype).tiny)
     for lost in (_LOST * scale, _MOSTLY_ROUNDING):

@@ -1,16 +1,16 @@
-"""How stable a cut is when its images are drawn again: each replicate is a small eigenproblem, no graph is cut anew.
+"""Bootstrap of a cut over images: each replicate is a small eigenproblem, without cutting a graph again.
 
-With the degrees of the whole sample, the Gram of D^-1/2 Phi is a sum over images, and that of a replicate the same sum
-with each image counted as often as it was drawn. Phi (M, r) is first turned to its top q directions, Y = Phi S (M, q):
+With the degrees of the whole sample, the Gram matrix of D^-1/2 Phi is a sum over images, and that of a replicate the same
+sum weighted by how often each image was drawn. Phi (M, r) is first projected on its top q directions, Y = Phi S (M, q):
 
-1. Pilot: S (r, q) from the Gram of sampled nodes, as in the low-rank cut.
-2. Pass: the q x q Gram of each image's nodes, added to every replicate that drew the image. What is held does not grow
-   with the number of images; where the replicates' Grams do not fit the memory, they are made in several passes.
-3. The eigenvectors of each replicate, as functions of all nodes of the sample, against those of the sample.
-4. Pass: how far each node's row moves over the replicates, a quadratic form of its row of Y.
+1. Pilot: S (r, q) from the Gram matrix of sampled nodes, as in the low-rank cut.
+   2. Pass: the q x q Gram matrix of each image's nodes, added to every replicate that drew the image. Memory does not grow
+   with the number of images; where the replicates' Gram matrices do not fit, they are computed in several passes.
+   3. The eigenvectors of each replicate, as functions of all nodes of the sample, compared with those of the sample.
+   4. Pass: how far each node's row moves over the replicates, a quadratic form of its row of Y.
 
-Frozen degrees: on 39,200 nodes of 200 real photographs they cost .002 to .008 in the projector of the top 10, where
-drawing the images again moves it by .20 to .36.
+Error of the fixed degrees: on 39,200 nodes of 200 real photographs, .002 to .008 in the projector of the top 10, where
+resampling the images moves it by .20 to .36.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 COLUMNS = 128
-"""The least q, which left .003 of what q = r = 513 gives of 12 eigenvectors of those real photographs."""
+"""The least q: an error of .003 against q = r = 513, in 12 eigenvectors of those real photographs."""
 STABLE = 0.9
 Read = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
@@ -48,12 +48,12 @@ Take = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Stability:
-    """What R replicates say of C eigenvectors: all float64 on the CPU but `moves` (M,), float32.
+    """The comparison of R replicates with C eigenvectors: all float64 on the CPU but `moves` (M,), float32.
 
     `kept` (R, C): the cosine of each eigenvector with the span of the replicate's C. `matches` (R, C): with the one
     eigenvector of the replicate (of its top 2 C + 8) that is matched to it, one to one.
-    `eigenvalues` (R, C) as shares of the first. `moves`: the root mean square distance of a node's row from that of the
-    replicates, turned onto the sample's, as a share of the row's length.
+    `eigenvalues` (R, C) relative to the first. `moves`: the root mean square distance of a node's row from that of the
+    replicates, rotated onto the sample's, relative to the row's norm.
     """
 
     kept: Tensor
@@ -63,7 +63,7 @@ class Stability:
 
 
 def stable_count(cosines: Tensor, least: float = STABLE) -> int:
-    """How many leading eigenvectors have a mean over replicates of cosines (R, C) of at least `least`, without a gap."""
+    """The number of leading eigenvectors, up to the first whose mean over replicates of cosines (R, C) is below `least`."""
     return int((cosines.mean(0) >= least).long().cumprod(0).sum())
 
 
@@ -73,7 +73,7 @@ def columns_for(eigenvectors: int) -> int:
 
 
 def replicate_bytes(columns: int, replicates: int) -> int:
-    """Memory of the Grams of so many replicates."""
+    """Bytes of the Gram matrices of the replicates."""
     return 8 * columns**2 * replicates
 
 
@@ -93,10 +93,10 @@ def bootstrap_cut(
     tile: int = 1024,
     tick: Tick | None = None,
 ) -> Stability:
-    """The stability of the C top eigenvectors of a low-rank cut, whose out-of-sample map `extension` is.
+    """The stability of the top C eigenvectors of a low-rank cut with the out-of-sample map `extension`.
 
     `images` (M,) is the image of each node, on the CPU, `draws` (R, B) how often each replicate drew each image.
-    `weights` (M,) are those of a balanced cut. `budget` bounds the bytes of the replicates' Grams, by more passes.
+    `weights` (M,) are those of a balanced cut. `budget` bounds the bytes of the replicates' Gram matrices, by more passes.
     """
     basis = _Basis.of(read, take, total, extension, columns or columns_for(eigenvectors), weights, seed, tile)
     everything = torch.cat([torch.ones(1, draws.shape[1], dtype=torch.float64), draws.double()])  # the sample first
@@ -109,7 +109,7 @@ def bootstrap_cut(
 
 @dataclass(frozen=True)
 class Replicates:
-    """The comparison of replicates with the sample (see Stability), and what gives each node's moves.
+    """The comparison of replicates with the sample (see Stability), and the quadratic form of each node's moves.
 
     `turn` (q, p): Y turn has orthonormal columns over the nodes, the sample's eigenvectors first. `spread` (p, p): the
     mean over replicates of D D^T, D (p, C) the difference of their eigenvectors from the sample's in these columns.
@@ -123,7 +123,7 @@ class Replicates:
 
 
 def compare_replicates(sample: Tensor, replicates: Tensor, eigenvectors: int) -> Replicates:
-    """What the Grams of replicates (R, q, q) say of the top C eigenvectors of the sample's (q, q); float64, CPU."""
+    """The top C eigenvectors of the sample's Gram matrix (q, q) against those of replicates (R, q, q); float64, CPU."""
     values, vectors = _descending(torch.linalg.eigh(sample))
     known = values > torch.finfo(torch.float32).eps * values[0]
     scale = values[known].sqrt()
@@ -152,7 +152,7 @@ def _descending(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _matched(cosines: Tensor) -> Tensor:
-    """The cosine (C,) of each row with the column that the best one-to-one assignment gives it, of (C, n)."""
+    """The cosine (C,) of each row with its column in the best one-to-one assignment, of (C, n)."""
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
@@ -183,7 +183,7 @@ class _Basis:
         seed: int,
         tile: int,
     ) -> _Basis:
-        """The basis of the top `columns` directions of D^-1/2 Phi over a sample of nodes (all, where they are few)."""
+        """The basis of the top `columns` directions of D^-1/2 Phi over a sample of nodes (all of a small graph)."""
         factor = Factor(extension.landmarks, whitening(extension.landmarks, extension.gamma).float(), extension.gamma)
         count = pilot_nodes(total, len(extension.landmarks))
         ids = torch.arange(total) if count == total else uniform_sample(total, count, stream(seed, "bootstrap"))
@@ -229,7 +229,7 @@ class _Basis:
     def moves(
         self, read: Read, total: int, turn: Tensor, spread: Tensor, eigenvectors: int, tile: int, tick: Tick | None
     ) -> Tensor:
-        """How far each node's row moves, as a share of its length: (M,) float32 on the CPU, one pass over the nodes."""
+        """How far each node's row moves relative to its norm: (M,) float32 on the CPU, one pass over the nodes."""
         values, vectors = torch.linalg.eigh(spread)
         root = vectors * values.clamp_min(0).sqrt()  # (p, p)
         turned = self.maps.double() @ turn.to(self.maps.device)

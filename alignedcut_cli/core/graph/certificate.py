@@ -1,4 +1,4 @@
-"""How far a cut is from the exact one, measured on a sample of exact rows of the affinity."""
+"""How far a cut is from the exact one, estimated on a sample of exact rows of the affinity."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _CHUNK = 16384
 class Certificate:
     """`residual`: |N X - X T|_F / (sqrt(C) lambda_C), T the best C x C matrix, estimated on `rows` exact rows of N.
 
-    0: the span of X is invariant under N, as the exact eigenvectors' is. `orthogonality`: max |X^T X - I|. `rank`: of
-    the factor that stands for A (of the sampled or whole graph where there is none).
+    0: the span of X is invariant under N, as that of exact eigenvectors. `orthogonality`: max |X^T X - I|. `rank`: of
+    the factor that approximates A (without one, of the sampled or whole graph).
     """
 
     residual: float
@@ -62,7 +62,7 @@ def subspace_residual(images: Tensor, rows: Tensor, total: int, smallest: float)
     scaled by M / (n - C). X has orthonormal columns over all rows.
     """
     images, rows = images.double(), rows.double()
-    # CUDA's least squares want full rank, which the CPU's do without
+    # CUDA's least squares require full rank, the CPU's do not
     fitted = rows @ torch.linalg.lstsq(rows.cpu(), images.cpu()).solution.to(rows.device)  # (n, C)
     count, columns = rows.shape
     free = max(1, count - columns) if count < total else count
@@ -120,11 +120,11 @@ def certify(
     tile: int = 4096,
     tick: Tick | None = None,
 ) -> tuple[Certificate, Tensor]:
-    """The certificate of any cut `vectors` (M, C), and |N x - lambda x| of each column (C,), estimated alike.
+    """The certificate of any cut `vectors` (M, C), and |N x - lambda x| of each column (C,), estimated likewise.
 
-    Features come by range (`read`) and by ascending ids (`take`). A X at 256 rows costs 2 * 256 M D. Unknown
-    `degrees` (M,) are estimated from 2048 nodes, without each node's affinity to itself. Vectors that are
-    not orthonormal are made so for the residual, and with `weights` (M,) w^1/2 X is what is orthonormal.
+    Features are read by range (`read`) and by ascending ids (`take`). A X at 256 rows takes 2 * 256 M D. Unknown
+    `degrees` (M,) are estimated from 2048 nodes, without each node's self-affinity. Vectors are orthonormalised
+    for the residual; with `weights` (M,), w^1/2 X is.
     """
     total = len(vectors)
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), seed)
@@ -173,7 +173,7 @@ def _sampled_degrees(units: Tensor, others: Tensor, total: int, gamma: float) ->
 
 
 def _orthonormaliser(gram: Tensor) -> Tensor:
-    """G^-1/2 (C, C) of the Gram of X: X G^-1/2 is the orthonormal basis nearest to X; missing directions become 0."""
+    """G^-1/2 (C, C) of X's Gram matrix: X G^-1/2 is the orthonormal basis nearest to X; missing directions become 0."""
     values, vectors = torch.linalg.eigh(gram)
     inverse = torch.where(values > 1e-9 * values[-1], values, torch.inf).rsqrt()
     return vectors * inverse @ vectors.T

@@ -1,4 +1,4 @@
-"""The choice of approximate solver: both are measured against the exact cut of a sample of the graph."""
+"""The choice of approximate solver: the errors of both against the exact cut of a sample of the graph."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def sample_errors(
 ) -> dict[str, float]:
     """{solver: subspace error of its top `count` eigenvectors} on n = `size` of M nodes, whose exact cut is computed.
 
-    lowrank gets as many landmarks as for all nodes, at most n / 3: its error depends on their number alone.
-    Nystrom gets n / 2 sampled nodes: its error falls with their density, so that this estimate is an upper bound for a
-    graph with more than n / 2 of them.
+    lowrank gets as many landmarks as for all nodes, at most n / 3: its error depends only on their number.
+    Nystrom gets n / 2 sampled nodes: its error falls with their density, so this is an upper bound for a graph with more
+    than n / 2 of them.
     """
     rows = take(uniform_sample(total, min(size, total), stream(seed, "sample")))  # (n, D)
 

@@ -26,8 +26,8 @@ def voronoi_weights(
     """w_i = 1 / #{j : the nearest centre of j is that of i}, scaled to mean 1: (M,) float32, on the centres' device.
 
     `centres` (m, D) are unit rows, spread evenly over the data (farthest points): then each region of the space has the
-    same weight, however many nodes it holds. Around uniformly drawn centres all cells have about the same size, which
-    balances nothing. `read(start, stop)` gives features (stop - start, D). Work: one pass, 2 M D m.
+    same weight, however many nodes it holds. Around uniformly drawn centres all cells have about the same size, and the
+    weights no effect. `read(start, stop)` returns features (stop - start, D). Work: one pass, 2 M D m.
     """
     nearest = torch.empty(total, dtype=torch.int32, device=centres.device)
     columns = columns_at(centres, 1.0, precision)

@@ -1,6 +1,6 @@
-"""The cut of many graphs by gradient descent on soft groups, as Zhang, Yunis and Maire (2023) have it.
+"""The cut of many graphs by gradient descent on soft groups (Zhang, Yunis and Maire 2023).
 
-For comparison with the direct solver, and for data sets whose graphs cannot be held at once: it sees mini-batches.
+For comparison with the direct solver, and in mini-batches for data sets whose graphs do not fit in memory at once.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from alignedcut_cli.core.numerics import NumericsError, Tick, fix_signs, stream
 __all__ = ["BATCH", "EPOCHS", "UPDATES", "GradientCut", "gradient_cut_of_data_set", "gradient_cut_of_image"]
 
 UPDATES, EPOCHS, BATCH = 100, 200, 40
-"""Of the single image's formulation: its 2000 steps accumulate 20 gradients each, which are equal for fixed graphs."""
+"""Of the single-image formulation: its 2000 steps accumulate 20 gradients each, which are equal for fixed graphs."""
 _STEPS_OF_A_BATCH, _CHANNELS, _HIDDEN = 5, 32, 128
 _AVERAGING = 0.99
 GraphsOf = Callable[[Tensor], Sequence[LayerGraph]]
-"""What gives the graphs among the images with some ids (b,), over their places image by image."""
+"""From ids of images (b,) to the graphs among them, over their patches image by image."""
 
 
 @dataclass(frozen=True)
 class GradientCut:
-    """The cut, and the loss of each step (T, 3): in all, of the eigenvalues, of the overlaps."""
+    """The cut, and the loss of each step (T, 3): total, of the eigenvalues, of the overlaps."""
 
     cut: Cut
     losses: Tensor
@@ -123,12 +123,12 @@ def gradient_cut_of_data_set(
     seed: int = 0,
     tick: Tick | None = None,
 ) -> GradientCut:
-    """The cut of a data set by the formulation of tables, in mini-batches of `batch` images.
+    """The cut of a data set by the formulation with free parameters per image, in mini-batches of `batch` images.
 
-    One table (k, rows, cols) an image, standard normal at first, softmax over its k >= 32 channels; loss over a batch:
-    sum_l w_l (mean_c |z_c^T D^-1 A z_c - 1| + mean of squared overlaps), with AdamW at 0.01, 5 steps a batch. The
+    One table (k, rows, cols) per image, initially standard normal, softmax over its k >= 32 channels; loss over a batch:
+    sum_l w_l (mean_c |z_c^T D^-1 A z_c - 1| + mean of squared overlaps), with AdamW at 0.01, 5 steps per batch. The
     pseudo-eigenvectors are the left singular vectors of the running mean (0.99) of the softmax tables. Their eigenvalues
-    and residuals are taken within batches: exact where one batch holds all. `tick` counts epochs.
+    and residuals are computed within batches: exact if one batch holds all. `tick` counts epochs.
     """
     places, channels = grid[0] * grid[1], max(_CHANNELS, eigenvectors)
     random = torch.Generator().manual_seed(stream(seed, "gradient"))
@@ -163,7 +163,7 @@ def gradient_cut_of_data_set(
 def _batches(
     graphs_of: GraphsOf, images: int, batch: int, random: torch.Generator
 ) -> Iterator[tuple[Tensor, Sequence[LayerGraph]]]:
-    """Every image once, in batches drawn anew; all of them in their own order where they are one batch."""
+    """Every image once, in newly shuffled batches; in their own order if one batch holds all."""
     order = torch.randperm(images, generator=random) if images > batch else torch.arange(images)
     for ids in order.split(batch):
         ids = ids.sort().values

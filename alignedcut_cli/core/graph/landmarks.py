@@ -16,7 +16,7 @@ __all__ = ["BLOCK", "Extension", "Factor", "kernel_columns", "kernel_floor", "wh
 
 SAFE_SPECTRUM = 1e-6
 BLOCK = 256
-"""Block size, in columns, of products of which a triangle need not be computed."""
+"""Block size, in columns, of products with a triangular matrix."""
 
 
 def kernel_floor(gamma: float) -> float:
@@ -32,10 +32,10 @@ def kernel_columns(units: Tensor, landmarks: Tensor, gamma: float) -> Tensor:
 def whitening(landmarks: Tensor, gamma: float) -> Tensor:
     """P (m, r), float64, with P P^T = W^+ for W = exp((Z Z^T - 1) / gamma) - kappa of unit rows Z (m, D).
 
-    r counts the eigenvalues of W above 1e-6 of the largest: the smaller ones are below what float32 columns resolve,
-    and duplicated landmarks have none. Williams and Seeger 2001 (Nystrom), with W's pseudo-inverse. If all of them
-    are above, which a Cholesky factor of W - 1e-6 |W|_inf I proves, P is L^-T of W = L L^T: a tenth of the work of an
-    eigendecomposition, and the same factor up to a rotation.
+    r counts the eigenvalues of W above 1e-6 of the largest: smaller ones are below the resolution of float32 columns, and
+    duplicated landmarks have none. Williams and Seeger 2001 (Nystrom), with W's pseudo-inverse. If all are above, which a
+    Cholesky factor of W - 1e-6 |W|_inf I proves, P is L^-T of W = L L^T: a tenth of the work of an eigendecomposition, and
+    the same factor up to a rotation.
     """
     units = landmarks.double()
     gram = (units @ units.T).sub_(1).div_(gamma).exp_().sub_(kernel_floor(gamma))  # (m, m)
@@ -91,7 +91,7 @@ class Extension:
     """The out-of-sample map from any node of the same space to a row of the cut: x(v) = ([1, b(v)] F) / sqrt([1, b(v)] g).
 
     b(v) are the kernel columns of v's direction against `landmarks` (m, D), unit rows; `maps` (m + 1, C + 1) float32
-    holds F in its first C columns and g, which gives the degree, in the last. A row of the cut itself is this formula.
+    holds F in its first C columns and g, for the degree, in the last. Rows of the cut itself are computed in the same way.
     """
 
     landmarks: Tensor

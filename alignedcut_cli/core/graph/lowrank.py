@@ -1,4 +1,4 @@
-"""Normalized cut by a low-rank factor of the affinity, from landmarks: one pass over the nodes.
+"""Normalized cut by a low-rank factor of the affinity, from landmarks, in one pass over the nodes.
 
 A = kappa 1 1^T + B with kappa = exp(-1 / gamma) exact, and B ~ K W^+ K^T for the columns K (M, m) of B at m landmarks
 (Nystrom in factor form: Williams and Seeger 2001, Fowlkes et al. 2004). With P P^T = W^+ the factor is
@@ -6,17 +6,17 @@ Phi = [sqrt(kappa) 1, K P], the degrees d = Phi (Phi^T 1), and the eigenvectors 
 vectors of D^-1/2 Phi. Phi is never held for all nodes:
 
 1. Pilot: Phi of n sampled nodes (`pilot_nodes`) gives their Gram G = Phi^T D^-1 Phi and S (r, p), its top p = 2 C + 8
-   eigenvectors. Where n = M this is the answer.
-2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is t itself, as the pilot saw it; the
-   rest of S corrects it: d = Y (S^T G S)^-1 S^T G t.
-3. The left singular vectors of D^-1/2 Y, from its p x p Gram in float64: orthonormal whatever came before.
+   eigenvectors. If n = M this is the result.
+2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is the pilot's estimate of t, which the
+   other columns correct: d = Y (S^T G S)^-1 S^T G t.
+   3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
 
 Landmarks are means of neighbourhoods (`choose_landmarks`). Subspace error of the top 10, gamma 1: on 7,840 patches of a
-layer of real ViT-Ti, where the pilot sees all, m = 1000 means leave .0002 to .0045 and 1000 single nodes .0004 to .0087.
-On 94,080 patches of twelve layers in one graph, m = 1024 means and a pilot of n = 8,192, 16,384, 32,768 leave .011,
-.008, .006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
-Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more where a
-transform gives the nodes. Bytes: the features once; 4 M C + 2 M (p - C) held, as the spare columns of Y are float16.
+layer of real ViT-Ti, where the pilot covers all, .0002 to .0045 with m = 1000 means, .0004 to .0087 with 1000 single
+nodes. On 94,080 patches of twelve layers in one graph, m = 1024 means, a pilot of n = 8,192, 16,384, 32,768: .011, .008,
+.006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
+Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more with a
+transform. Bytes: the features are read once; 4 M C + 2 M (p - C) in memory, as the spare columns of Y are float16.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ Take = Callable[[Tensor], Tensor]
 
 
 def landmark_count(total: int) -> int:
-    """m by default: 1,024 where the pilot sees all nodes; 512 beyond, where its sample limits the error as well."""
+    """The default m: 1,024 where the pilot covers all nodes; 512 beyond, where its sample limits the error as well."""
     return min(total, 1024 if total <= PILOT else 512)
 
 
 def pilot_nodes(total: int, nodes: int) -> int:
-    """n: the nodes whose Gram gives the directions of the pass. All of them in graphs of at most 16,384.
+    """n: the nodes whose Gram matrix gives the directions of the pass. All of them in graphs of at most 16,384.
 
-    Beyond, 16,384, or 8 m if that is more: what sampling them adds to the error falls as 1 / sqrt(n).
+    Beyond, 16,384, or 8 m if that is more: the error from sampling them falls as 1 / sqrt(n).
     """
     return min(total, max(PILOT, 8 * nodes))
 
 
 def spare_columns(eigenvectors: int) -> int:
-    """p = 2 C + 8: the columns kept through the pass, so that what lies beyond C does not disturb the top C."""
+    """p = 2 C + 8: the columns kept through the pass, as oversampling, so that the top C are accurate."""
     return 2 * eigenvectors + 8
 
 
@@ -88,7 +88,7 @@ class _Pilot:
 
 
 class _Projection:
-    """Y (M, p) of all nodes: its first C columns float32, where the eigenvectors will lie, the spare ones as `spare`."""
+    """Y (M, p) of all nodes: its first C columns float32, later overwritten by the eigenvectors, the others as `spare`."""
 
     def __init__(self, total: int, eigenvectors: int, columns: int, spare: torch.dtype, device: torch.device) -> None:
         self.first = torch.empty(total, eigenvectors, device=device)
@@ -129,8 +129,8 @@ def ncut_lowrank(
     """The cut of all M = `total` nodes by m = `nodes` landmarks: eigenvectors (M, C), orthonormal, float32.
 
     m is `landmark_count` by default, and `sampling` one of LANDMARK_CHOICES.
-    `read(start, stop)` gives features (stop - start, D), `take(ids)` the rows of ascending ids (from `read` where it is
-    not given). `weights` (M,) makes every node count as that many: X^T diag(w) X = I. `precision` is that of the
+    `read(start, stop)` returns features (stop - start, D), `take(ids)` the rows of ascending ids (by `read` where it is
+    not given). `weights` (M,) are multiplicities of nodes: X^T diag(w) X = I. `precision` is that of the
     cosines in the pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. `tick` counts rows. The Cut
     carries its certificate and its Extension. Raises NumericsError for C > rank, and for rows without a direction.
     """
@@ -172,7 +172,7 @@ class _Task:
 
 
 def _pilot(factor: Factor, task: _Task, ids: Tensor) -> _Pilot:
-    """The pilot over the nodes `ids` (n,), each of which stands for M / n."""
+    """The pilot over the nodes `ids` (n,), each with weight M / n."""
     device, share = factor.landmarks.device, task.total / len(ids)
     phi = torch.empty(len(ids), factor.rank, device=device)
     weights = share * (torch.ones(len(ids)) if task.weights is None else task.weights[ids.to(task.weights.device)])
@@ -206,7 +206,7 @@ def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
 
 
 def _whole(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
-    """The cut where the pilot saw all nodes."""
+    """The cut where the pilot covers all nodes."""
     rows = pilot.phi @ pilot.directions.float()  # (M, p)
     projected = _Projection(len(rows), task.eigenvectors, rows.shape[1], torch.float32, rows.device)
     projected.put(0, rows)
@@ -229,7 +229,7 @@ def _whole(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
 
 
 def _streamed(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
-    """The cut by one pass over all nodes, which also serves the certificate."""
+    """The cut by one pass over all nodes, which also computes the certificate."""
     device, total = factor.landmarks.device, task.total
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), stream(task.seed, "certificate"))
     exact = ExactRows(unit_rows(task.take(chosen)), pilot.directions.shape[1])
@@ -281,17 +281,16 @@ def _pass(pilot: _Pilot, factor: Factor, task: _Task, exact: ExactRows) -> tuple
 
 
 def _corrected(pilot: _Pilot, factor: Factor, mass: Tensor) -> Tensor:
-    """a (p,), float64, with d = Y a: the degrees nearest, over the pilot's nodes, to those of t as the pass found it."""
+    """a (p,), float64, with d = Y a: the least-squares fit over the pilot's nodes to the degrees by t of the pass."""
     total = torch.cat([mass[:1] * kernel_floor(factor.gamma) ** 0.5, factor.white.double().T @ mass[1:]])  # (r + 1,)
     moved = pilot.gram @ pilot.directions  # (r + 1, p)
     return torch.linalg.solve(pilot.directions.T @ moved, moved.T @ total)
 
 
 def _singular(projected: _Projection, degrees: Tensor, task: _Task) -> tuple[Tensor, Tensor, Tensor]:
-    """X (M, C) = (w / d)^1/2 Y R, orthonormal, by the Gram of that; C eigenvalues, and R (p, C) float64.
+    """X (M, C) = (w / d)^1/2 Y R, orthonormal, by its Gram matrix; C eigenvalues, and R (p, C) float64.
 
-    X overwrites Y's first columns. With weights, X is divided by w^1/2: a row is then what each copy of the node
-    has.
+    X overwrites Y's first columns. With weights, X is divided by w^1/2: a row is then that of each copy of the node.
     """
     scale = degrees.rsqrt()[:, None]
     root = None if task.weights is None else task.weights.to(degrees.device).sqrt()[:, None]
@@ -315,7 +314,7 @@ def _extension(factor: Factor, columns: Tensor, degrees: Tensor) -> Extension:
 
 
 def _signed(cut: Cut) -> Cut:
-    """The cut with its columns turned by `fix_signs`, and the map of its extension with them."""
+    """The cut with the signs of `fix_signs`, in its columns and in the map of its extension."""
     assert cut.extension is not None
     signs = fixing_signs(cut.eigenvectors)  # (C,)
     maps = cut.extension.maps * torch.cat([signs, signs.new_ones(1)])

@@ -19,7 +19,7 @@ __all__ = ["GridMap", "LayerGraph", "MeanOperator", "area_average", "ncut_of_gra
 
 TOLERANCE, ROUNDS = 5e-6, 30
 MORE_COLUMNS = 12
-"""Columns of the block beyond the eigenvectors wanted: sparse graphs have no wide gap behind any of them."""
+"""Extra columns of the block beyond the eigenvectors wanted, as sparse graphs have no wide eigengaps."""
 
 
 @cache
@@ -66,7 +66,7 @@ class GridMap:
 
 @dataclass(frozen=True)
 class LayerGraph:
-    """One graph of the many: over a grid (rows, cols) of each image, with its weight in the mean."""
+    """One of the graphs: over a grid (rows, cols) of each image, with its weight in the mean."""
 
     graph: SparseGraph
     grid: tuple[int, int]
@@ -76,8 +76,8 @@ class LayerGraph:
 class MeanOperator:
     """x -> sum_l w_l R_l^T N_l R_l x over the places of the finest grid, sum_l w_l = 1: symmetric, eigenvalues at most 1.
 
-    N_l = D_l^-1/2 A_l D_l^-1/2 and R_l the area average onto the grid of graph l. `alone` (M,) says which places have no
-    neighbour in any graph: their rows are zero.
+    N_l = D_l^-1/2 A_l D_l^-1/2 and R_l the area average onto the grid of graph l. `alone` (M,) are the places (patches)
+    without a neighbour in any graph: their rows are zero.
     """
 
     def __init__(self, layers: Sequence[LayerGraph]) -> None:
@@ -105,7 +105,7 @@ class MeanOperator:
         return result
 
     def _mean_degrees(self) -> Tensor:
-        """sum_l w_l D_l of each place (M,), the degree of a coarse cell being that of the places in it."""
+        """sum_l w_l R_l^T d_l of each place (M,): the degrees of a coarse cell are spread over its places."""
         total = torch.zeros(len(self))
         for graph, grids, weight in self._parts:
             degrees = torch.from_numpy(graph.degrees)[:, None]
@@ -117,7 +117,7 @@ def ncut_of_graphs(layers: Sequence[LayerGraph], eigenvectors: int = 20, *, seed
     """The top C eigenvectors (M, C) of the weighted mean of the graphs' normalized operators, float32 on the CPU.
 
     They are the orthonormal X of the largest tr(X^T N X): the optimum of the relaxed problem whose minimisers Zhang,
-    Yunis and Maire (2023) approach by gradient descent. Rows of places without any neighbour are zero. Raises
+    Yunis and Maire (2023) approximate by gradient descent. Rows of places without any neighbour are zero. Raises
     NumericsError where there are fewer places with neighbours than eigenvectors.
     """
     operator = MeanOperator(layers)
@@ -132,5 +132,5 @@ def ncut_of_graphs(layers: Sequence[LayerGraph], eigenvectors: int = 20, *, seed
     pairs = top_eigenpairs(operator, start, eigenvectors, tolerance=TOLERANCE, rounds=ROUNDS)
     ids = torch.arange(len(operator))
     vectors = fix_signs(pairs.vectors)
-    vectors[operator.alone] = 0  # but for rounding they are
+    vectors[operator.alone] = 0  # up to rounding they are
     return Cut(vectors, pairs.values, pairs.residuals, ids, certificate_of_all(pairs, len(operator)))

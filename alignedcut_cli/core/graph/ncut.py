@@ -26,8 +26,8 @@ class Cut:
     """The result of a cut: eigenvectors (M, C), eigenvalues (C,) descending, residuals (C,), sampled node ids (m,).
 
     The eigenvectors of the solved graph are orthonormal over its nodes; residuals are |N x - lambda x| on that graph
-    (estimated on the exact rows of the certificate, where landmarks made the cut). `certificate` says how far the cut is
-    from the exact one; `extension` maps new nodes to rows, if the solver has one.
+    (for cuts by landmarks, estimated on the exact rows of the certificate). `certificate` bounds the distance from the
+    exact cut; `extension` is the out-of-sample map to rows, if the solver has one.
     """
 
     eigenvectors: Tensor
@@ -51,8 +51,8 @@ def ncut_exact(
     """The top C eigenvectors of D^-1/2 A D^-1/2 over all nodes (Eq. 3), from features (M, D); float32, on their device.
 
     A_ij = exp((cos(v_i, v_j) - 1) / gamma), D_ii = sum_j A_ij. No M x M matrix is held: about ten products with A, by
-    `attention_product` where it serves, else in tiles. With `weights` (M,) every node counts as that many:
-    X^T diag(w) X = I. `tick` counts rows of products. Raises NumericsError for C > M and for rows without a direction.
+    `attention_product` where it applies, else in tiles. `weights` (M,) are multiplicities of nodes: X^T diag(w) X = I.
+    `tick` counts rows of products. Raises NumericsError for C > M and for zero or non-finite rows.
     """
     units = unit_rows(features)
     if eigenvectors > len(units):
@@ -84,7 +84,7 @@ def certificate_of_all(pairs: Eigenpairs, total: int) -> Certificate:
 
 
 def start_block(first: Tensor, width: int, seed: int) -> Tensor:
-    """The first block (M, width): the first eigenvector (w D)^1/2, (M, 1), beside Gaussian columns."""
+    """The first block (M, width): the first eigenvector (w D)^1/2, (M, 1), and Gaussian columns."""
     generator = torch.Generator().manual_seed(seed)
     block = torch.randn(len(first), width, generator=generator).to(first.device)
     block[:, :1] = first
@@ -105,12 +105,12 @@ def ncut_nystrom(
     take: Callable[[Tensor], Tensor] | None = None,
     tick: Tick | None = None,
 ) -> Cut:
-    """The cut of m = `nodes` sampled nodes, solved exactly and carried to all M = `total` nodes (Eq. 4).
+    """The cut of m = `nodes` sampled nodes, solved exactly and propagated to all M = `total` nodes (Eq. 4).
 
     X~_i = sum_k A_ki X'_k / sum_k A_ki over the K = `neighbors` nearest sampled nodes k of node i. A sampled node keeps
-    its own row of X', so that m = M gives the exact cut. `read(start, stop)` gives features (stop - start, D), and
+    its own row of X', so that m = M gives the exact cut. `read(start, stop)` returns features (stop - start, D), and
     `take(ids)` the rows of ascending ids (by reading all of them where it is not given). `tick` counts rows of products
-    and rows carried over. Raises NumericsError as `ncut_exact` does.
+    and propagated rows. Raises NumericsError as `ncut_exact` does.
     """
     size = min(nodes, total)
 

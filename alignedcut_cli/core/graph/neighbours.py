@@ -1,4 +1,4 @@
-"""The nearest places of every place, within its image and in other images: exact, in tiles, nothing N x N is held."""
+"""Exact nearest neighbours of every place (patch), within its image and in other images, in tiles without N x N arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def largest_within(
 ) -> Neighbours:
     """The at most `count` largest entries above `threshold`, off the diagonal, of each row of each image's matrix.
 
-    `similarity` gives the matrix (P, P), float32, of an image.
+    `similarity` returns the matrix (P, P), float32, of an image.
     """
     total, kept = images * per_image, min(count, per_image - 1)
     found = Neighbours.none(total, kept)
@@ -62,9 +62,9 @@ def nearest_across(
 
 
 def nearest_among(queries: Tensor, keys: Tensor, count: int, threshold: float) -> Neighbours:
-    """The at most `count` of other places, keys (M, D), with the largest cosine above `threshold` with each of n queries.
+    """The at most `count` keys (M, D) with the largest cosine above `threshold` with each of n queries.
 
-    queries (n, D), keys: unit rows, float32; ids are rows of `keys`. Work: at most 2 n M D, shared out among threads.
+    queries (n, D), keys: unit rows, float32; ids are rows of `keys`. Work: at most 2 n M D, divided among threads.
     """
     kept = min(count, len(keys))
     return find_nearest(queries, keys, kept, threshold, precision="float32", per_image=None, tick=None)

@@ -1,4 +1,4 @@
-"""Rows of a joint cut of graphs for the places of new images: nothing is solved again (Nystrom, then one more step)."""
+"""Out-of-sample extension of a joint cut of graphs to new images: Nystrom, then one more iteration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alignedcut_cli.core.numerics import NumericsError
 __all__ = ["SMALLEST_EIGENVALUE", "Edges", "KnownGraph", "Limits", "edges_of", "embedded_rows"]
 
 SMALLEST_EIGENVALUE = 0.01
-"""Below it a column would be mostly what the division enlarges."""
+"""Columns with smaller eigenvalues would be mostly amplified noise."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class KnownGraph:
 
 @dataclass(frozen=True)
 class Edges:
-    """The edges that new places would have in one graph: `sums` (n, C) = A D^-1/2 X over the cut's places, `to_cut` (n,)
-    their sum of A, `own` the A (n, n) within each new image, a scipy sparse matrix."""
+    """The edges of new places in one graph: `sums` (n, C) = A D^-1/2 X over the cut's places, `to_cut` (n,) the row sums
+    of A over these, `own` the A (n, n) within each new image, a scipy sparse matrix."""
 
     sums: Tensor
     to_cut: Tensor
@@ -74,7 +74,7 @@ def edges_of(
     """The edges of the places of new images, queries and keys (n, D), with the cut's places, and within each image.
 
     S_ij = cos(q_i, k_j) for the `across` nearest of the cut's places, S_ji = cos(q_j, k_i) where it exceeds least_j, so
-    that the cut's place j would have i among its own; A = (S + S^T) / 2. `vectors` (B * fine, C) are the cut's.
+    that i would be a neighbour of the cut's place j; A = (S + S^T) / 2. `vectors` (B * fine, C) are the cut's.
     """
     queries, keys = unit_rows(queries), unit_rows(keys)
     theirs = unit_rows(known.queries), unit_rows(known.keys)
@@ -107,11 +107,11 @@ def _sought(keys: Tensor, queries: Tensor, least: Tensor, columns: Tensor) -> Te
 def embedded_rows(edges: Sequence[Edges], eigenvalues: Tensor, fine: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(rows (n, C) of new places on the scale of the cut's eigenvectors, which places (n,) have no neighbour).
 
-    First Nystrom's extension from the cut's places alone, with the weighted mean over graphs l of R_l^T N_l:
+    First the Nystrom extension from the cut's places, with the weighted mean over graphs l of R_l^T N_l:
     y = (sum_l w_l R_l^T a_l^-1/2 A_l D_l^-1/2 R_l X) / lambda, a_l = A_l 1; then the eigenvectors' equation N X = X lambda
     once in the rows of the new places, edges within their own image included, d_l = a_l + B_l 1:
-    x = (sum_l w_l R_l^T d_l^-1/2 (A_l D_l^-1/2 R_l X + B_l d_l^-1/2 R_l y)) / lambda. Images do not depend on one another.
-    Raises NumericsError for eigenvalues of less than 0.01, whose division enlarges noise.
+    x = (sum_l w_l R_l^T d_l^-1/2 (A_l D_l^-1/2 R_l X + B_l d_l^-1/2 R_l y)) / lambda. New images are independent of each
+    other. Raises NumericsError for eigenvalues below 0.01, which would amplify noise.
     """
     if float(eigenvalues.min()) < SMALLEST_EIGENVALUE:
         raise NumericsError(f"eigenvalue {float(eigenvalues.min()):.2g} is less than {SMALLEST_EIGENVALUE:g}")

@@ -14,7 +14,7 @@ from alignedcut_cli.core.numerics import Tick, torch_threads
 __all__ = ["share_tiles"]
 
 MOST = 4
-"""Maximum number of workers: more would wait for Python's global lock."""
+"""Maximum number of workers: more would wait for the GIL."""
 Found = TypeVar("Found")
 Tiles = Iterator[tuple[int, int]]
 
@@ -25,7 +25,7 @@ def share_tiles(
     """The result of `work` on its share of the tiles (start, stop) of `total` rows, one per worker.
 
     On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. Each
-    worker's share depends on n alone, not on timing. An error or Ctrl-C stops all after the tile in hand. `tick`
+    worker's share depends only on n, not on timing. An error or Ctrl-C stops all after their current tile. `tick`
     counts rows in the order of tiles, from one thread at a time.
     """
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Columns of the affinity at fixed landmarks, in the precision in which this machine multiplies fastest."""
+"""Columns of the affinity at fixed landmarks, in float32, bfloat16 or int8 products."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ __all__ = [
 PRECISIONS = ("float32", "bfloat16", "int8")
 """Precisions of the products, from the exact one to the coarsest."""
 MOST_BLUR = 0.01
-"""The most that affinities may be blurred: beyond, rounding adds to a cut's error what 1,000 landmarks leave."""
+"""The largest acceptable `blur`: beyond, rounding adds as much to a cut's error as 1,000 landmarks leave."""
 _WORTH_IT = 1.3
 _TURNS = 9
 _LEVELS = 127
 _int8_product = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
-"""(n, k) by (k, m) of int8 to int32. The only one that torch has: what its own quantisation library calls."""
+"""(n, k) by (k, m) of int8 to int32: the only such product in torch, used by its own quantisation library."""
 Columns = Callable[[Tensor], Tensor]
-"""What gives A (t, m), float32, between unit rows (t, D) and m landmarks."""
+"""From unit rows (t, D) to A (t, m), float32, with m landmarks."""
 
 
 def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
-    """A = exp((u z - 1) / gamma) with unit rows Z (m, D), its cosines formed in `precision`, one of PRECISIONS.
+    """A = exp((u z - 1) / gamma) with unit rows Z (m, D), its cosines computed in `precision`, one of PRECISIONS.
 
-    Low precision: with c the mean of Z, u z = (u - c)(z - c) + u c + z c - c c. Only the first term is rounded; the
-    part that all nodes share, such as channels that are large in all of them, is in the others, in float32. int8 rounds
-    each row to 127 levels of its own largest entry, and its products are exact integers.
+    Low precision: with c the mean of Z, u z = (u - c)(z - c) + u c + z c - c c. Only the first term is rounded; the part
+    common to all nodes, such as channels that are large everywhere, is in the others, in float32. int8 quantises each row
+    to 127 steps of its largest entry, and its products are exact integers.
     """
     if precision == "float32":
         return lambda units: affinity(units, landmarks, gamma)
@@ -51,7 +51,7 @@ def columns_at(landmarks: Tensor, gamma: float, precision: str) -> Columns:
 
 
 def cosines_at(landmarks: Tensor, precision: str) -> Columns:
-    """The cosines u z themselves with unit rows Z (m, D), formed in `precision` as those of `columns_at` are."""
+    """The cosines u z with unit rows Z (m, D), computed in `precision` as in `columns_at`."""
     if precision == "float32":
         turned = landmarks.T
         return lambda units: units @ turned
@@ -87,7 +87,7 @@ def _lost(rows: Tensor, precision: str) -> tuple[float, float]:
 
 
 def _scaled_cosines(landmarks: Tensor, scale: float, shift: float, precision: str) -> Columns:
-    """What gives scale u z + shift, its first term around the landmarks' mean in a low `precision`."""
+    """From rows u to scale u z + shift, its first term around the landmarks' mean in low `precision`."""
     centre = landmarks.mean(0)  # (D,)
     products = _PRODUCTS[precision]((landmarks - centre).mul_(scale))
     offsets = torch.mv(landmarks, centre).sub_(centre @ centre).mul_(scale).add_(shift)  # (m,)
@@ -119,13 +119,13 @@ _PRODUCTS = {"bfloat16": _bfloat16_products, "int8": _int8_products}
 
 
 def _codes(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (t, D), which it overwrites, as int8 codes times a step each (t, 1)."""
+    """Rows (t, D), overwritten, as int8 codes times a step per row (t, 1)."""
     steps = rows.abs().amax(1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny).div_(_LEVELS)
     return rows.div_(steps).round_().to(torch.int8), steps
 
 
 def blur(units: Tensor, gamma: float, precision: str) -> float:
-    """What `precision` does to the affinities among unit rows (n, D): their rms error over their standard deviation."""
+    """The rms error of affinities among unit rows (n, D) in `precision`, relative to their standard deviation."""
     exact = columns_at(units, gamma, "float32")(units)
     return float((columns_at(units, gamma, precision)(units) - exact).norm() / (exact - exact.mean()).norm())
 
@@ -133,9 +133,9 @@ def blur(units: Tensor, gamma: float, precision: str) -> float:
 def quick_precisions(device: torch.device) -> list[str]:
     """Those of PRECISIONS that are at least 1.3 times as fast as the ones before; float32 is the first.
 
-    Machines with bfloat16 or int8 instructions gain twice and more at each step, the others lose: the margin is wide.
-    So that a busy machine chooses as an idle one, all are timed alternately, the best of nine counts, and on a CPU only
-    the processor time of this thread.
+    Machines with bfloat16 or int8 instructions gain a factor of two or more at each step, others lose: the margin is wide.
+    So that a busy machine decides as an idle one, all are timed alternately, the best of nine counts, and on a CPU only the
+    processor time of this thread.
     """
     able = PRECISIONS[: 3 if device.type == "cpu" else 2]
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
@@ -150,7 +150,7 @@ def quick_precisions(device: torch.device) -> list[str]:
 
 
 def product_speed(device: torch.device, precision: str = "float32") -> float:
-    """Operations a second of a (512, 768) by (768, 512) product: the best of four."""
+    """Operations per second of a (512, 768) by (768, 512) product: the best of four."""
     return 2 * 512 * 768 * 512 / min(_product_seconds(device, precision, time.perf_counter) for _ in range(4))
 
 

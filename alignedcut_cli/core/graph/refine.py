@@ -1,4 +1,4 @@
-"""An approximate cut made nearly exact by a few products with the whole affinity."""
+"""Refinement of an approximate cut by a few exact products with the affinity (subspace iteration)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def refine(
 ) -> Cut:
     """The cut after k = `products` exact steps: X <- the left singular vectors of N X, N with exact degrees.
 
-    What X holds of an eigenvector with eigenvalue mu shrinks by mu / lambda_c against column c in each step. `units`
-    (M, D) are all nodes as unit rows, on the device of the work. Work: (k + 1) (M^2 D + M^2 / 2 exponentials), one
-    product being that of the degrees. The certificate and the extension go with the new vectors: the map of the
-    extension is rotated onto them.
+    The component of X along an eigenvector with eigenvalue mu shrinks by mu / lambda_c against column c in each step.
+    `units` (M, D) are all nodes as unit rows, on the device of the work. Work: (k + 1) (M^2 D + M^2 / 2 exponentials), one
+    product being that of the degrees. The certificate is that of the new vectors, and the map of the extension is rotated
+    onto them.
     """
     root = units.new_ones(len(units), 1) if weights is None else weights.to(units.device).sqrt()[:, None]
     degrees = affinity_product(units, root.square(), gamma, tile, tick)  # (M, 1)
@@ -71,7 +71,7 @@ def _left_singular(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rotated(extension: Extension | None, rotation: Tensor) -> Extension | None:
-    """The extension with its columns turned by `rotation` (C, C)."""
+    """The extension with its columns rotated by `rotation` (C, C)."""
     if extension is None:
         return None
     columns = extension.maps[:, :-1] @ rotation

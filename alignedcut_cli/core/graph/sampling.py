@@ -1,4 +1,4 @@
-"""Representatives of all nodes: some of them, drawn uniformly or as farthest points, or means of neighbourhoods."""
+"""Sampled nodes and landmarks: drawn uniformly, as farthest points, or as means of neighbourhoods."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Read = Callable[[Tensor], Tensor]
 
 
 def uniform_sample(total: int, size: int, seed: int) -> Tensor:
-    """`size` different node ids out of `total`, each set equally likely: (size,) int64, ascending, on the CPU."""
-    drawn = np.random.default_rng(seed).choice(total, size, replace=False, shuffle=False)  # without a list of all
+    """`size` node ids drawn uniformly without replacement from `total`: (size,) int64, ascending, on the CPU."""
+    drawn = np.random.default_rng(seed).choice(total, size, replace=False, shuffle=False)  # does not list all ids
     return torch.from_numpy(np.sort(drawn))
 
 
@@ -48,7 +48,7 @@ def sample_uniform(total: int, size: int, seed: int, read: Read) -> Tensor:
 def sample_farthest(total: int, size: int, seed: int, read: Read) -> Tensor:
     """Node ids by `farthest_points` among 8 * size nodes drawn uniformly (all of them where there are fewer).
 
-    `read` gives the unit rows of ascending ids.
+    `read` returns the unit rows of ascending ids.
     """
     pool = uniform_sample(total, min(total, CANDIDATES_PER_POINT * size), seed)
     return pool[farthest_points(read(pool), size, seed).cpu()].sort().values
@@ -65,7 +65,7 @@ def choose_landmarks(choice: str, total: int, size: int, seed: int, read: Read) 
     """Node ids (m,), ascending, and m landmarks (m, D), unit rows, by one of LANDMARK_CHOICES; m = `size`.
 
     uniform, fps: the landmarks are those nodes. means: the `nearest_means` around nodes drawn uniformly, among 8 m nodes
-    (all of them where there are fewer). `read` gives the unit rows of ascending ids. Work of means: 16 m^2 D.
+    (all of them where there are fewer). `read` returns the unit rows of ascending ids. Work of means: 16 m^2 D.
     """
     if choice != "means":
         ids = SAMPLINGS[choice](total, size, seed, read)
@@ -79,8 +79,8 @@ def choose_landmarks(choice: str, total: int, size: int, seed: int, read: Read) 
 def nearest_means(units: Tensor, centres: Tensor) -> Tensor:
     """The mean direction of the rows (n, D) nearest to each centre (m, D), all unit rows: one step of spherical k-means.
 
-    A centre that no row is nearest to, or whose rows cancel, stays. As landmarks of a low-rank factor, means of
-    neighbourhoods leave less than single nodes do (Zhang, Tsang and Kwok 2008): a node's own noise is averaged away.
+    A centre without rows, or whose rows cancel, is kept. As landmarks of a low-rank factor, means of neighbourhoods leave
+    a smaller error than single nodes (Zhang, Tsang and Kwok 2008), as the noise of single nodes is averaged out.
     """
     nearest = torch.cat([(part @ centres.T).argmax(1) for part in units.split(PART)])
     sums = torch.zeros_like(centres).index_add_(0, nearest, units)

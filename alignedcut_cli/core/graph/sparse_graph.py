@@ -1,4 +1,4 @@
-"""A sparse graph of places, normalized, as compressed rows; graphs of one layer's queries, keys and values."""
+"""A normalized sparse graph in CSR format; graphs of one layer's queries, keys and values."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PRODUCT_TILE = 2048
 class SparseGraph:
     """N = D^-1/2 A D^-1/2 of a graph of n nodes: starts (n + 1,) int64, columns int32 and entries float32 row by row.
 
-    `degrees` (n,) float32 are the row sums of A. A node of degree 0 is isolated: its row and its column of N are zero, so
-    that it has no say in this graph. `least` (n,) float32, of cosines, is what a place of one more image must exceed to be
-    among a node's neighbours in other images.
+    `degrees` (n,) float32 are the row sums of A. A node of degree 0 is isolated: its row and column of N are zero, so that
+    it has no influence in this graph. `least` (n,) float32 is the cosine that a place of a new image must exceed to be a
+    neighbour of each node.
     """
 
     starts: np.ndarray
@@ -59,7 +59,7 @@ class SparseGraph:
         return cls(**{name: np.array(tensors[f"{prefix}{name}"]) for name in names})
 
     def add_product(self, vectors: Tensor, scale: float, result: Tensor) -> None:
-        """result += scale N X for X and result (n, b), float32 on the CPU. Work: 2 b a stored entry, rows in tiles."""
+        """result += scale N X for X and result (n, b), float32 on the CPU. Work: 2 b per stored entry, rows in tiles."""
         given, taken = vectors.contiguous().numpy(), result.numpy()
 
         def work(tiles: Iterator[tuple[int, int]]) -> None:
@@ -142,7 +142,7 @@ def cosine_graph(
 
     S_ij = cos(q_i, k_j) where j is one of the `within` nearest of the same image or the `across` nearest of others, and
     above `threshold`, else 0; A = (S + S^T) / 2. q, k (N, D) image by image of P = `per_image` places. Raises
-    NumericsError for rows that have no direction.
+    NumericsError for zero or non-finite rows.
     """
     units = unit_rows(queries)
     keys = units if _are_one(queries, keys) else unit_rows(keys)
@@ -166,10 +166,10 @@ def _are_one(left: Tensor, right: Tensor) -> bool:
 def attention_graph(
     queries: Tensor, keys: Tensor, per_image: int, scales: list[float], *, within: int = 50, threshold: float = 0.0
 ) -> SparseGraph:
-    """The normalized graph of attention among the patches of each image: no class token is in the softmax.
+    """The normalized graph of attention among the patches of each image, without the class token in the softmax.
 
-    S = mean over heads h of softmax(scale_h q_h k_h^T), q and k (N, D) with the heads' channels side by side; of each row
-    the `within` largest entries above `threshold`, none on the diagonal, stay; A = (S + S^T) / 2. Work: 2 N P D.
+    S = mean over heads h of softmax(scale_h q_h k_h^T), q and k (N, D) with the heads' channels concatenated; the `within`
+    largest off-diagonal entries of each row above `threshold` are kept; A = (S + S^T) / 2. Work: 2 N P D.
     """
     if not (torch.isfinite(queries).all() and torch.isfinite(keys).all()):
         raise NumericsError("queries or keys are not finite")
@@ -186,5 +186,5 @@ def attention_graph(
 
 
 def split_heads(rows: Tensor, heads: int) -> list[Tensor]:
-    """The channels of each head of rows (N, heads * d), whose heads lie side by side: (N, d) each."""
+    """The channels of each head of rows (N, heads * d), whose heads are concatenated: (N, d) each."""
     return list(rows.chunk(heads, dim=1))

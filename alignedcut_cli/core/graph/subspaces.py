@@ -1,4 +1,4 @@
-"""How near two spans are: principal angles, and the error of their projectors, images drawn again too."""
+"""Distance of two subspaces: principal angles, and the error of their projectors, also under bootstrap draws."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def moments_by_image(left: Tensor, right: Tensor, images: Tensor, count: int) ->
 def cosines_of_moments(moments: Tensor, columns: int) -> Tensor:
     """The principal cosines, descending, of the spans of X and Y: (T, min(C, K)), from [X Y]^T [X Y] (T, C + K, C + K).
 
-    X has `columns` columns. Directions in which the rows do not vary are left out of a span; their cosines are 0.
+    X has `columns` columns. Null directions of the moments are left out of a span; their cosines are 0.
     """
     left, right = moments[:, :columns, :columns], moments[:, columns:, columns:]
     crossed = _whitening(left).mT @ moments[:, :columns, columns:] @ _whitening(right)

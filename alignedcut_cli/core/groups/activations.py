@@ -35,9 +35,9 @@ def roi_readout(beta: Tensor, membership: Tensor) -> Tensor:
 
 
 def cell_sums(tiles: Tiles, cells: Tensor, count: int) -> Tensor:
-    """Sum of the rows of each cell: (count, R) float64 on the CPU.
+    """Sum of the rows in each cell: (count, R) float64 on the CPU.
 
-    `tiles` are (first row, values (t, R)) that together are all rows; `cells` (M,) int64 is each row's cell, -1 for none.
+    `tiles` are (first row, values (t, R)) that together cover all rows; `cells` (M,) int64 is each row's cell, -1 for none.
     """
     sums: Tensor | None = None
     for start, values in tiles:
@@ -66,7 +66,7 @@ class Clusters:
         return int((self.counts > 0).sum())
 
     def scores(self) -> Tensor:
-        """What each image moves the mean by: (sum_b - count_b mean) / nodes, (n, R)."""
+        """The influence of each image on the mean: (sum_b - count_b mean) / nodes, (n, R)."""
         return (self.sums - self.counts.double()[:, None] * self.mean()) / self.nodes
 
     def mean(self) -> Tensor:
@@ -86,9 +86,9 @@ def clustered_mean(group: Clusters) -> tuple[Tensor, Tensor]:
 
 
 def clustered_difference(one: Clusters, other: Clusters) -> tuple[Tensor, Tensor]:
-    """mean(one) - mean(other), and its standard error over images, in which both groups may lie: (R,), (R,) float64.
+    """mean(one) - mean(other), and its standard error over images, which may hold both groups: (R,), (R,) float64.
 
-    An image's score is the difference of its two scores, so that what raises both groups of an image cancels.
+    An image's score is the difference of its two scores, so that what both groups of an image share cancels.
     """
     if not one.nodes or not other.nodes:
         nothing = torch.full_like(one.sums.sum(0), torch.nan)
@@ -125,10 +125,10 @@ def moments(tiles: Tiles, members: Tensor, count: int) -> tuple[Tensor, Tensor, 
 
 
 def readout_moments(mean: Tensor, covariance: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of a beta_n over rows a of this mean (E,) and covariance (E, E): (N,), (N,) float64.
+    """Mean and standard deviation of a beta_n over rows a with this mean (E,) and covariance (E, E): (N,), (N,) float64.
 
-    E[a beta_n] = mean beta_n, Var[a beta_n] = beta_n^T C beta_n: exact for every column n of `beta` (E, N), while neither
-    rows x voxels nor a copy of beta is held.
+    E[a beta_n] = mean beta_n, Var[a beta_n] = beta_n^T C beta_n: exact for every column n of `beta` (E, N), without
+    a rows x voxels array or a copy of beta.
     """
     means, deviations = [], []
     for block in beta.split(VOXEL_BLOCK, 1):

@@ -18,11 +18,11 @@ _NOTHING, _TIE, _RANK = 1e-6, 1e-9, 1e-9
 
 @dataclass(frozen=True)
 class Bifurcation:
-    """The divergence of two groups on one map, with effects of image and position removed.
+    """How far two groups of nodes diverge in one label map, with effects of image and position removed.
 
-    rows (k,) is the matched total variation of each concept, weights (k,) its share in `distance`, which is their mean;
-    `expected` is the distance that chance gives, `ratios` (1 + P,) the test statistic with the label maps as they are and
-    in each order, `images` those that have both groups in one concept.
+    rows (k,) is the matched total variation of each concept, weights (k,) its weight in `distance`, their mean; `expected`
+    is the mean distance under the null, `ratios` (1 + P,) the test statistic observed and under each permutation, `images`
+    the number of images that have both groups in one concept.
     """
 
     rows: np.ndarray
@@ -34,12 +34,12 @@ class Bifurcation:
 
     @property
     def p(self) -> float:
-        """The share of orders, the true one among them, that reach what was found on this map alone."""
+        """The permutation p-value of this map alone, the observed order counted."""
         return joint_p([self])
 
 
 def joint_p(maps: Sequence[Bifurcation]) -> float:
-    """The one p-value of several maps: of the mean of their statistics, each order of label maps being one for all."""
+    """One p-value for several maps: that of the mean of their statistics, each permutation being the same for all maps."""
     mean = np.mean([one.ratios for one in maps], 0)
     return tail_p(mean[0], mean[1:], _TIE)
 
@@ -64,16 +64,16 @@ def bifurcation(
     (B, P) its map of groups: 1, 0, or -1 for neither, which counts as the map's mean. Over the nodes that leave concept i,
     e is their one-hot next concept (last: none) and l their label, both freed of additive effects of image and place;
     S_bij = sum_p l_bp e_bpj, w_bi = sum_p l_bp^2. sum_b S_bij / sum_b w_bi is the least-squares coefficient of the label:
-    how much likelier group 1 goes from i to j than group 0 of the same image and place. Half the sum of its absolute
+    how much likelier group 1 is to go from i to j than group 0 at the same image and place. Half the sum of its absolute
     values over j is TV_i, and the distance is sum_i W_i TV_i with W_i = sum_b w_bi / sum_bi w_bi.
 
-    Null: the label maps belong to no image more than to any other. Test: whole maps are permuted between images, which
-    keeps the dependence of the nodes of an image, and where in an image foreground tends to be; T = sum_ij |sum_b S_bij| /
-    sum_ij sqrt(sum_b S_bij^2) is compared with its value after each. T is relative to its own spread, so that groups which
-    already lie in different concepts, and thus have less to compare, are not taken for divergence here, and so that the T
-    of different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With `places` (B, P, C), where nodes
-    lie before, e and l are freed of these too (linearly, in each concept), so that groups which lie apart within a concept,
-    and go on as they lie, diverge little. With nothing to compare all T are 0 and p is 1. Holds B x B x (k + 1) numbers.
+    Null: label maps are exchangeable between images. Test: whole maps are permuted between images, which keeps the
+    dependence of the nodes of an image, and where in an image foreground tends to be; the statistic T = sum_ij |sum_b S_bij|
+    / sum_ij sqrt(sum_b S_bij^2) is compared with its permuted values. T is relative to its own spread, so that groups which
+    already lie in different concepts, and so have less to compare, do not count as divergence here, and so that the T of
+    different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With `places` (B, P, C), coordinates of
+    the nodes before, e and l are freed of these too (linearly, in each concept), so that groups already separated within a
+    concept, which move on unchanged, diverge little. With nothing to compare all T are 0 and p is 1. Memory: B B (k + 1).
     """
     codes = _codes(labels)
     orders = np.vstack([np.arange(len(codes)), orders])
@@ -108,7 +108,7 @@ def bifurcation(
 
 
 def _without_slopes(values: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-    """`values` (n, c) less their least-squares prediction from `covariates` (n, C), both freed of other effects."""
+    """The residuals of `values` (n, c) after regression on `covariates` (n, C), both already free of other effects."""
     slopes = np.linalg.pinv(covariates.T @ covariates, rcond=_RANK, hermitian=True) @ (covariates.T @ values)
     return values - covariates @ slopes
 
@@ -119,7 +119,7 @@ def _add_permuted(
 ) -> None:
     """reached[p] += 1/2 sum_j |sum_b S_bj|, spread[p] += 1/2 sum_j sqrt(sum_b S_bj^2) with S_b = scores[orders[p, b], b].
 
-    scores (B, B, k + 1) float64, orders (P, B) int64 of numbers below B, sums (2, k + 1) float64 to write on, reached and
+    scores (B, B, k + 1) float64, orders (P, B) int64 of numbers below B, sums (2, k + 1) float64 as a buffer, reached and
     spread (P,) float64.
     """
     images, kinds = scores.shape[1], scores.shape[2]
@@ -136,7 +136,7 @@ def _add_permuted(
 
 
 def _images_with_both(before: np.ndarray, labels: np.ndarray, concepts: int) -> int:
-    """Images that have both groups in one concept."""
+    """The number of images that have both groups in one concept."""
     both = [((before == i) & (labels == 1)).any(1) & ((before == i) & (labels == 0)).any(1) for i in range(concepts)]
     return int(np.any(both, axis=0).sum())
 

@@ -10,10 +10,10 @@ __all__ = ["ball_members", "clear_radius", "farthest_centres"]
 
 
 def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Ids of at most `count` of the places (M, d), each the farthest from those before it: int64, in order of choice.
+    """Ids of at most `count` of the points (M, d), each the farthest from those before it: int64, in order of choice.
 
-    Distances are Euclidean; the first id is drawn by `seed`; ties go to the smaller id. Fewer ids come back where fewer
-    places differ. Raises NumericsError if there are no places.
+    Distances are Euclidean; the first id is drawn by `seed`; ties go to the smaller id. Fewer ids are returned if fewer
+    points are distinct. Raises NumericsError if there are no points.
     """
     if not len(places):
         raise NumericsError("there is no place to choose from")
@@ -32,7 +32,7 @@ def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
 def clear_radius(centres: np.ndarray) -> float:
     """Half the smallest distance between two centres (k, d), at which no two balls overlap; 0 for one centre.
 
-    One centre is what `farthest_centres` finds where all places are equal: they are all at distance 0.
+    `farthest_centres` finds one centre where all points are equal: they are all at distance 0.
     """
     points = centres.astype(np.float64)
     if len(points) < 2:
@@ -42,9 +42,9 @@ def clear_radius(centres: np.ndarray) -> float:
 
 
 def ball_members(places: np.ndarray, centres: np.ndarray, radius: float) -> np.ndarray:
-    """The index of the nearest centre (k, d) within `radius` of each place (M, d), -1 where there is none: (M,) int64.
+    """The index of the nearest centre (k, d) within `radius` of each point (M, d), -1 where there is none: (M,) int64.
 
-    A place at the radius itself is inside; of equally near centres the smaller index counts.
+    A point at exactly the radius is inside; ties go to the smaller index.
     """
     rows, nearest = places.astype(np.float64), np.full(len(places), np.inf)
     found = np.full(len(places), -1, np.int64)

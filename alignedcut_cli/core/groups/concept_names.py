@@ -1,4 +1,4 @@
-"""The word that each concept is nearest to, in a space that images and words share, and whether chance does as well."""
+"""The word nearest to each concept in a joint space of images and text, and its permutation test."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from alignedcut_cli.core.resample.nulls import holm, tail_p
 __all__ = ["LARGEST_P", "Names", "image_shares", "name_concepts", "orders_needed"]
 
 LARGEST_P = 0.05
-"""A concept whose p (Holm) is larger is unnamed."""
+"""A concept with a larger p (Holm) stays unnamed."""
 FEWEST_ORDERS = 999
 
 
 @dataclass(frozen=True)
 class Names:
-    """Of k concepts and q words: cosines (k, q); the nearest word (k,), -1 where a concept is in all images alike; its p
-    and p by Holm (k,); the share of bootstrap draws in which the same word is nearest (k,). NaN where there is none.
+    """Of k concepts and q words: cosines (k, q); the nearest word (k,), -1 where a concept's share is the same in all
+    images; its p and Holm's p (k,); the share of bootstrap draws with the same nearest word (k,). NaN where undefined.
     """
 
     cosines: np.ndarray
@@ -30,8 +30,8 @@ class Names:
 
 
 def image_shares(concept: np.ndarray, images: np.ndarray, count: int, total: int) -> np.ndarray:
-    """The share of each image's nodes that lie in each concept: (count, total) float64; of nodes (n,) in concept -1 or
-    0 to count - 1, and in images 0 to total - 1."""
+    """The share of each image's nodes that lie in each concept: (count, total) float64; nodes (n,) are in concepts -1
+    (none) to count - 1 and in images 0 to total - 1."""
     inside = concept >= 0
     found = np.zeros((count, total))
     np.add.at(found, (concept[inside], images[inside]), 1.0)
@@ -39,7 +39,7 @@ def image_shares(concept: np.ndarray, images: np.ndarray, count: int, total: int
 
 
 def orders_needed(concepts: int) -> int:
-    """So many random orders that the smallest p of `concepts` tests is .02 after Holm, and 999 or more."""
+    """The number of permutations with which the smallest p of `concepts` tests is .02 after Holm; at least 999."""
     return max(FEWEST_ORDERS, 50 * concepts - 1)
 
 
@@ -49,8 +49,8 @@ def name_concepts(
     """The nearest word of each concept, from `shares` (k, n) of images, `embeddings` (n, D) and the vectors of words (q, D).
 
     c = sum_b (s_b - mean s) (e_b - mean e), t_w = q_w - mean q; nearest: argmax_w cos(c, t_w). p: how often
-    max_w c.t_w / |t_w| is as large with the images' shares dealt out in `orders` (P, n); Holm over concepts. `draws` (T, n)
-    are weights of images.
+    max_w c.t_w / |t_w| is as large with the shares permuted over images by `orders` (P, n); Holm over concepts. `draws`
+    (T, n) are bootstrap weights of images.
     """
     centred = embeddings.astype(np.float64) - embeddings.mean(0, dtype=np.float64)
     alike = centred @ unit_rows(words.astype(np.float64) - words.mean(0, dtype=np.float64)).T  # (n, q)
@@ -71,7 +71,7 @@ def name_concepts(
 
 
 def _same(shares: np.ndarray, alike: np.ndarray, nearest: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The share of draws (T, n) in which the word of the whole sample is nearest, (k,)."""
+    """The share of bootstrap draws (T, n) whose nearest word is that of the whole sample, (k,)."""
     if not len(draws):
         return np.full(len(shares), np.nan)
     found = np.zeros(len(shares))

@@ -8,7 +8,7 @@ __all__ = ["grid_labels"]
 
 
 def grid_labels(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """The most frequent class id of each cell (rows, cols) of the grid, the smaller of equals: int64."""
+    """The most frequent class id of each cell (rows, cols) of the grid, ties to the smaller id: int64."""
     rows, columns = grid
     lines = np.linspace(0, mask.shape[0], rows + 1).round().astype(int)
     edges = np.linspace(0, mask.shape[1], columns + 1).round().astype(int)

@@ -1,4 +1,4 @@
-"""How much two labellings tell of each other: adjusted mutual information, of tables and of many images."""
+"""Adjusted mutual information of two labellings: of contingency tables, and over many images."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def _adjusted_information(table: np.ndarray) -> float:
             if count > 0:
                 entropy -= count / n * math.log(count / n) / 2
     if abs(entropy - expected) < 1e-12:
-        return 1.0 if abs(mutual - entropy) < 1e-12 else 0.0  # nothing is left to chance: the same partition, or none
+        return 1.0 if abs(mutual - entropy) < 1e-12 else 0.0  # 0 / 0: the same partition, or a trivial one
     return (mutual - expected) / (entropy - expected)
 
 
 @compiled
 def _expected_term(a: int, b: int, n: int) -> float:
-    """E[x/n log(x n / (a b))], x hypergeometric: a draws out of n of which b count. Summed from the mode outwards."""
+    """E[x/n log(x n / (a b))], x hypergeometric: a draws from n items, b of them successes. Summed from the mode on."""
     low, high = max(0, a + b - n), min(a, b)
     mode = min(high, max(low, ((a + 1) * (b + 1)) // (n + 2)))
     log_peak = (
@@ -82,8 +82,8 @@ def adjusted_information(tables: np.ndarray) -> np.ndarray:
     """Adjusted mutual information (t,) float64 of contingency tables (t, q, k): 0 for chance, 1 for the same partition.
 
     (I - E[I]) / ((H(U) + H(V)) / 2 - E[I]) with E over labellings of the same sizes (Vinh, Epps and Bailey 2010).
-    scikit-learn computes the same from labels; sums over a table's cells stop here where nothing is left to add. NaN for
-    a table whose columns hold one class or none: it has nothing to tell.
+    scikit-learn computes the same from labels; here the sums stop once terms are negligible. NaN for a table with one
+    class or none in its columns.
     """
     found = np.empty(len(tables))
     _of_many(np.ascontiguousarray(tables, np.int64), found)
@@ -101,9 +101,9 @@ def image_tables(clusters: np.ndarray, labels: np.ndarray, count: int, classes: 
 def information_of_images(tables: np.ndarray, draws: int, seed: int) -> dict[str, float | tuple[float, float] | None]:
     """Over the data set (the tables' sum) and within images (the mean over images), with 95% bootstrap intervals.
 
-    {"dataset", "dataset.interval", "within", "within.interval"}; images are drawn with replacement, and intervals moved to
-    lie around the value, as images that are drawn twice raise what tables tell. Within images those
-    count that hold more than one class; a value is None where there is none to take it from.
+    {"dataset", "dataset.interval", "within", "within.interval"}; images are drawn with replacement, and intervals recentred
+    on the value, as repeated images raise mutual information. The mean within images is over those with more than one
+    class; a value is None where it is undefined.
     """
     whole = float(adjusted_information(tables.sum(0, keepdims=True))[0])
     each = adjusted_information(tables)
@@ -132,10 +132,10 @@ def _or_none(interval: tuple[float, float]) -> tuple[float, float] | None:
 
 
 def shuffled_maps(maps: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Cluster maps (B, rows, cols) dealt out to other images and shifted round, each by a row and a column of its own.
+    """Cluster maps (B, rows, cols) permuted between images, each shifted cyclically by random rows and columns.
 
-    What is left is how large and how smooth clusters are; what is lost is where they lie and in which image: the null
-    against which a map's information about classes and places is held.
+    This keeps the size and smoothness of clusters, and breaks where they lie and in which image: the null distribution of a
+    map's information about classes and positions.
     """
     images, rows, columns = maps.shape
     order = random.permutation(images)
@@ -146,6 +146,6 @@ def shuffled_maps(maps: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def grid_positions(grid: tuple[int, int], parts: int) -> np.ndarray:
-    """Which of `parts` x `parts` equal parts of the image each cell of a grid lies in by its middle: (rows, cols) int64."""
+    """Which of `parts` x `parts` equal parts of the image holds the middle of each grid cell: (rows, cols) int64."""
     rows, columns = ((np.arange(size) + 0.5) * parts // size for size in grid)
     return (rows[:, None] * parts + columns).astype(np.int64)

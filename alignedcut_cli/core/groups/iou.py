@@ -29,7 +29,7 @@ def threshold_counts(
 
     A pixel takes the class `chosen` (n,) of its largest similarity `best` (n,), or `background` (None: no class) where
     best < threshold. `truth` (n,) holds classes 0 to k - 1, and -1 for void, which is left out. `thresholds` (T,)
-    ascend. One histogram of `best` over the thresholds a class serves all of them.
+    ascend. One histogram of `best` per class serves all thresholds.
     """
     levels = len(thresholds)
     passed = torch.searchsorted(thresholds, best.double(), right=True)  # thresholds that this pixel reaches
@@ -46,7 +46,7 @@ def threshold_counts(
 def _reaching(classes_of: Tensor, passed: Tensor, counted: Tensor, classes: int, levels: int) -> Tensor:
     """Number of counted pixels of each class that reach each threshold: (T, k)."""
     size = levels + 1
-    bins = (classes_of * size + passed).where(counted, classes * size)  # those not counted share one bin more
+    bins = (classes_of * size + passed).where(counted, classes * size)  # one more bin for those not counted
     histogram = torch.bincount(bins, minlength=classes * size + 1)[:-1].reshape(classes, size)
     return histogram.flip(1).cumsum(1).flip(1)[:, 1:].T.clone()
 
@@ -58,10 +58,10 @@ def contingency(clusters: Tensor, truth: Tensor, count: int, classes: int) -> Te
 
 
 def counts_of_matched(table: np.ndarray, matched: np.ndarray) -> np.ndarray:
-    """Pixels in both, in the prediction and in the ground truth (..., 3, k), of clusters that were given classes.
+    """Pixels in both, in the prediction and in the ground truth (..., 3, k), of clusters that were assigned classes.
 
     `table` (..., q, k) is the contingency of clusters and classes, `matched` (q,) the class of each cluster, or -1 for
-    none: the pixels of such a cluster are no class's.
+    none: the pixels of such a cluster are predicted as no class.
     """
     both = np.zeros((*table.shape[:-2], table.shape[-1]), np.int64)
     given = np.zeros_like(both)
@@ -99,7 +99,7 @@ def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
 def bootstrap_interval(counts: np.ndarray, draws: int, seed: int, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of the mean IoU over images drawn with replacement, from counts (b, 3, k) of each image.
 
-    Counts of the drawn images are summed before IoU is taken. Class centres and threshold stay those of all images.
+    Counts of the drawn images are summed before IoU is taken. Class centres and threshold are those of all images.
     """
     return percentile(iou_draws(counts, bootstrap_weights(len(counts), draws, seed)), level)
 
@@ -113,7 +113,7 @@ def adjusted_rand(table: np.ndarray) -> float:
     """The adjusted Rand index of two labellings, from their contingency table (q, k) (Hubert and Arabie 1985).
 
     (index - expected) / (maximum - expected) over pairs of pixels; 1 where both put every pixel alone or all together.
-    scikit-learn needs one label per pixel; the table has the same size for any number of pixels.
+    scikit-learn needs one label per pixel; the table's size does not depend on the number of pixels.
     """
 
     def pairs(counts: np.ndarray) -> float:

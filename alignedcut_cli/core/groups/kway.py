@@ -16,8 +16,8 @@ STARTS = 10
 def rotation_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     """The cluster (0 to count - 1) of each node, by the rotation of Yu and Shi 2003: (M,) int64.
 
-    The top `count` eigenvectors Z (M, count) of D^-1/2 A D^-1/2 with rows of unit length, Z~, are turned to lie near
-    indicators: max over partitions X and rotations R of tr(X^T Z~ R), X and R in turns, from `STARTS` starts whose axes
+    The top `count` eigenvectors Z (M, count) of D^-1/2 A D^-1/2 with rows of unit length, Z~, are rotated towards cluster
+    indicators: max over partitions X and rotations R of tr(X^T Z~ R), X and R alternately, from `STARTS` starts whose axes
     are nodes chosen greedily to be orthogonal (the first drawn by `seed`). The best start is kept.
     """
     rows = unit_rows(eigenvectors[:, :count])
@@ -29,15 +29,15 @@ def rotation_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.nda
 def kmeans_clusters(eigenvectors: np.ndarray, count: int, seed: int) -> np.ndarray:
     """The cluster (0 to count - 1) of each node, by k-means of the same unit rows (scikit-learn): (M,) int64.
 
-    Centres come from at most 100,000 nodes, drawn by `seed`; every node takes the nearest.
+    Centres are fitted to at most 100,000 nodes, drawn by `seed`; every node takes the nearest.
     """
     return _kmeans(unit_rows(eigenvectors[:, :count]).astype(np.float32), count, seed)
 
 
 def column_clusters(scaled: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The cluster of each node by k-means of the first `count` columns of X diag(lambda) as they are: (M,) int64.
+    """The cluster of each node by k-means of the first `count` columns of X diag(lambda), rows not normalised: (M,) int64.
 
-    As Zhang, Yunis and Maire (2023) segment without labels, by U S of a singular value decomposition.
+    Zhang, Yunis and Maire (2023) segment so without labels, by U S of a singular value decomposition.
     """
     return _kmeans(scaled[:, :count].astype(np.float32), count, seed)
 

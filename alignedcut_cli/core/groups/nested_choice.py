@@ -1,4 +1,4 @@
-"""The best of several segmentations, scored on images that did not choose it."""
+"""The best of several segmentations, scored on held-out images."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _CHUNK = 1 << 22
 
 
 def nested_choice(counts: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean IoU of the best slot, chosen without the images that it is scored on: (T,) float64; and the choices (T, F).
+    """The mean IoU of the best slot, chosen without the images that it is scored on, (T,) float64, and the choices (T, F).
 
     counts (S, b, 3, k) of each slot and image, weights (T, b) of images (bootstrap draws, or ones), folds (b,) 0 to F - 1.
-    For the images of a fold the slot counts that is best on the others; counts of all folds are summed before IoU is taken.
-    An image that is drawn twice stays in one fold, so that it never chooses for itself.
+    Each fold is scored with the slot that is best on the others; counts of all folds are summed before IoU is taken. An
+    image that is drawn twice stays in one fold, so that it is never on both sides.
     """
     found = [_some(counts, part, folds) for part in np.array_split(weights, _parts(counts, weights))]
     return np.concatenate([score for score, _ in found]), np.concatenate([chosen for _, chosen in found])
 
 
 def _parts(counts: np.ndarray, weights: np.ndarray) -> int:
-    """Into how many parts draws go, so that each holds about 4 million numbers."""
+    """The number of parts to split draws into, so that each holds about 4 million numbers."""
     return max(1, min(len(weights), len(weights) * counts[:, 0].size // _CHUNK))
 
 

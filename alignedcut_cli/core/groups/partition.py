@@ -1,4 +1,4 @@
-"""K-way partitions of places that do not hang on a random start: divided along principal axes, then k-means."""
+"""K-way partitions of points that do not depend on a random start: split along principal axes, then k-means."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CHUNK = 1 << 22
 
 
 def partition_centres(places: np.ndarray, counts: Sequence[int], seed: int) -> list[np.ndarray]:
-    """The centres (k, C) float64 of a partition of places (M, C) into each of `counts` cells, by k-means.
+    """The centres (k, C) float64 of a partition of points (M, C) into each of `counts` cells, by k-means.
 
-    The start of k: all places, parted k - 1 times, each time the cell with the largest sum of squares at its mean along its
-    first principal axis. It is the same for all seeds, which draw no more than the 20,000 places that are used. Raises
-    NumericsError where fewer places differ than a count.
+    Initialised by k - 1 splits, each of the cell with the largest sum of squares, at its mean along its first principal
+    axis. `seed` only draws the 20,000 points that are used where there are more. Raises NumericsError where fewer points
+    are distinct than a count.
     """
     rows = places.astype(np.float64)
     if len(rows) > SAMPLE:
@@ -34,7 +34,7 @@ def partition_centres(places: np.ndarray, counts: Sequence[int], seed: int) -> l
 
 
 def _part_widest(rows: np.ndarray, cells: np.ndarray, count: int) -> None:
-    """Give the upper half of the widest of `count` cells the number `count`, in place."""
+    """Split the widest of `count` cells: its upper half becomes cell `count`, in place."""
     apart = rows - _means(rows, cells, count)[cells]
     squares = np.bincount(cells, (apart**2).sum(1), count)
     widest = int(squares.argmax())
@@ -73,7 +73,7 @@ def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def nearest_centre(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """The nearest centre (k, C) of each place (M, C), the first of equals: (M,) int64."""
+    """The nearest centre (k, C) of each point (M, C), the first on ties: (M,) int64."""
     found = np.empty(len(places), np.int64)
     step = max(1, _CHUNK // len(centres))
     for start in range(0, len(places), step):

@@ -13,9 +13,9 @@ __all__ = ["AREAS", "CLUSTERS", "MOST", "OVERLAP", "Proposal", "mask_proposals",
 
 CLUSTERS = range(2, 10)
 AREAS = (0.01, 0.9)
-"""Shares of the image that a mask may cover."""
+"""The smallest and largest share of the image that a mask may cover."""
 OVERLAP, MOST = 0.7, 100
-"""IoU with a better mask above which a mask is left out, and how many stay."""
+"""IoU with a better mask above which a mask is suppressed, and the most masks kept."""
 STARTS = 1
 
 
@@ -28,11 +28,11 @@ class Proposal:
 
 
 def mask_proposals(vectors: np.ndarray, seed: int) -> list[Proposal]:
-    """At most 100 masks of an image with the rows (rows, cols, C) of a cut, the best first (Zhang, Yunis and Maire 2023).
+    """At most 100 masks of an image from its eigenvectors (rows, cols, C), the best first (Zhang, Yunis and Maire 2023).
 
     k-means of unit rows at 2 to 9 clusters; the connected components of each; every union in the tree that joins adjacent
-    components by their means (average linkage). Masks of 1 to 90 % of the cells stay, those at two or more borders of the
-    image only where there are no others. The score is `silhouette`; of masks with an IoU above 0.7 the better one stays.
+    components by their means (average linkage). Masks of 1 to 90 % of the cells are kept, those that touch two or more
+    borders of the image only where there are no others. The score is `silhouette`, with non-maximum suppression at IoU 0.7.
     """
     from sklearn.metrics import pairwise_distances
 
@@ -49,7 +49,7 @@ def mask_proposals(vectors: np.ndarray, seed: int) -> list[Proposal]:
 
 
 def _labels(rows: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """The cluster of each cell (P,) at each number of clusters that the cells allow."""
+    """The cluster of each cell (P,) at each number of clusters that the number of distinct cells allows."""
     from sklearn.cluster import KMeans
 
     distinct = len(np.unique(rows, axis=0))
@@ -59,7 +59,7 @@ def _labels(rows: np.ndarray, seed: int) -> Iterator[np.ndarray]:
 
 
 def _components(labels: np.ndarray) -> np.ndarray:
-    """The connected component (rows, cols), from 0, of each cell: cells of one cluster that share an edge."""
+    """The connected component of each cell, from 0: cells of one cluster that share an edge; (rows, cols)."""
     from scipy.ndimage import label
 
     found, before = np.zeros(labels.shape, np.int64), 0
@@ -71,7 +71,7 @@ def _components(labels: np.ndarray) -> np.ndarray:
 
 
 def _unions(components: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The mask of each component, and of each union of the merge tree but the whole image."""
+    """The mask of each component, and of each union in the merge tree except the whole image."""
     from sklearn.cluster import AgglomerativeClustering
 
     count = int(components.max()) + 1
@@ -98,7 +98,7 @@ def _adjacency(components: np.ndarray, count: int) -> np.ndarray:
 
 
 def _inside(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The masks at fewer than two borders; if there are none, at fewer than three; if there are none, all."""
+    """The masks that touch fewer than two borders; if there are none, fewer than three; if there are none, all."""
     borders = [sum(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) for mask in masks]
     for most in (2, 3):
         kept = [mask for mask, count in zip(masks, borders, strict=True) if count < most]
@@ -108,10 +108,10 @@ def _inside(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def silhouette(distances: np.ndarray, inside: np.ndarray) -> float:
-    """How well cells `inside` (P,) part from the nearest background: the mean silhouette of the two, in [-1, 1].
+    """How well cells `inside` (P,) separate from the nearest background: the mean silhouette of the two, in [-1, 1].
 
     The background is balanced: as many cells outside as inside (all, where fewer), those nearest to the mask's cells by
-    mean distance. `distances` (P, P) are those of the cells' rows; with a single cell on one side it is 0.
+    mean distance. `distances` (P, P) are between the cells' rows; 0 with a single cell on one side.
     """
     from sklearn.metrics import silhouette_score
 
@@ -127,7 +127,7 @@ def silhouette(distances: np.ndarray, inside: np.ndarray) -> float:
 
 
 def suppressed(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """The best proposals, by score, none of which has an IoU above 0.7 with a better one; at most 100."""
+    """The proposals after non-maximum suppression, best first: none has an IoU above 0.7 with a better one; at most 100."""
     if not proposals:
         return []
     ordered = sorted(proposals, key=lambda one: -one.score)

@@ -1,4 +1,4 @@
-"""How well ranked masks of any class cover the regions of a ground truth: best IoU, and average recall."""
+"""How well ranked class-agnostic masks cover the regions of a ground truth: best IoU, and average recall."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["LIMITS", "THRESHOLDS", "average_recall", "region_numbers", "region_o
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 """COCO's: 0.5, 0.55, ..., 0.95."""
 LIMITS = (1, 10, 100)
-"""How many masks of an image are counted, the best first."""
+"""Numbers of masks per image at which recall is taken, the best first."""
 
 
 def region_numbers(classes: np.ndarray, instances: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(region (H, W) of each pixel from 0, -1 for none; (g, 2) class and instance of each region).
 
     A region is the pixels of one class (-1: none) and, where `instances` (H, W) are known, of one instance; 0 is no
-    instance, so that all pixels of a class without one are a region, as stuff is.
+    instance, so that all such pixels of a class form one region, as for stuff classes.
     """
     numbers = np.zeros_like(classes) if instances is None else instances
     pairs = np.stack([classes.reshape(-1), numbers.reshape(-1)], 1)
@@ -55,7 +55,7 @@ def average_recall(overlaps: Sequence[np.ndarray], limit: int) -> float:
 
 
 def _matched(overlaps: np.ndarray) -> np.ndarray:
-    """The IoU (g,) of each region with the mask that is given to it, 0 for none, by the largest IoU first."""
+    """The IoU (g,) of each region with the mask matched to it greedily by IoU, 0 for none."""
     found = np.zeros(overlaps.shape[1])
     left = overlaps.copy()
     for _ in range(min(left.shape)):

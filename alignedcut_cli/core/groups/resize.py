@@ -17,7 +17,7 @@ def stretch_matrix(pixels: int, cells: int, how: str, device: torch.device | Non
     """The 1-D interpolation matrix from `cells` to `pixels`: (pixels, cells) float32 on `device`, rows sum to 1.
 
     Pixel y lies at (y + 1/2) cells / pixels. `nearest`: its cell. `bilinear`: the two nearest cell centres by distance,
-    with the outermost centres held to the edge.
+    with the outermost values extended to the edge.
     """
     doubled = (2 * torch.arange(pixels, device=device) + 1) * cells
     if how == "nearest":
@@ -32,7 +32,7 @@ def stretch_matrix(pixels: int, cells: int, how: str, device: torch.device | Non
 def stretch_bands(maps: Tensor, size: tuple[int, int], how: str) -> Iterator[tuple[slice, Tensor]]:
     """Maps (k, rows, cols) at `size` (H, W) pixels, in bands of pixel rows: (rows of pixels, (k, band, W)) float32.
 
-    A band holds at most about 4 million numbers, whatever the image's size.
+    A band holds at most about 4 million numbers, for any size of image.
     """
     count, rows, columns = maps.shape
     height, width = size
@@ -45,9 +45,9 @@ def stretch_bands(maps: Tensor, size: tuple[int, int], how: str) -> Iterator[tup
 
 
 def area_shares(labels: Tensor, grid: tuple[int, int], classes: int) -> Tensor:
-    """The share of each cell's area that each class covers: (rows * cols, k) float32; void (-1) covers none of it.
+    """The share of each cell's area that each class covers: (rows * cols, k) float32; void (-1) is no class.
 
-    `labels` (H, W) int64 in -1 to k - 1. Cells are H / rows by W / cols pixels; a pixel that lies in two counts in both.
+    `labels` (H, W) int64 in -1 to k - 1. Cells are H / rows by W / cols pixels; a pixel across two cells is split by area.
     """
     down = _overlaps(labels.shape[0], grid[0], labels.device)  # (rows, H)
     across = _overlaps(labels.shape[1], grid[1], labels.device).T  # (W, cols)
@@ -59,7 +59,7 @@ def area_shares(labels: Tensor, grid: tuple[int, int], classes: int) -> Tensor:
 
 
 def _overlaps(pixels: int, cells: int, device: torch.device) -> Tensor:
-    """The share of each cell's length that each pixel makes: (cells, pixels) float32 on `device`, rows sum to 1."""
+    """The share of each cell's length that each pixel covers: (cells, pixels) float32 on `device`, rows sum to 1."""
     edges = torch.arange(cells + 1, dtype=torch.float64, device=device) * pixels / cells
     places = torch.arange(pixels, dtype=torch.float64, device=device)
     ends = torch.minimum(edges[1:, None], places + 1) - torch.maximum(edges[:-1, None], places)

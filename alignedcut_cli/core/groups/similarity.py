@@ -27,7 +27,7 @@ def cosines(rows: Tensor, reference: Tensor) -> Tensor:
 def best_iou(similarity: Tensor, inside: Tensor) -> Separation:
     """The threshold t under which {similarity >= t} overlaps the set `inside` (M,) bool most: IoU = both / either.
 
-    Every value of `similarity` (M,) is tried as t; among equals the highest is kept. NaN if the set is empty.
+    Every value of `similarity` (M,) is tried as t; ties go to the highest. NaN if the set is empty.
     """
     if not inside.any():
         return Separation(float("nan"), float("nan"), float("nan"))
@@ -37,16 +37,16 @@ def best_iou(similarity: Tensor, inside: Tensor) -> Separation:
     taken = torch.arange(1, len(order) + 1, dtype=torch.float64, device=hits.device)
     ious = hits / (taken + hits[-1] - hits)
     ends = torch.ones(len(order), dtype=torch.bool, device=hits.device)
-    ends[:-1] = sorted_values[:-1] != sorted_values[1:]  # equal values are taken together
+    ends[:-1] = sorted_values[:-1] != sorted_values[1:]  # ties pass the threshold together
     best = int(ious.where(ends, -1.0).argmax())
     return Separation(float(ious[best]), float(sorted_values[best]), float(hits[-1] / len(order)))
 
 
 def ranking(similarity: Tensor, inside: Tensor) -> float:
-    """How often a node of the set `inside` (M,) bool has a higher `similarity` (M,) than one outside, ties by half.
+    """How often a node of the set `inside` (M,) bool has a higher `similarity` (M,) than one outside, ties counting half.
 
-    The area under the ROC curve, sum_v in_v (out_{<v} + out_v / 2) / (in out) over values v: it does not depend on the
-    shares of the two. NaN if either is empty.
+    The area under the ROC curve, sum_v in_v (out_{<v} + out_v / 2) / (in out) over values v, which does not depend on the
+    proportions of the two. NaN if either is empty.
     """
     if not inside.any() or inside.all():
         return float("nan")

@@ -57,9 +57,9 @@ def slot_grids(nodes: np.ndarray, eigenvectors: np.ndarray, slots: Sequence[Any]
 
 
 def grid_weights(labels: np.ndarray, grid: tuple[int, int], classes: int, how: str) -> Tensor:
-    """How much of each cell of the grid is of each class, from labels (H, W), -1 void: (rows * cols, k) float32.
+    """How much each cell of the grid belongs to each class, from labels (H, W), -1 void: (rows * cols, k) float32.
 
-    `majority`: 1 for the cell's commonest class (none where that is void). `area`: the share of its area.
+    `majority`: 1 for the cell's most frequent class (none where that is void). `area`: the share of its area.
     """
     if how == "area":
         return area_shares(torch.from_numpy(labels), grid, classes)
@@ -68,20 +68,20 @@ def grid_weights(labels: np.ndarray, grid: tuple[int, int], classes: int, how: s
 
 
 class Reading(Protocol):
-    """A classifier of one slot: maps of any image over channels, and the class of a pixel from its best channel."""
+    """A classifier of one slot: score maps of any image, and the class of a pixel from its best channel."""
 
     def maps(self, image: int) -> Tensor:
         """(k, rows, cols) float32; a pixel takes the largest channel."""
         ...
 
     def classes_of(self, best: Tensor, chosen: Tensor) -> Tensor:
-        """The class of pixels whose largest channel is `chosen` with the value `best`; -1 for none."""
+        """The class of pixels whose largest channel is `chosen`, with the value `best`; -1 for none."""
         ...
 
 
 @dataclass(frozen=True)
 class OracleReading:
-    """Classification by similarity to class centres (k, C); below `threshold` a pixel is background (None: of no class)."""
+    """Classification by similarity to class centres (k, C); below `threshold` a pixel is background (None: no class)."""
 
     slot: SlotGrid
     centres: Tensor
@@ -100,7 +100,7 @@ class OracleReading:
 
 @dataclass(frozen=True)
 class KwayReading:
-    """Classification by the cluster of each node (M of the cut,); `matched` gives each cluster its class, or -1."""
+    """Classification by the cluster of each node of the cut (M,); `matched` is each cluster's class, or -1."""
 
     slot: SlotGrid
     clusters: np.ndarray
@@ -115,7 +115,7 @@ class KwayReading:
 
 
 def slot_centres(slot: SlotGrid, scored: Sequence[int], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The class centres (k, C) of the `scored` images of one slot, and the weight of nodes behind each (k,)."""
+    """The class centres (k, C) of the `scored` images of one slot, and the total node weight of each (k,)."""
     vectors = torch.from_numpy(slot.eigenvectors[list(scored)])
     return class_centres(vectors.reshape(-1, vectors.shape[-1]), weights), weights.sum(0)
 

@@ -10,7 +10,7 @@ __all__ = ["mean_by_image", "probabilities", "step_lengths", "transition_counts"
 
 
 def transition_counts(before: np.ndarray, after: np.ndarray, concepts: int) -> np.ndarray:
-    """Number of nodes in concept i before and in j after: (k + 1, k + 1) int64, the last row and column for no concept.
+    """Number of nodes in concept i before and j after: (k + 1, k + 1) int64, the last row and column for no concept.
 
     `before` and `after` (M,) hold concepts 0 to k - 1, or -1, of the same M nodes in two layers.
     """
@@ -22,7 +22,7 @@ def transition_counts(before: np.ndarray, after: np.ndarray, concepts: int) -> n
 def probabilities(counts: np.ndarray) -> np.ndarray:
     """P(j | i) = n_ij / sum_j n_ij of counts (..., k + 1, k + 1): (..., k, k + 1) float64, the last column no concept.
 
-    A concept that no node leaves has a row of zeros.
+    A concept without nodes before has a row of zeros.
     """
     rows = counts[..., :-1, :].astype(np.float64)
     total = rows.sum(-1, keepdims=True)
@@ -30,7 +30,7 @@ def probabilities(counts: np.ndarray) -> np.ndarray:
 
 
 def step_lengths(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Euclidean distance between the places (..., d) of the same nodes in two layers: (...) float64."""
+    """Euclidean distance between the positions (..., d) of the same nodes in two layers: (...) float64."""
     return np.sqrt(((np.asarray(after, np.float64) - np.asarray(before, np.float64)) ** 2).sum(-1))
 
 

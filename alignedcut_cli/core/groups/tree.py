@@ -1,7 +1,7 @@
-"""One nested tree of groups from the rows of eigenvectors, with the support that drawing images again gives each split.
+"""One hierarchical clustering of the rows of eigenvectors, with the bootstrap support of each clade over images.
 
-Leaves are cells of k-means over unit rows; Ward's method (SciPy) joins the cells' centres, so that the partitions into
-2 to L clusters are nested. A clade is the set of nodes below a join; its support is how much of it comes back.
+Leaves are k-means clusters of unit rows; Ward's method (SciPy) joins their centres, so that the partitions into
+2 to L clusters are nested. A clade is the set of nodes below a join; its support is how much of it is recovered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SAMPLE = 20_000
 
 @dataclass(frozen=True)
 class Tree:
-    """`leaf` (M,) of each node, SciPy's `joins` (L - 1, 4), and `clades` (2 L - 1, L) bool: which leaves lie below."""
+    """`leaf` (M,) of each node, SciPy's linkage `joins` (L - 1, 4), and the leaves of each of `clades` (2 L - 1, L) bool."""
 
     leaf: np.ndarray
     joins: np.ndarray
@@ -25,7 +25,7 @@ class Tree:
 
 
 def grow_tree(rows: np.ndarray, leaves: int, seed: int, among: np.ndarray | None = None) -> Tree:
-    """The tree of rows (M, C), its leaves from at most 20,000 of those in `among` (ids, repeated ones count again)."""
+    """The tree of rows (M, C), its leaves fitted to at most 20,000 of those in `among` (ids, with repeats)."""
     from scipy.cluster.hierarchy import linkage
     from sklearn.cluster import KMeans
 
@@ -65,9 +65,9 @@ def supported_tree(
 
 
 def nested_clusters(joins: np.ndarray) -> np.ndarray:
-    """The cluster of each leaf in the partitions into 1, 2, .. L clusters: (L, L) int64; each parts one cluster in two.
+    """The cluster of each leaf in the partitions into 1, 2, .. L clusters: (L, L) int64; each splits one cluster in two.
 
-    A split keeps the number of its cluster for the first side and gives the other the next free one.
+    The first side of a split keeps the cluster's number, the other takes the next free one.
     """
     leaves = len(joins) + 1
     below = {number: [number] for number in range(leaves)}
@@ -81,6 +81,6 @@ def nested_clusters(joins: np.ndarray) -> np.ndarray:
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length, float32; a row of zeros stays."""
+    """Rows of unit length, float32; zero rows are unchanged."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, lengths, out=np.zeros_like(rows, dtype=np.float32), where=lengths > 0)

@@ -12,9 +12,9 @@ _RIDGE = 1e-10
 def without_effects(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     """The residuals of `values` (B, P, c) after effects of image and of place, over the n cells of `there` (B, P) bool.
 
-    v_bp ~ a_b + c_p. Without a, c solves L c = sum_b (v_bp - mean_b v) with the Laplacian L = diag(n_p) - N^T diag(1/n_b) N
-    of the cells N; L is singular (c is known up to a constant for each connected part, which a takes up), so it is solved
-    with 1e-10 of its largest entry added. (n, c) float64, the cells in the order of np.nonzero. Holds P x P numbers.
+    v_bp ~ a_b + c_p. With a eliminated, c solves L c = sum_b (v_bp - mean_b v) with the Laplacian L = diag(n_p) - N^T
+    diag(1/n_b) N of the incidence N; L is singular (a constant per connected component, which a absorbs), so 1e-10 of its
+    largest entry is added. (n, c) float64, the cells in the order of np.nonzero. Memory: P x P.
     """
     from scipy.linalg import cho_factor, cho_solve
     from scipy.sparse import csr_array
@@ -35,7 +35,7 @@ def without_effects(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     factor = cho_factor(laplacian + _RIDGE * in_place.max() * np.eye(len(used)))
     right = (of_place @ rows)[used] - kept.T @ means  # (P, c)
     effects = cho_solve(factor, right)
-    effects += cho_solve(factor, right - laplacian @ effects)  # what the ridge left over
+    effects += cho_solve(factor, right - laplacian @ effects)  # one refinement step, against the ridge
     by_place = np.zeros((there.shape[1], rows.shape[1]))
     by_place[used] = effects
     by_image = means - (kept @ effects) / in_image[:, None]

@@ -1,4 +1,4 @@
-"""What is kept of a map of many units: products between images, and a sparse random projection.
+"""Summaries of whole feature maps with many units: Gram matrices of images, and a sparse random projection.
 
-Not here: models and their modules (backbones), when which images are read (commands/extract).
+Not here: models and their modules (backbones), and the order in which images are read (commands/extract).
 """

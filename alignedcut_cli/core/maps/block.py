@@ -1,4 +1,4 @@
-"""A block of images held while all later ones pass by: the rows of one map, and their products."""
+"""A block of images held in memory while all later ones are read: the rows of one map, and their products."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from alignedcut_cli.core.numerics import torch_threads
 __all__ = ["Block", "aligned", "mirror", "padded", "tile_products"]
 
 _LINE = 16
-"""Floats of a cache line: rows begin on one, as products of rows that do not are rounded by where they lie."""
+"""Floats in a cache line. Rows are aligned to it, as BLAS rounds products of unaligned rows by their address."""
 
 
 class Block:
-    """Rows of one map for the images `first` to `stop`, and what is found of them.
+    """Rows of one map for the images `first` to `stop`, their Gram matrix and sums.
 
     rows  (stop - first, D and padding) float32, F
-    gram  (stop - first, n) float64: products with all images that are not before those of the block's batch
+    gram  (stop - first, n) float64: products of each batch with its own and all later images
     sums  (stop - first,) float64
 
-    A product is of a batch with a batch and of one slice of units, in float32, added up in float64. So it does not matter
-    which batches are held together. Work: 2 D for each pair of images.
+    Each product is of two batches over one slice of units, in float32, accumulated in float64, so the result does not
+    depend on which batches are held together. Work: 2 D for each pair of images.
     """
 
     def __init__(self, units: int, first: int, stop: int, *, images: int, batch: int, device: torch.device) -> None:
@@ -62,7 +62,7 @@ class Block:
                 self.sums[own] += sums
 
     def project(self, projection: Projection, workers: Workers) -> Tensor:
-        """X of the rows that are held: (stop - first, d) float32."""
+        """The projection X of the held rows: (stop - first, d) float32."""
         places = slices(self.units)
         with torch_threads(1):
             return project(
@@ -75,9 +75,9 @@ class Block:
 
 
 def tile_products(held: Tensor, piece: Tensor, batch: int) -> Tensor:
-    """A B^T of one slice of units: `held` A (m, s), batch after batch, with the batch `piece` B (b, s): (m, b) float32.
+    """A B^T over one slice of units: `held` A (m, s), batch by batch, with the batch `piece` B (b, s): (m, b) float32.
 
-    A batch that is smaller than others, the last of all, is multiplied alone, so that every product has its own shape.
+    The last batch, which may be smaller, is multiplied alone, so that products have the same shapes however many are held.
     """
     whole = len(held) // batch * batch
     products = [torch.matmul(held[:whole].unflatten(0, (-1, batch)), piece.T).flatten(0, 1)] if whole else []
@@ -87,18 +87,18 @@ def tile_products(held: Tensor, piece: Tensor, batch: int) -> Tensor:
 
 
 def padded(units: int) -> int:
-    """The floats that a held row of D units takes."""
+    """The floats that a row of D units takes with its padding."""
     return -(-units // _LINE) * _LINE
 
 
 def aligned(piece: Tensor) -> Tensor:
-    """A copy of a slice of rows, each of which begins on a cache line."""
+    """A copy of a slice of rows, each aligned to a cache line."""
     made = torch.zeros(len(piece), padded(piece.shape[1]), device=piece.device)[:, : piece.shape[1]]
     return made.copy_(piece)
 
 
 def mirror(gram: Tensor) -> Tensor:
-    """The symmetric matrix that has the upper triangle of `gram` (n, n), in place."""
+    """The symmetric matrix with the upper triangle of `gram` (n, n), in place."""
     for row in range(1, len(gram)):
         gram[row, :row] = gram[:row, row]
     return gram

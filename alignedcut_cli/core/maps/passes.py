@@ -1,4 +1,4 @@
-"""Which maps are read in which pass over the images, so that limits of memory and disk are kept and least is computed."""
+"""Which maps are read in which pass over the images: least computation within the limits of memory and disk."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 ]
 
 _EACH_IMAGE = 50_000_000
-"""Products that stand for what an image takes before it is in the network."""
+"""The cost of loading one image, in multiply-adds of the network."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a map takes: D units, d dimensions that they are projected to (0: none), and the products of the network up to
-    the last output that is read with it, an image."""
+    """The needs of a map: D units, d dimensions to project them to (0: none), and the multiply-adds per image of the network
+    up to the last output that is read with it."""
 
     units: int
     projected: int
@@ -38,7 +38,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Sizes:
-    """n images in batches of at most `batch`, and the threads that share a map."""
+    """n images in batches of at most `batch`, and the threads per map."""
 
     images: int
     batch: int
@@ -51,9 +51,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes of memory and of disk that a pass may take, and the products that stand for a byte written and read back.
+    """Bytes of memory and of disk that a pass may take, and the cost of a byte written and read back, in multiply-adds.
 
-    With `whole`, a map needs all of its rows at once: no pass may hold some of them alone.
+    With `whole`, a map needs all of its rows at once: no pass may hold only some of them.
     """
 
     memory: int
@@ -68,9 +68,9 @@ class Group:
 
     memory  one pass holds the rows of all images
     disk    one pass writes the rows of all images to `disk` bytes of scratch
-    passes  each holds a block of images and reads these and all later ones, so that each pair of images meets once
+    passes  each holds a block of images and reads these and all later ones, so that each pair of images is covered once
 
-    `bytes` are of main memory, `workers` the threads that share a map.
+    `bytes` are of main memory, `workers` the threads per map.
     """
 
     first: int
@@ -90,25 +90,25 @@ class Group:
 
     @property
     def reads(self) -> int:
-        """Images that go through the network."""
+        """The number of images run through the network, repeats counted."""
         return sum(self.sizes.images - first for first, _ in self.blocks)
 
 
 def products_between(needs: Sequence[Need], images: int) -> int:
-    """Products that compare the images: D for each pair, d sqrt(D) for each image that is projected."""
+    """Multiply-adds of Gram matrices and projections: D for each pair of images, d sqrt(D) for each projected image."""
     pairs = images * (images + 1) // 2
     return sum(one.units * pairs + int(images * one.projected * one.units**0.5) for one in needs)
 
 
 @dataclass(frozen=True)
 class _Total:
-    """What some maps take together.
+    """The resources that some maps take together.
 
-    rows, each    bytes of a batch's rows, alone and with what is found of them while they are held
-    making        bytes of a batch of the largest projection while it is made
-    drawn         bytes of the slices of P that are drawn at once
-    strips        bytes of what is found of a map whose rows are all there, with one worker, two, ...
-    disk, cost    bytes of all rows; products of the network up to the last output that is read
+    rows, each    bytes of a batch's rows, alone and with their results while they are held
+    making        bytes of a batch of the largest projection while it is computed
+    drawn         bytes of the slices of P drawn at once
+    strips        bytes of the results of a map whose rows are all stored, with one worker, two, ...
+    disk, cost    bytes of all rows; multiply-adds of the network up to the last output that is read
     """
 
     rows: int
@@ -121,7 +121,7 @@ class _Total:
 
     @classmethod
     def of(cls, need: Need, sizes: Sizes) -> _Total:
-        """What one map takes."""
+        """The resources of one map."""
         n, batch, d = sizes.images, sizes.batch, need.projected
         rows = batch * 4 * padded(need.units)
         return _Total(
@@ -146,7 +146,7 @@ class _Total:
         )
 
     def held(self, batches: int) -> int:
-        """Bytes of passes that hold so many batches."""
+        """Bytes of memory of passes that hold `batches` batches."""
         return self.drawn + batches * (self.each + self.making)
 
 
@@ -156,7 +156,7 @@ def fitting(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> bool:
 
 
 def smallest_budget(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> int:
-    """The bytes of memory that any plan takes: those of the map that takes most, with the disk that there is."""
+    """The least memory in bytes with which there is a plan: that of the largest map, given the limit of disk."""
     return max(_smallest(_Total.of(need, sizes), sizes, limits) for need in needs)
 
 
@@ -170,10 +170,10 @@ def _smallest(total: _Total, sizes: Sizes, limits: Limits) -> int:
 
 
 def plan_groups(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> list[Group]:
-    """The consecutive groups of maps that take the fewest products of the network, none over the limits.
+    """The consecutive groups of maps with the least computation, each within the limits.
 
-    A pass ends with its group's last map, so early maps, which are large, are read without the late layers. Dynamic
-    programming over where groups end: quadratic in the number of maps. Raises ValueError if one map is over the limits.
+    A pass stops at its group's last map, so early maps, which are large, are read without computing late layers. Dynamic
+    programming over the ends of groups: quadratic in the number of maps. Raises ValueError if one map exceeds the limits.
     """
     alone = [_Total.of(need, sizes) for need in needs]
     best: list[tuple[float, list[Group]]] = [(0.0, [])]
@@ -196,7 +196,7 @@ def plan_groups(needs: Sequence[Need], sizes: Sizes, limits: Limits) -> list[Gro
 
 
 def _ways(first: int, stop: int, total: _Total, sizes: Sizes, limits: Limits) -> list[Group]:
-    """The ways in which maps may be read together; none where no way is within the limits."""
+    """The ways to read some maps together within the limits, possibly none."""
     found, every = [], sizes.batches * sizes.batch
     for way, rows, disk in (("memory", sizes.batches * total.rows, 0), ("disk", 0, total.disk)):
         counts = [count for count, taken in enumerate(total.strips, 1) if rows + taken <= limits.memory]
@@ -211,7 +211,7 @@ def _ways(first: int, stop: int, total: _Total, sizes: Sizes, limits: Limits) ->
 
 
 def begun_group(needs: Sequence[Need], sizes: Sizes, limits: Limits, way: str, block: int) -> Group | None:
-    """The group of these maps that is read in a given way by passes that hold `block` images; None if it does not fit."""
+    """The group of these maps read in a given way by passes that hold `block` images; None if it exceeds the limits."""
     total = reduce(_Total.plus, [_Total.of(need, sizes) for need in needs])
     for group in _ways(0, len(needs), total, sizes, limits):
         if group.way == way != "passes":

@@ -16,7 +16,7 @@ from alignedcut_cli.core.numerics import stream
 __all__ = ["DISTORTION", "SLICE", "Projection", "project", "project_slice", "projected_dimensions", "slices"]
 
 SLICE = 1 << 14
-"""Units in a slice: what is read of 16 images at once (1 MiB) stays in a core's cache."""
+"""Units in a slice: those of 16 images (1 MiB) fit in a core's cache."""
 DISTORTION = 0.1
 
 
@@ -28,8 +28,8 @@ def slices(units: int) -> list[slice]:
 def projected_dimensions(images: int, distortion: float = DISTORTION) -> int:
     """d = floor(4 ln n / (e^2 / 2 - e^3 / 3)), at least 1.
 
-    With so many dimensions squared distances among n images change by at most a share e (Johnson-Lindenstrauss, the bound
-    of Dasgupta and Gupta 2003).
+    In d dimensions squared distances among n images are distorted by at most a factor 1 -+ e (Johnson-Lindenstrauss, the
+    bound of Dasgupta and Gupta 2003).
     """
     return max(1, int(4 * math.log(images) / (distortion**2 / 2 - distortion**3 / 3)))
 
@@ -37,8 +37,8 @@ def projected_dimensions(images: int, distortion: float = DISTORTION) -> int:
 class Projection:
     """The random matrix P (d, D) of D units onto d dimensions, drawn slice by slice whenever it is needed.
 
-    Entries are +- sqrt(1 / (s d)) with probability s / 2 each, else 0, with density s = 1 / sqrt(D). P depends on seed, D
-    and d alone.
+    Entries are +- sqrt(1 / (s d)) with probability s / 2 each, else 0, with density s = 1 / sqrt(D). P depends only on
+    seed, D and d.
     """
 
     def __init__(self, units: int, dimensions: int, seed: int, device: torch.device) -> None:
@@ -47,18 +47,18 @@ class Projection:
 
     @staticmethod
     def slice_bytes(units: int, dimensions: int) -> int:
-        """What a slice of P takes while it is drawn, within a few in a hundred."""
+        """The bytes that a slice of P takes while it is drawn, to a few per cent."""
         return int(42 * dimensions * min(units, SLICE) / math.sqrt(units)) + 12 * (dimensions + 1)
 
     @property
     def scale(self) -> float:
-        """sqrt(1 / (s d)), the size of the entries: products with the slices are still to be multiplied by it."""
+        """sqrt(1 / (s d)), the magnitude of the entries, by which products with the slices are yet to be multiplied."""
         return math.sqrt(1 / (self._density * self.dimensions))
 
     def slice(self, number: int) -> Tensor:
-        """Slice `number` of P / scale, (d, units of the slice), as compressed rows.
+        """Slice `number` of P / scale, (d, units of the slice), in CSR format.
 
-        The entries lie, row after row, as the successes of a Bernoulli process do: geometric steps apart.
+        Non-zero entries are the successes of a Bernoulli process, row by row: geometric steps apart.
         """
         width = min(SLICE, self.units - number * SLICE)
         places = self.dimensions * width
@@ -82,9 +82,9 @@ class Projection:
 def project(
     read: Callable[[int], Tensor], images: int, projection: Projection, *, batch: int, workers: Workers
 ) -> Tensor:
-    """X = F P^T of rows F (n, D), of which `read(number)` gives a slice of units: (n, d) float32.
+    """X = F P^T of rows F (n, D), of which `read(number)` returns a slice of units: (n, d) float32.
 
-    Work: 2 d sqrt(D) an image, and d sqrt(D) draws. Memory: X twice, and as much for each worker.
+    Work: 2 d sqrt(D) per image, and d sqrt(D) random draws. Memory: two X, and two more per worker.
     """
     found = torch.zeros(projection.dimensions, images)
     for share in workers.ordered(
@@ -95,5 +95,5 @@ def project(
 
 
 def project_slice(rows: Tensor, matrix: Tensor, batch: int) -> Tensor:
-    """One slice's share of P F^T / scale, of F (n, units of the slice) batch by batch and P `matrix`: (d, n) float32."""
+    """One slice's term of P F^T / scale, of F (n, units of the slice) batch by batch and P `matrix`: (d, n) float32."""
     return torch.cat([(matrix @ piece.T.contiguous()).cpu() for piece in rows.split(batch)], 1)

@@ -1,4 +1,4 @@
-"""What is kept of a map whose rows lie elsewhere, read strip by strip: all images, one slice of units at a time."""
+"""Summaries of a map whose rows are stored, read strip by strip: all images, one slice of units at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Kept", "kept_of_strips", "strip_bytes"]
 
 @dataclass(frozen=True)
 class Kept:
-    """Of a map: G = F F^T (n, n) float64, upper triangle alone; the sums of units (n,) float64; X (n, d) float32 or F."""
+    """Of a map: G = F F^T (n, n) float64, only its upper triangle; sums over units (n,) float64; X (n, d) float32, or F."""
 
     gram: Tensor
     sums: Tensor
@@ -36,9 +36,9 @@ def kept_of_strips(
     standardise: bool,
     workers: Workers,
 ) -> Kept:
-    """The same numbers, bit for bit, as blocks give: `read(number)` is F (n, units of a slice), rows on cache lines.
+    """The same results as `Block`, bit for bit: `read(number)` is F (n, units of a slice), rows aligned to cache lines.
 
-    Without a projection F itself is the matrix. With `standardise`, F is first standardised over the images, in place.
+    Without a projection X is F itself. With `standardise`, F is first standardised over the images, in place.
     Each strip is read once.
     """
     places = slices(units)
@@ -67,7 +67,7 @@ def kept_of_strips(
 
 
 def strip_bytes(units: int, dimensions: int, images: int, batch: int, workers: int) -> int:
-    """What `kept_of_strips` takes beside its result, with d `dimensions` (0: no projection)."""
+    """The bytes that `kept_of_strips` takes beside its result, with d `dimensions` (0: no projection)."""
     width = min(units, SLICE)
     found = 4 * images**2 + 8 * images + 4 * images * (dimensions or width)
     sparse = Projection.slice_bytes(units, dimensions) if dimensions else 0

@@ -8,13 +8,13 @@ from torch import Tensor
 __all__ = ["standardise_units"]
 
 _CONSTANT = 1e-6
-"""A unit whose standard deviation is at most this share of its root mean square is taken for constant."""
+"""A unit whose standard deviation is at most this fraction of its root mean square counts as constant."""
 
 
 def standardise_units(rows: Tensor, batch: int) -> Tensor:
-    """`rows` (n, s) in place, each unit less its mean over the n images, over its standard deviation (of n).
+    """Standardise each unit of `rows` (n, s) over the n images (ddof 0), in place.
 
-    A constant unit becomes 0. Moments are added up in float64, `batch` images at a time, which bounds the memory.
+    A constant unit becomes 0. Moments are accumulated in float64, `batch` images at a time, which bounds the memory.
     """
     sums, squares = (torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device) for _ in range(2))
     for piece in rows.split(batch):

@@ -1,4 +1,4 @@
-"""Threads that share the slices of a map."""
+"""Threads that work on the slices of a map in parallel."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Found = TypeVar("Found")
 
 
 def most_workers(device: torch.device) -> int:
-    """Threads that are of use on a device."""
+    """The number of threads that are useful on a device."""
     return min(_MOST, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
 class Workers:
-    """`count` threads that share the slices of a map, each of which computes on one core: use it in a `with` block.
+    """`count` threads, each of which computes slices of a map on one core, as a context manager.
 
-    Small products gain more from slices side by side than from cores within each.
+    Small products gain more from slices in parallel than from several cores on each.
     """
 
     def __init__(self, count: int) -> None:
@@ -37,7 +37,7 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
 
     def ordered(self, count: int, work: Callable[[int], Found]) -> Iterator[Found]:
-        """`work(number)` for each number below `count`, in order; at most two more than there are threads are alive."""
+        """`work(number)` for each number below `count`, in order, at most `threads + 2` in flight."""
         if min(self._count, count) == 1:
             yield from map(work, range(count))
             return

@@ -1,17 +1,17 @@
-"""What a bootstrap and a permutation test draw, as numpy arrays: weights of units, orders of units, places.
+"""The draws of bootstraps and permutation tests, as numpy arrays: weights, permutations and indices of units.
 
 How a measure uses them, T draws of n images (or other units):
 
     weights = bootstrap_weights(n, T, seed)            # (T, n), or `grouped_weights` where images come in groups
     draws = measure(weights)                           # (T,): weighted sums over images, then the measure of the sums
     low, high = percentile(draws)                      # core/resample/intervals, which has others, and differences
-    told = stated("images", T)                         # what the interval says of itself
+    told = stated("images", T)                         # the interval in words
 
     orders = random_orders(n, P, seed)                 # (P, n)
-    p = tail_p(value, null_of(orders))                 # core/resample/nulls, which also has Holm's rule
+    p = tail_p(value, null_of(orders))                 # core/resample/nulls, which also has Holm's correction
 
-`seed` is a `numerics.stream` of the run's one seed. The same number of units and the same seed give the same draws, so what
-is compared under them is paired on the same images.
+`seed` is a `numerics.stream` of the run's one seed. The same number of units and the same seed give the same draws, so
+comparisons under them are paired over the same images.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ _CHUNK = 1 << 23
 
 
 def bootstrap_weights(units: int, draws: int, seed: int) -> np.ndarray:
-    """How often each unit comes when as many are drawn with replacement: (T, n) float64, rows of sum n."""
+    """Bootstrap counts, how often each of n units is drawn in n draws with replacement: (T, n) float64, rows of sum n."""
     random = np.random.default_rng(stream(seed, "bootstrap", units))
     return random.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
 
 
 def grouped_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Weights (T, n) of units that come in `groups` (n,): whole groups are drawn, as many as there are."""
+    """Cluster-bootstrap weights (T, n) of units in `groups` (n,): whole groups are drawn, as many as there are."""
     _, place = np.unique(groups, return_inverse=True)
     return bootstrap_weights(int(place.max()) + 1, draws, seed)[:, place]
 
 
 def random_orders(units: int, count: int, seed: int) -> np.ndarray:
-    """Random orders of units: (P, n) int64."""
+    """Random permutations of units: (P, n) int64."""
     random = np.random.default_rng(stream(seed, "permutation", units))
     return random.permuted(np.tile(np.arange(units), (count, 1)), axis=1)
 
 
 def dealt_folds(units: int, parts: int, seed: int) -> np.ndarray:
-    """The fold (0 to `parts` - 1) of each unit, dealt in a random order, sizes equal or one apart: (n,) int64."""
+    """The random fold (0 to `parts` - 1) of each unit, sizes equal or one apart: (n,) int64."""
     return np.random.default_rng(stream(seed, "folds")).permutation(units) % parts
 
 
 def drawn_places(units: int, draws: int, seed: int, kind: str = "entries") -> np.ndarray:
-    """The units drawn with replacement, one by one, for measures that take no weights, such as ranks: (T, n) int64."""
+    """Indices of units drawn with replacement, for measures that take no weights, such as ranks: (T, n) int64."""
     return np.random.default_rng(stream(seed, kind, units)).integers(units, size=(max(draws, 1), units))
 
 
 def mean_over_drawn(draws: np.ndarray, seed: int) -> np.ndarray:
-    """Draws (T,) of the mean over subjects drawn with replacement, from each subject's own (s, T)."""
+    """Bootstrap draws (T,) of the mean over resampled subjects, from each subject's own draws (s, T)."""
     subjects, count = draws.shape
     random = np.random.default_rng(stream(seed, "subjects", subjects))
     chosen = random.integers(subjects, size=(subjects, count))

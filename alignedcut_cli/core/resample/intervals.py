@@ -1,4 +1,4 @@
-"""Intervals from draws or from errors, and differences of what was drawn together."""
+"""Confidence intervals from bootstrap draws or standard errors, and paired differences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NONE = (float("nan"), float("nan"))
 
 
 class Difference(NamedTuple):
-    """One score less another, its interval, and the two-sided p-value of it being 0."""
+    """The difference of two scores, its interval, and the two-sided p-value of no difference."""
 
     value: float
     low: float
@@ -33,13 +33,13 @@ class Difference(NamedTuple):
 
 
 def percentile(draws: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of draws (T,), those that are NaN left out; NaN if all are."""
+    """The percentile interval of draws (T,), ignoring NaN; NaN if all are."""
     known = draws[np.isfinite(draws)]
     return _ends(known, (1 - level) / 2, (1 + level) / 2) if len(known) else _NONE
 
 
 def recentred(draws: np.ndarray, value: float, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval, moved so that the draws' mean is `value`: for scores that drawing images twice raises."""
+    """The percentile interval, shifted so that the draws' mean is `value`: for scores that repeated images bias upwards."""
     known = draws[np.isfinite(draws)]
     if not len(known) or np.isnan(value):
         return _NONE
@@ -49,7 +49,7 @@ def recentred(draws: np.ndarray, value: float, level: float = LEVEL) -> tuple[fl
 
 
 def bca(draws: np.ndarray, value: float, without: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Efron's bias-corrected and accelerated interval, from draws (T,), the value, and the scores without each unit (n,).
+    """Efron's bias-corrected and accelerated interval, from draws (T,), the value, and the jackknife scores (n,).
 
     Quantiles at Phi(z0 + (z0 + z) / (1 - a (z0 + z))): z0 from the share of draws below the value, a from the skewness of
     the jackknife (Efron 1987). NaN where there are no draws, the percentile interval where the jackknife does not vary.
@@ -85,15 +85,15 @@ def paired_difference(
 
 
 def clustered_error(scores: np.ndarray, units: int) -> np.ndarray:
-    """sqrt(n / (n - 1) sum_b scores_b^2): the standard error of a sum of the parts (B, ...) that n independent units add
-    to an estimate around it (linearised); NaN below two units: (...) float64."""
+    """sqrt(n / (n - 1) sum_b scores_b^2): the linearised standard error of an estimate from the influence (B, ...) of its n
+    independent units; NaN below two units: (...) float64."""
     if units < 2:
         return np.full(scores.shape[1:], np.nan)
     return np.sqrt((scores**2).sum(0) * (units / (units - 1)))
 
 
 def from_error(value: np.ndarray, error: np.ndarray, units: int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """value -+ t(n - 1) error, the interval that a standard error over n units gives; NaN below two units."""
+    """value -+ t(n - 1) error, the interval from a standard error over n units; NaN below two units."""
     from scipy.stats import t
 
     reach = float(t.ppf((1 + level) / 2, units - 1)) if units > 1 else np.nan
@@ -103,9 +103,8 @@ def from_error(value: np.ndarray, error: np.ndarray, units: int, level: float = 
 def linear_difference(
     value: float, other: float, scores: np.ndarray, others: np.ndarray, level: float = LEVEL
 ) -> Difference:
-    """`value` - `other` of estimates to which the same n units add `scores` and `others` (n,): a paired t interval and p.
-
-    Without any difference between the scores p is 1.
+    """`value` - `other` of estimates in which the same n units have the influences `scores` and `others` (n,): a paired t
+    interval and p, which is 1 where the influences are equal.
     """
     from scipy.stats import t
 

@@ -8,7 +8,7 @@ __all__ = ["difference_p", "holm", "tail_p"]
 
 
 def tail_p(score: float, null: np.ndarray, tolerance: float = 0.0) -> float:
-    """How often chance does as well: (1 + number of null scores >= score - tolerance) / (1 + P), in (0, 1]."""
+    """The permutation p-value: (1 + number of null scores >= score - tolerance) / (1 + P), in (0, 1]."""
     return float((1 + (null >= score - tolerance).sum()) / (1 + len(null)))
 
 

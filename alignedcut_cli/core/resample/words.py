@@ -1,4 +1,4 @@
-"""The words for what was resampled, without the arrays, for commands whose help must come at once."""
+"""How intervals are described in words; imports nothing heavy, as help texts use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LEVEL = 0.95
 
 
 def stated(units: str, draws: int, kind: str = "percentile", level: float = LEVEL) -> str:
-    """What an interval says of itself, such as "95% percentile interval, 1000 draws of images"."""
+    """The description of an interval, such as "95% percentile interval, 1000 draws of images"."""
     return f"{level:.0%} {kind} interval, {draws} draws of {units}"
 
 

@@ -1,4 +1,4 @@
-"""The page from its parts: policy, style, chapters, the model that scripts read, and the script."""
+"""The page from its parts: content security policy, style, chapters, the data model of the script, and the script."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def _asset(name: str) -> str:
 
 
 def assets_digest() -> str:
-    """One id of the page's style and script."""
+    """A hash of the page's style and script."""
     return hashlib.sha256((_asset("page.css") + _asset("page.js")).encode()).hexdigest()
 
 
 def _source(text: str) -> str:
-    """The source expression by which a policy admits one inline script or style alone."""
+    """The source expression with which a content security policy admits exactly one inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def page(
     title: str, left_out: Sequence[str], model: Any, sheets: Content, sections: Sequence[Section], trust: Content
 ) -> Safe:
-    """The HTML behind the provenance header, from the head's other elements to the end.
+    """The HTML after the provenance header, from the head's other elements to the end.
 
-    Nothing is loaded from anywhere: the policy admits this script, this style, and pictures within the page.
+    Nothing is loaded from elsewhere: the policy admits only this script, this style, and pictures within the page.
     """
     style, script = _asset("page.css"), _asset("page.js")
     policy = (

@@ -1,4 +1,4 @@
-"""Line charts as SVG that needs no script: Okabe-Ito colours, and a dash and a marker of its own for each line."""
+"""Line charts as SVG without scripts: Okabe-Ito colours, and a separate dash and marker for each line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chart(
     span: tuple[float, float] | None = None,
     reference: tuple[float, float, str] | None = None,
 ) -> Safe:
-    """One panel. `span` is the range of y where it is fixed; `reference` a grey band (low, high, name), as of ceilings."""
+    """One panel. `span` is the range of y if fixed; `reference` a grey band (low, high, name), such as a noise ceiling."""
     xs = [point[0] for line in lines for point in line.points]
     ys = [point[1] for line in lines for point in line.points]
     ys += [end for line in lines for pair in line.band or () for end in pair]

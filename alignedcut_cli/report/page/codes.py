@@ -1,4 +1,4 @@
-"""Arrays as the page carries them: int8 columns one after another, gzip, base64; and what that costs in cosine."""
+"""Arrays as encoded in the page: int8 columns, gzip, base64; and the resulting error of cosines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SAMPLE, _PICKS = 2000, 64
 
 @dataclass(frozen=True)
 class Code:
-    """Rows (n, C) as whole numbers: data (C, n) int8, of which column c stands for data[c] * scale[c]."""
+    """Rows (n, C) quantised: data (C, n) int8, column c being data[c] * scale[c]."""
 
     data: np.ndarray
     scale: np.ndarray
 
     def rows(self) -> np.ndarray:
-        """The rows (n, C) float32 that the code stands for."""
+        """The decoded rows (n, C) float32."""
         return (self.data.T * self.scale).astype(np.float32)
 
 
@@ -42,7 +42,7 @@ def pack(array: np.ndarray) -> str:
 
 
 def cosine_cost(exact: np.ndarray, coded: np.ndarray) -> float:
-    """The largest error of a cosine between rows of `coded` in place of those of `exact` (n, C), over sampled pairs."""
+    """The largest error of cosines between rows of `coded` instead of `exact` (n, C), over sampled pairs."""
     chosen = np.linspace(0, len(exact) - 1, min(len(exact), _SAMPLE)).astype(int)
     cosines = []
     for rows in (exact[chosen], coded[chosen]):
@@ -54,9 +54,9 @@ def cosine_cost(exact: np.ndarray, coded: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Directions:
-    """Rows in few dimensions: a unit row is about units @ basis.T; `lengths` (n,) float32 are the rows' own.
+    """Rows in few dimensions: a unit row is about units @ basis.T; `lengths` (n,) float32 are the rows' norms.
 
-    `kept` is the share of the squared length of unit rows that the basis (E, k) keeps.
+    `kept` is the share of the unit rows' squared norm in the basis (E, k).
     """
 
     units: np.ndarray
@@ -68,7 +68,7 @@ class Directions:
 def directions(tiles: Callable[[], Iterable[np.ndarray]], count: int, rank: int) -> Directions:
     """The best `rank` dimensions for the unit rows of tiles (t, E), `count` rows in all, which are read twice.
 
-    The basis is the top eigenvectors of sum u u^T over unit rows u, not centred, so that cosines stay cosines.
+    The basis is the top eigenvectors of sum u u^T over unit rows u, not centred, so that cosines are preserved.
     """
     gram: np.ndarray | None = None
     for tile in tiles():

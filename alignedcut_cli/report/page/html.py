@@ -13,7 +13,7 @@ _VOID = {"br", "img", "input", "link", "meta"}
 
 
 class Safe(str):
-    """Markup that is escaped already."""
+    """Markup that is already escaped."""
 
     __slots__ = ()
 
@@ -22,7 +22,7 @@ Content = str | Iterable[str] | None
 
 
 def joined(parts: Content) -> Safe:
-    """Texts, escaped, and markup, one after another."""
+    """Texts, escaped, and markup, concatenated."""
     if parts is None:
         return Safe("")
     if isinstance(parts, str):
@@ -31,7 +31,7 @@ def joined(parts: Content) -> Safe:
 
 
 def tag(name: str, /, *content: Content, **attributes: Any) -> Safe:
-    """An element. Attributes: `cls` is class, `_` is `-`; True stands alone, None and False are left out."""
+    """An element. Attributes: `cls` is class, `_` is `-`; True has no value, None and False are left out."""
     given = []
     for key, value in attributes.items():
         if value is None or value is False:
@@ -69,7 +69,7 @@ def _cell(value: Any) -> Safe:
 
 
 def twin(caption: str, rows: Sequence[Mapping[str, Any]]) -> Safe:
-    """The folded table of a figure, one column a key."""
+    """The collapsed table of a figure, one column per key."""
     if not rows:
         return Safe("")
     head = list(rows[0])

@@ -1,4 +1,4 @@
-"""A lens: cuts of the same photographs whose slots stand side by side, and the nodes of them that the page shows."""
+"""A lens: cuts of the same photographs shown side by side, and their nodes on the page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Lens", "Part", "View"]
 
 @dataclass(frozen=True)
 class View:
-    """Something that each shown node of a lens has, to be drawn on the photographs.
+    """A value per shown node of a lens, drawn on the photographs.
 
     kind `colours`: values (n, 3) uint8. kind `labels`: values (n,) int, -1 for none, with `names` and `palette`
-    (k, 3) uint8. kind `map`: values (n, 2) float32. `there` (n,) bool are the nodes that have one, None for all.
+    (k, 3) uint8. kind `map`: values (n, 2) float32. `there` (n,) bool are the nodes that have a value, None for all.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class View:
     there: np.ndarray | None = None
 
     def joined(self, other: View) -> View | None:
-        """One view of both, if they are of one kind and title and no node has both; else None."""
+        """One view of both, if they have the same kind and title and no node in common; else None."""
         if (self.kind, self.title) != (other.kind, other.title) or self.there is None or other.there is None:
             return None
         if (self.there & other.there).any():
@@ -42,7 +42,7 @@ class View:
 
 @dataclass(frozen=True)
 class Part:
-    """One cut of a lens, with the chosen photographs (ascending numbers among the cut's own)."""
+    """One cut of a lens, with the chosen photographs (ascending indices into the cut's images)."""
 
     cut: Header
     images: tuple[int, ...]
@@ -58,7 +58,7 @@ class Part:
 
     @property
     def graphs(self) -> list[int]:
-        """The graph of each slot: nodes of one graph alone can be compared by their eigenvectors."""
+        """The graph of each slot: only nodes of the same graph can be compared by their eigenvectors."""
         several = self.cut.axes["G"]["size"] > 1
         return [number if several else 0 for number in range(len(self.slots))]
 
@@ -80,14 +80,14 @@ def tokens(slot: Mapping[str, Any]) -> int:
 
 
 def patch_rows(slot: Mapping[str, Any], images: Sequence[int]) -> np.ndarray:
-    """The patches of some images among the nodes of their slot, class tokens left out: (images * patches,) int64."""
+    """The indices of some images' patches among the nodes of their slot, without class tokens: (images * patches,) int64."""
     patches = np.arange(slot["class_token"], tokens(slot))
     return (np.asarray(images, np.int64)[:, None] * tokens(slot) + patches).reshape(-1)
 
 
 @dataclass(frozen=True)
 class Lens:
-    """Cuts shown side by side. `about` says in words what may be compared with what."""
+    """Cuts shown side by side. `about` says in words what can be compared."""
 
     name: str
     about: str
@@ -106,7 +106,7 @@ class Lens:
         return sum(slot["grid"][0] * slot["grid"][1] for part in self.parts for slot in part.slots)
 
     def slot_objects(self) -> list[dict[str, Any]]:
-        """The slots for the page: what each is, its grid, its first shown node, and its graph."""
+        """The slots for the page: description, grid, first shown node, and graph of each."""
         found, start, graph = [], 0, 0
         for part in self.parts:
             for slot, own in zip(part.slots, part.graphs, strict=True):
@@ -118,7 +118,7 @@ class Lens:
         return found
 
     def gathered(self, values: Mapping[int, np.ndarray], fill: Any) -> np.ndarray:
-        """Values of the shown nodes of some parts, by their number, and `fill` for the other parts: (n, ...)."""
+        """Values of the shown nodes of some parts, by part number, and `fill` for the other parts: (n, ...)."""
         like = next(iter(values.values()))
         blank = [np.full((len(part.rows), *like.shape[1:]), fill, like.dtype) for part in self.parts]
         return np.concatenate([values.get(number, blank[number]) for number in range(len(self.parts))])

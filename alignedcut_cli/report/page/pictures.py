@@ -18,7 +18,7 @@ MOST_SHEETS = 12
 
 
 def thumbnail_side(count: int) -> int:
-    """The longer side of a thumbnail in pixels, where so many are shown."""
+    """The longer side of a thumbnail in pixels, if `count` are shown."""
     return 256 if count <= 32 else 160
 
 
@@ -29,16 +29,16 @@ def thumbnail(photo: Image.Image, side: int) -> Image.Image:
 
 
 def data_uri(picture: Image.Image, kind: str) -> str:
-    """A picture as an address that holds it: JPEG or PNG."""
+    """A picture as a data URI: JPEG or PNG."""
     held = io.BytesIO()
     picture.save(held, kind, **({"quality": 82} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(held.getvalue()).decode('ascii')}"
 
 
 def sheets(images: Sequence[Mapping[str, Any]], slots: Sequence[Mapping[str, Any]], rgb: np.ndarray | None) -> Safe:
-    """For the first photographs a strip a model: the photograph, and the colours of its patches layer by layer.
+    """For the first photographs, a strip per model: the photograph, and the colours of its patches layer by layer.
 
-    `rgb` (n, 3) uint8 are the colours of the nodes shown; without them the photographs stand alone.
+    `rgb` (n, 3) uint8 are the colours of the nodes shown; without them there are only photographs.
     """
     models: dict[str, list[Mapping[str, Any]]] = {}
     for slot in slots if rgb is not None else []:
@@ -57,7 +57,7 @@ def sheets(images: Sequence[Mapping[str, Any]], slots: Sequence[Mapping[str, Any
 
 
 def _strip(name: str, number: int, model: str, slots: Sequence[Mapping[str, Any]], rgb: np.ndarray) -> Safe:
-    """The layers of one model on one photograph as one small picture, a pixel a patch, enlarged by the browser."""
+    """The layers of one model on one photograph as one small picture, a pixel per patch, enlarged by the browser."""
     rows, columns = slots[0]["rows"], slots[0]["cols"]
     cells = []
     for slot in slots:

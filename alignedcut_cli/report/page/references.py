@@ -1,4 +1,4 @@
-"""BibTeX of the methods that the page's artifacts were made with."""
+"""BibTeX entries of the methods behind the page's artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of artifact adds to the page. A new kind adds one file in `kinds` and its line here."""
+"""The contribution of each kind of artifact to the page. A new kind adds one file in `kinds` and its line here."""
 
 from __future__ import annotations
 

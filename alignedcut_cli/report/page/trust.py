@@ -1,4 +1,4 @@
-"""What the page's trust rests on: commands, the graph of artifacts, versions, sentences on methods, references."""
+"""The provenance chapter of the page: commands, the graph of artifacts, versions, methods in sentences, references."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _warnings(made: Sequence[Made]) -> list[Safe]:
 
 
 def _methods(made: Sequence[Made]) -> list[Safe]:
-    """The sentences in order, each once, followed by the artifacts that it tells of."""
+    """The sentences in order, each once, followed by the artifacts that it describes."""
     told: dict[str, list[str]] = {}
     for one in made:
         told.setdefault(one.methods, []).append(one.reference)
@@ -73,7 +73,7 @@ def _methods(made: Sequence[Made]) -> list[Safe]:
 
 
 def _levels(made: Sequence[Made]) -> dict[str, int]:
-    """The column of each artifact: one right of the last of its inputs."""
+    """The column of each artifact: one to the right of its rightmost input."""
     there = {one.reference: one for one in made}
     found: dict[str, int] = {}
 
@@ -89,7 +89,7 @@ def _levels(made: Sequence[Made]) -> dict[str, int]:
 
 
 def _graph(made: Sequence[Made]) -> Safe:
-    """The artifacts as boxes, inputs to the left; stale ones are dashed and say so."""
+    """The artifacts as boxes, inputs to the left; stale ones are dashed and labelled so."""
     levels, places, heights = _levels(made), {}, {}
     for one in made:
         column = levels[one.reference]

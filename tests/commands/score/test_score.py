@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 
 from alignedcut_cli.commands.score import run as run_module
 from alignedcut_cli.store.artifact import load_tensors
+from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.header import Header
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
@@ -151,6 +152,14 @@ def test_what_chance_gives_is_uniform_where_nothing_is_predicted(scored: tuple[H
     header, tensors = scored
     c = place_of(header, "ereg", "late")
     assert np.abs(tensors["test"][:3, c]).max() < 0.2 and (tensors["p"][:3, c, 0] > 0.01).all()
+
+
+def test_undefined_scores_are_no_fault_of_the_artifact(
+    study: Path, scored: tuple[Header, dict[str, np.ndarray]]
+) -> None:
+    header, tensors = scored
+    assert any(array.dtype.kind == "f" and np.isnan(array).any() for array in tensors.values())
+    assert faults(Project(study), "score", header.name, deep=True) == []
 
 
 def test_the_tables_and_pictures_are_there(study: Path, scored: tuple[Header, dict[str, np.ndarray]]) -> None:

@@ -1,4 +1,4 @@
-"""A comparison on the page: how alike two artifacts are, slot by slot, with intervals, and how that was measured."""
+"""A comparison on the page: the similarity of two artifacts, slot by slot, with intervals, and how it was measured."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _names(given: Given) -> Sequence[Section]:
 
 
 def _meaning(given: Given) -> Sequence[Section]:
-    """Figure and ground by area, where there were masks."""
+    """Figure and ground by area, if there were masks."""
     if "group.mean" not in given.arrays:
         return []
     axes, contrast, se = given.header.axes, given.arrays["contrast"], given.arrays["contrast.se"]
@@ -113,7 +113,7 @@ def _meaning(given: Given) -> Sequence[Section]:
 
 
 def _flat(given: Given) -> Safe:
-    """The contrast on the flattened cortex in the last layer of each model, where vertices and the surface are known."""
+    """The contrast on the flattened cortex in the last layer of each model, if vertices and the surface are known."""
     arrays, axes = given.arrays, given.header.axes
     if "contrast.voxel" not in arrays or not has_surface():
         return Safe("")
@@ -158,7 +158,7 @@ def _key(slot: Any) -> tuple[str, str, int]:
 
 
 def group_means(given: Given) -> dict[str, Any]:
-    """What the bars of a patch are compared with: names of groups and areas, and means by model, tap and layer."""
+    """The reference for the bars of a patch: names of groups and areas, and means by model, tap and layer."""
     if "group.mean" not in given.arrays:
         return {}
     axes = given.header.axes

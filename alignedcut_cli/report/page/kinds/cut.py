@@ -9,7 +9,7 @@ from alignedcut_cli.report.page.kinds.kind import Given, Kind
 __all__ = ["KIND"]
 
 ROUGH = 0.1
-"""The residual from which on `cut` itself says so."""
+"""The residual above which `cut` itself warns."""
 
 
 def _methods(given: Given) -> str:

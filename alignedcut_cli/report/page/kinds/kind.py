@@ -1,4 +1,4 @@
-"""What a kind of artifact adds to the page, and what it is given for that."""
+"""The interface of a kind of artifact to the page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Given:
-    """One artifact: its header, and its arrays, which are read when they are asked for."""
+    """One artifact: its header, and its arrays, which are read on access."""
 
     header: Header
     arrays: Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ class Given:
         return f"{self.header.kind}/{self.header.name}"
 
     def made_of(self, header: Header) -> bool:
-        """Whether the artifact was made of another one, as it is now."""
+        """Whether the artifact was made of another one, in its present state."""
         return any(given.content == header.content for given in self.header.inputs)
 
 
@@ -50,7 +50,7 @@ class Section:
 @dataclass(frozen=True)
 class Kind:
     """What a kind adds: a sentence or two on how it was made (with references), sections, views of a lens's nodes,
-    and warnings of what should not be trusted."""
+    and warnings."""
 
     methods: Callable[[Given], str]
     references: Callable[[Given], Sequence[str]] = lambda given: ()
@@ -60,7 +60,7 @@ class Kind:
 
 
 def finite(value: Any) -> float | None:
-    """A number for a table; None if it is not known."""
+    """A number for a table; None if it is not finite."""
     return float(value) if np.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Pathways on the page: what clusters tell of classes and of positions, and how that was measured."""
+"""Pathways on the page: the information of clusters about classes and positions, and how it was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A probe on the page: what scores reached, and how."""
+"""A probe on the page: its scores, and how they were measured."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _name(measure: str) -> str:
 
 
 def _rows(given: Given) -> list[dict[str, Any]]:
-    """A row for each layer and target: its score on test images, or on all where nothing is fitted."""
+    """A row for each layer and target: its score on test images, or on all if nothing is fitted."""
     axes, arrays = given.header.axes, given.arrays
     best = np.asarray(arrays["best"]) if "best" in arrays else None
     rows = []

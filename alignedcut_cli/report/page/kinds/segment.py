@@ -38,7 +38,7 @@ def _methods(given: Given) -> str:
 
 
 def _slots(given: Given, target: str) -> list[dict[str, Any]]:
-    """One row a slot: its scores at its best threshold."""
+    """One row per slot: its scores at its best threshold."""
     header, arrays = given.header, given.arrays
     names = [one.name for one in header.inputs]
     best = np.asarray(arrays[f"{target}.best"])
@@ -59,7 +59,7 @@ def _slots(given: Given, target: str) -> list[dict[str, Any]]:
 
 
 def _masks(given: Given) -> list[dict[str, Any]]:
-    """One row a slot: how many masks of no class an image has, and their scores."""
+    """One row per slot: the number of class-agnostic masks of an image, and their scores."""
     header, arrays = given.header, given.arrays
     names = [one.name for one in header.inputs]
     slot_of = np.asarray(arrays["proposals"])[:, 1]
@@ -74,7 +74,7 @@ def _masks(given: Given) -> list[dict[str, Any]]:
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
-    """A line a model of a cut; joint cuts of several layers are points at their first."""
+    """A line per model and cut; joint cuts of several layers are points at their first."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["cut"]), []).append(row)

@@ -1,4 +1,4 @@
-"""A trace on the page: the map, concepts and figure of patches, where nodes go from layer to layer, and what differs."""
+"""A trace on the page: the map, concepts and foreground of patches, their transitions over layers, and divergence."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _steps(given: Given) -> Safe:
 
 
 def _transitions(given: Given) -> list[dict[str, Any]]:
-    """The entries of all matrices that have nodes, of all groups."""
+    """The non-empty entries of all transition matrices, of all groups."""
     counts, shares, names = given.arrays["counts"], given.arrays["transitions"], given.header.axes["J"]["labels"]
     pairs = _pairs(given)
     groups = given.header.axes["H"]["labels"]

@@ -1,4 +1,4 @@
-"""A tree on the page: the cluster of patches in some of its partitions, its splits with support, and how it was grown."""
+"""A tree on the page: the clusters of patches in some partitions, its splits with support, and how it was grown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _methods(given: Given) -> str:
 
 
 def _rows(given: Given) -> list[dict[str, Any]]:
-    """The splits from the top: nodes and support of the worse side, and classes and areas that are higher on each side."""
+    """The splits from the top: nodes, support of the worse side, and classes and areas that are higher on each side."""
     arrays, axes = given.arrays, given.header.axes
     joins, rows = np.asarray(arrays["joins"]), []
     for count, join in enumerate(range(len(joins) - 1, -1, -1), 2):
@@ -49,7 +49,7 @@ def _rows(given: Given) -> list[dict[str, Any]]:
 
 
 def _telling(found: np.ndarray, names: Sequence[str]) -> str:
-    """The names that are higher on the first side | on the second, by two standard errors at least, the clearest first."""
+    """The names that are higher on the first | second side, by two standard errors at least, the largest first."""
     ratio = np.divide(found[:, 0], found[:, 1], out=np.zeros(len(found)), where=found[:, 1] > 0)
     sides: list[list[str]] = [
         [names[int(k)] for k in np.argsort(-sign * ratio)[:3] if sign * ratio[k] >= CLEAR] for sign in (1, -1)

@@ -1,0 +1,203 @@
+"""Connecting to a cluster: the value of --cluster, and the Dask client of its scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignedcut_cli.backbones.hub import require_package
+from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
+from alignedcut_cli.store.files import disk_errors
+
+if TYPE_CHECKING:
+    from distributed import Client, Nanny, SpecCluster
+
+__all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "connect", "local_workers", "require_cluster"]
+
+CONNECT_SECONDS = 10
+"""Seconds to wait for a scheduler."""
+ALLOWED_FAILURES = 3
+"""Lost local workers after which a task counts as the cause."""
+_ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_SILENT = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",  # after a killed command
+}
+
+
+def require_cluster(text: str, shard: str | None = None) -> None:
+    """Raise UsageError for an invalid value of --cluster, or one together with --shard; UnavailableError without Dask."""
+    if shard is not None:
+        raise UsageError(
+            "option-contradicts", f"--cluster {text} and --shard {shard} are two ways to share the work", "Give one"
+        )
+    if local_workers(text) == 0 and not _ADDRESS.fullmatch(text) and not text.endswith(".json"):
+        raise UsageError(
+            "bad-cluster",
+            f"--cluster {text!r} is no place of workers",
+            "Give local:N with N from 1, tcp://HOST:PORT, tls://HOST:PORT, or a scheduler file that ends in .json",
+        )
+    require_package("distributed", "the workers of --cluster", "cluster")
+
+
+def local_workers(text: str) -> int:
+    """N of local:N, else 0."""
+    found = re.fullmatch(r"local:([1-9]\d{0,3})", text)
+    return int(found[1]) if found else 0
+
+
+@contextmanager
+def connect(text: str, *, gpu: bool) -> Iterator[Client]:
+    """A client of the scheduler at `text`; for local:N, of workers that start and end with the block.
+
+    With `gpu` each of these offers one GPU. Raises UnavailableError (exit 69) if there is no answer.
+    """
+    count = local_workers(text)
+    with contextlib.ExitStack() as stack:
+        with _answering(text):
+            where = stack.enter_context(_workers_here(count, gpu)) if count else _address(text)
+            client = _client(where)
+        stack.callback(_leave, client)
+        yield client
+
+
+@contextmanager
+def _answering(text: str) -> Iterator[None]:
+    """Convert all exceptions of Dask while connecting into one error."""
+    try:
+        yield
+    except (OSError, TimeoutError, RuntimeError, TypeError, ValueError, ImportError) as error:
+        raise UnavailableError(
+            "cluster-unreachable",
+            f"--cluster {text}: no Dask scheduler answers there within {CONNECT_SECONDS} s ({first_line(error)})",
+            "Start one with `dask scheduler`, and give the address that it prints",
+        ) from None
+
+
+def _address(text: str) -> str:
+    """The scheduler's address, read from its file if `text` names one. Raises InputMissingError or DataError."""
+    if not text.endswith(".json"):
+        return text
+    if not Path(text).is_file():
+        raise InputMissingError(
+            "file-missing", f"--cluster {text}: there is no such file", "`dask scheduler --scheduler-file` writes it"
+        )
+    with disk_errors(Path(text)):
+        content = Path(text).read_text(encoding="utf-8", errors="replace")
+    try:
+        return str(json.loads(content)["address"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError(
+            "bad-scheduler-file",
+            f"--cluster {text} is no scheduler file",
+            "`dask scheduler --scheduler-file` writes it",
+        ) from None
+
+
+def _client(where: Any) -> Client:
+    from distributed import Client
+
+    return Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
+
+
+def _leave(client: Client) -> None:
+    """Close a client; the scheduler drops its tasks."""
+    with contextlib.suppress(Exception):
+        client.close(timeout=CONNECT_SECONDS)
+
+
+@contextmanager
+def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
+    """A cluster of `count` processes of one task each on this machine, on loopback, without dashboard or memory limit.
+
+    They share its cores, and get its GPUs round-robin. A process that dies is restarted.
+    """
+    import dask.config
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    listening = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": Scheduler, "options": {**listening, "port": 0, "allowed_failures": ALLOWED_FAILURES}}
+    nannies: list[Nanny] = []
+
+    def nanny(*given: Any, **options: Any) -> Nanny:
+        nannies.append(Nanny(*given, **options))
+        return nannies[-1]
+
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count))
+    with _environment({**dict.fromkeys(_THREADS, threads), **_SILENT}) as variables:
+        settings: Any = {
+            "distributed.worker.multiprocessing-method": "spawn",
+            "distributed.worker.profile.enabled": False,
+            "distributed.nanny.pre-spawn-environ": variables,
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+            "distributed.deploy.lost-worker-timeout": "1 day",  # a process may take long to start again
+        }
+        with dask.config.set(settings):  # pyright: ignore[reportPrivateImportUsage]
+            with _without_interrupts():
+                cluster = SpecCluster({}, scheduler)
+            try:
+                options = {**listening, "nthreads": 1, "memory_limit": None, "preload": [f"{__package__}.cluster_task"]}
+                for number in range(count):
+                    cluster.worker_spec[number] = {"cls": nanny, "options": options | (_gpu(number) if gpu else {})}
+                cluster.scale(count)
+                yield cluster
+            finally:
+                _end(cluster, nannies)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Threads started in the block, and their child processes, ignore Ctrl-C, which this thread handles."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _gpu(number: int) -> dict[str, Any]:
+    """The options of a worker with its own GPU, if there are enough."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    there = given if given != [""] else [str(one) for one in range(torch.cuda.device_count())]
+    one = there[number % len(there)] if there else ""
+    return {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": one}}
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Environment variables for child processes, restored after the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield variables
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end(cluster: SpecCluster, nannies: Sequence[Nanny]) -> None:
+    """Kill the workers at once, which is safe, as files are written atomically."""
+    for nanny in nannies:
+        nanny.close_gracefully()
+        if pid := nanny.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(Exception):
+        cluster.close(timeout=CONNECT_SECONDS)

@@ -1,0 +1,32 @@
+"""A sweep: the work of a command as a fixed list of tasks, each of which writes one file, on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Sweep"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A list of independent tasks, numbered from 0.
+
+    name      its name among the sweeps of its artifact, such as "project"
+    what      the activity, for the progress, such as "cutting"
+    unit      the unit counted, such as "nodes"
+    sizes     the number of units of each task
+    missing   returns the numbers of the tasks whose file is missing
+    run       does some of the tasks in this process, and calls its second argument with the count of units done
+    """
+
+    name: str
+    what: str
+    unit: str
+    sizes: Sequence[int]
+    missing: Callable[[], list[int]]
+    run: Callable[[Sequence[int], Callable[[int], None]], None]
+
+    def count(self, numbers: Sequence[int]) -> int:
+        """The units in some of the tasks."""
+        return sum(self.sizes[number] for number in numbers)
