@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,3 +157,16 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip("real photographs and weights are not here (../shared/real)")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[str]:
+    """The address of a Dask scheduler with two worker processes on this machine, which may be busy."""
+    pytest.importorskip("distributed")
+    from alignedcut_cli.frame import cluster_crew
+    from alignedcut_cli.frame.cluster_open import connect
+
+    with pytest.MonkeyPatch.context() as patch, connect("local:2", gpu=False) as client:
+        patch.setattr(cluster_crew, "WORKERS_SECONDS", 600)
+        assert client.scheduler
+        yield client.scheduler.address

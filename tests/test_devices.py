@@ -20,6 +20,7 @@ from tests.helpers.kernels import KERNELS
 from tests.helpers.pretended_cuda import CUDA, DeviceMixError, on_cuda, pretended_cuda
 
 ON_THE_CPU = {
+    "align.train.start_numbers": "a few numbers, which callers move",
     "graph.bootstrap.compare_replicates": "problems of a few columns are solved on the CPU",
     "graph.bootstrap.stable_count": "a few numbers, which are there",
     "graph.neighbours.largest_within": "graphs are built on the CPU",
@@ -30,6 +31,7 @@ ON_THE_CPU = {
     "graph.new_images.embedded_rows": "graphs are built on the CPU",
     "graph.sparse_graph.attention_graph": "graphs are built on the CPU",
     "graph.sparse_graph.cosine_graph": "graphs are built on the CPU",
+    "graph.lowrank.signing_nodes": "node ids are made on the CPU",
     "graph.sampling.uniform_sample": "node ids are made on the CPU",
     "maps.workers.most_workers": "a number of threads",
     "groups.oracle.oracle_thresholds": "a few numbers, which callers move",

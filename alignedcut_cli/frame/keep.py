@@ -13,11 +13,12 @@ from alignedcut_cli.store.artifact import map_tensor, read_layout, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
 from alignedcut_cli.store.files import remove
 from alignedcut_cli.store.header import KEY, Recipe
+from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["EVERY", "Arrays", "Keeper"]
+__all__ = ["EVERY", "Arrays", "Held", "Keeper"]
 
 Arrays = Mapping[str, "np.ndarray"]
 EVERY = 10.0
@@ -90,4 +91,66 @@ class Keeper:
             if self._told is not None:
                 again = self._frame.journal.command(self._recipe.kind, self._recipe.name, overwrite=False)
                 stopped.remedy = f"{self._told[:1].upper()}{self._told[1:]} are kept; go on with: {again}"
+            raise
+
+
+class Held:
+    """The parts of an artifact that one process makes: held in memory, beside those that are files already.
+
+    With `unit`, such as "layers", those that are not files yet are written at most every EVERY seconds, so that the same
+    command goes on after an interruption, which is told in that word. Used as `Parts`.
+    """
+
+    def __init__(self, frame: Frame, recipe: Recipe, files: Parts, unit: str | None = None) -> None:
+        self._frame, self._recipe, self._files, self._unit = frame, recipe, files, unit
+        self._held: dict[tuple[str, int, int], Arrays] = {}
+        self._waiting: list[tuple[str, int, int]] = []
+        self._written, self._kept = time.monotonic(), 0
+
+    def missing(self, sweep: str, count: int) -> list[int]:
+        """The numbers, of `count`, whose part is neither held nor a file."""
+        there = self._files.missing(sweep, count) if self._files.folder.is_dir() else range(count)
+        return [number for number in there if (sweep, number, count) not in self._held]
+
+    def write(self, sweep: str, number: int, count: int, tensors: Arrays) -> None:
+        """Hold one part; and write those that are not files yet, if it is time to."""
+        self._held[sweep, number, count] = tensors
+        if self._unit is None:
+            return
+        self._waiting.append((sweep, number, count))
+        if time.monotonic() - self._written < EVERY:
+            return
+        self._files.open()
+        for key in self._waiting:
+            self._files.write(*key, self._held[key])
+        self._kept += len(self._waiting)
+        self._waiting, self._written = [], time.monotonic()
+
+    def read(self, sweep: str, number: int, count: int) -> Arrays:
+        """The tensors of one part, as they are held, or mapped from its file."""
+        held = self._held.get((sweep, number, count))
+        return self._files.read(sweep, number, count) if held is None else held
+
+    def tell(self, found: int) -> None:
+        """A note that `found` parts are there from before; they count among those that are kept."""
+        self._kept += found
+        if found and self._unit:
+            self._frame.output.note(
+                f"{self._recipe.kind}/{self._recipe.name}: {found} {self._unit} are there; going on"
+            )
+
+    def drop(self) -> None:
+        """Let go of all parts, and remove the files."""
+        self._held, self._waiting, self._kept = {}, [], 0
+        self._files.drop()
+
+    @contextmanager
+    def told_when_stopped(self) -> Iterator[None]:
+        """If a signal stops the block, the message says what is kept and how to go on."""
+        try:
+            yield
+        except Stopped as stopped:
+            if self._kept:
+                again = self._frame.journal.command(self._recipe.kind, self._recipe.name, overwrite=False)
+                stopped.remedy = f"{self._kept} {self._unit} are kept; go on with: {again}"
             raise

@@ -7,10 +7,11 @@ were shared among machines, goes on with those whose file is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from alignedcut_cli.errors import UsageError
+from alignedcut_cli.errors import LockedError, UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweep import Sweep
 from alignedcut_cli.store.header import Recipe
@@ -93,13 +94,14 @@ def note_start(frame: Frame, recipe: Recipe) -> None:
 def run_shard(frame: Frame, sweeps: Sequence[Sweep], shard: tuple[int, int], lock: Path) -> int:
     """Do what job i of n, `shard` = (i, n), has to do: every n-th task. The number of tasks that are missing after it.
 
-    A sweep of one task is everybody's: the first job to come does it while the others wait, by the lock file. A later
-    sweep begins only where the one before it is whole; what is left is done by the same command without --shard.
+    A sweep of one task is everybody's: the first job to come does it while the others wait, by the lock file, or, where
+    it is the last, end. A later sweep begins only where the one before it is whole; what is left is done by the same
+    command without --shard.
     """
     left = 0
     for sweep in sweeps:
         if len(sweep.sizes) == 1:
-            with hold(lock, sweep.name, wait=True):
+            with suppress(LockedError), hold(lock, sweep.name, wait=sweep is not sweeps[-1]):
                 _run(frame, sweep, sweep.missing())
         else:
             _run(frame, sweep, share_of(sweep, shard))

@@ -237,7 +237,7 @@ def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
     import torch
 
     from alignedcut_cli.core.align.spaces import brain_factor, roi_voxels
-    from alignedcut_cli.core.numerics import NumericsError
+    from alignedcut_cli.core.numerics import NumericsError, torch_threads
 
     voxels = None
     if alignment.rois:
@@ -247,7 +247,8 @@ def _factor(alignment: Alignment, tensors: Mapping[str, np.ndarray]) -> Tensor:
     if "scale" in tensors:  # missing in artifacts of earlier versions
         beta /= torch.from_numpy(np.array(tensors["scale"]))
     try:
-        return brain_factor(beta, voxels)
+        with torch_threads(1):  # whoever opens the space, with however many threads, has the same rows
+            return brain_factor(beta, voxels)
     except NumericsError as error:
         raise DataError(
             "no-direction", f"align/{alignment.header.name}: {error}", "Choose other areas, or align again"

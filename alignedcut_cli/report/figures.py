@@ -13,14 +13,19 @@ from alignedcut_cli.store.files import writing
 
 __all__ = ["loss_figure", "roi_figure", "save_figure", "similarity_figure"]
 
+DPI = 110
 INK = "#333333"
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#cbd5e0"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG atomically; the same figure gives the same bytes."""
+    figure.set_dpi(DPI)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)  # laid out as it is: with an engine, saving draws everything twice
     with writing(path, lasting=False) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def loss_figure(losses: np.ndarray, labels: Sequence[str], heldout: np.ndarray, best: int) -> Figure:

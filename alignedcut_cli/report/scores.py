@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from alignedcut_cli.core.resample.ranks import midranks
+
 __all__ = ["best_figure", "depth_figure", "dimension_figure", "rdm_figure"]
 
 NAMES = {"crsa": "cRSA", "ereg": "eReg", "ersa": "eRSA", "cka": "CKA"}
@@ -181,8 +183,6 @@ def rdm_figure(titles: Sequence[str], rdms: Sequence[np.ndarray]) -> Figure:
 
     Images are in their own order; if there are too many to tell apart, by the first principal coordinate of the first RDM.
     """
-    from scipy.stats import rankdata
-
     order = np.arange(len(rdms[0]))
     if len(order) > _MANY and np.isfinite(rdms[0]).all():
         centred = rdms[0] - rdms[0].mean(0) - rdms[0].mean(1)[:, None] + rdms[0].mean()
@@ -191,7 +191,7 @@ def rdm_figure(titles: Sequence[str], rdms: Sequence[np.ndarray]) -> Figure:
     drawn: Any = None
     for axis, title, matrix in zip(panels, titles, rdms, strict=True):
         rows, columns = np.triu_indices(len(matrix), 1)
-        ranks = rankdata(matrix[rows, columns], nan_policy="omit") / max(1, len(rows))
+        ranks = midranks(matrix[rows, columns]) / max(1, len(rows))
         shown = np.full(matrix.shape, np.nan)
         shown[rows, columns] = shown[columns, rows] = ranks
         shown = shown[np.ix_(order, order)]

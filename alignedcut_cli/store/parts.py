@@ -43,11 +43,16 @@ class Parts:
         """Create or continue the folder; one left by another recipe is removed."""
         lock = self._project.lock_path(self._recipe.kind, f"{self._recipe.name}.parts")
         with hold(lock, f"{self._recipe.kind}/{self._recipe.name}", wait=True):
-            if parts_owner(self.folder) == self._recipe.identity:
+            if self.begun:
                 return
             remove(self.folder)
             make_folder(self.folder)
             writing_text(self.folder / OWNER, canonical_json({"recipe": self._recipe.identity}))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a folder of parts of this recipe."""
+        return parts_owner(self.folder) == self._recipe.identity
 
     def missing(self, sweep: str, count: int) -> list[int]:
         """The numbers, below `count`, of missing or incomplete parts."""

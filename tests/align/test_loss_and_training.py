@@ -460,7 +460,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Study:
     """The study with a draw that gives all tokens of the images, and a start that is solved to the end."""
     tokens, responses = make_tokens()
     exact = partial(agree_on_places, tolerance=1e-6)
-    monkeypatch.setattr("alignedcut_cli.core.align.train.agree_on_places", exact)
+    monkeypatch.setattr("alignedcut_cli.core.align.ridge_start.agree_on_places", exact)
 
     def draw(rows: Tensor, _count: int, _generator: torch.Generator) -> list[Tensor]:
         return [block[rows].flatten(0, 1) for block in tokens]

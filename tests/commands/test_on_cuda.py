@@ -61,6 +61,29 @@ def test_cut_onto(study: Path, cli: Cli) -> None:
     np.testing.assert_allclose(vectors(study, "there"), vectors(study, "here"), atol=1e-5)
 
 
+def test_a_shared_cut_is_that_of_one_process(
+    study: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pass over ranges, balanced; and the nodes onto it."""
+    from alignedcut_cli.core.graph import lowrank, one_pass
+
+    monkeypatch.setattr(lowrank, "pilot_nodes", lambda total, nodes: min(total, 40))
+    monkeypatch.setattr(one_pass, "STEP", 32)
+    monkeypatch.setattr(one_pass, "MOST_NODES", 32)
+    other = Path(shutil.copytree(study, tmp_path / "other"))
+    base = ("cut", *SMALL, *LOW, "--balance", "voronoi", "--precision", "float32", "--name", "base")
+    for argv in (base, ("cut", "--onto", "cut/base", "--from", "scenes", "--name", "again")):
+        on_cuda(cli, *argv, "-p", study)
+        on_cuda(cli, *argv, "--shard", "1/1", "-p", other)
+        on_cuda(cli, *argv, "-p", other)
+    one, two = (
+        {name: load_file(root / "cut" / f"{name}.safetensors") for name in ("base", "again")} for root in (study, other)
+    )
+    for name, tensors in one.items():
+        for key, tensor in tensors.items():
+            np.testing.assert_allclose(tensor, two[name][key], atol=1e-5, err_msg=f"{name} {key}")
+
+
 def test_extract(photos: Path, tiny_weights: Path, tmp_path: Path, cli: Cli) -> None:
     few = sorted(photos.glob("*.png"))[:3]
     model = ("-m", TINY, "--weights", tiny_weights, "--image-size", 64, "--tokens", "sample:4", "-p", tmp_path)

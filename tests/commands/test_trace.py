@@ -20,6 +20,7 @@ from alignedcut_cli.store.check import check_project
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
 from tests.helpers.aligning import refused
+from tests.helpers.forks import fresh_python
 from tests.helpers.stores import IMAGES, snapshot
 from tests.helpers.tracing import BLIND, COARSE, LAYERS, PARTED, PARTING, Model, make_study, objects, write_masks
 
@@ -424,3 +425,16 @@ def test_centres_of_the_command_are_those_of_the_function(traced: Path) -> None:
     places, start = tensors["coordinates"][mine], int(np.searchsorted(mine, tensors["centres"][4, 0]))
     seeds = (seed for seed in range(100_000) if np.random.default_rng(seed).integers(len(mine)) == start)
     np.testing.assert_array_equal(mine[farthest_centres(places, 3, next(seeds))], tensors["centres"][4])
+
+
+def test_a_trace_imports_neither_torch_nor_what_else_it_can_do_without(world: Path) -> None:
+    words = ["trace", "--from", "joint", *FAST, "--masks", world / "masks", "-p", world / "study", "-q"]
+    code = f"""
+import sys
+from alignedcut_cli.main import main
+assert main({[str(word) for word in words]!r}) == 0
+heavy = {{"torch", "sklearn", "scipy.stats", "matplotlib.pyplot", "timm", "sympy"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = fresh_python(code)
+    assert done.returncode == 0, done.stderr

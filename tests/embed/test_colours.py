@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignedcut_cli.core.embed.colours import nearest_rows, rgb_cube, spectral_tsne, tsne
+from alignedcut_cli.core.embed.colours import (
+    colour_limits,
+    marks_of,
+    nearest_rows,
+    nearest_sampled,
+    rgb_cube,
+    spectral_tsne,
+    tsne,
+)
 from alignedcut_cli.core.numerics import NumericsError
 
 
@@ -108,3 +116,27 @@ def test_three_axes_are_the_three_channels() -> None:
     assert tuple(colours[0]) == (0, 255, 0)
     assert tuple(colours[-1]) == (255, 0, 0)
     assert (np.diff(colours[:, 0].astype(int)) >= 0).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.sampled_from([2, 3]), st.integers(0, 3))
+def test_limits_from_counts_are_those_of_all_nodes_to_the_bit(counts: list[int], dims: int, seed: int) -> None:
+    number = np.array(counts)
+    number[0] += 1
+    places = np.random.default_rng(seed).normal(size=(len(counts), dims)).astype(np.float32).round(1 if seed else 6)
+    wanted = np.quantile(np.repeat(places, number, 0), [0.01, 0.99], axis=0)
+    found = colour_limits(places, number)
+    assert found.dtype == wanted.dtype and np.array_equal(found, wanted)
+
+
+@given(st.integers(1, 90), st.integers(1, 40))
+@settings(deadline=None, max_examples=20)
+def test_the_nearest_sampled_node_does_not_depend_on_the_range(step: int, count: int) -> None:
+    rows, _ = blobs(90)
+    ids = np.sort(np.random.default_rng(count).permutation(90)[:count])
+    marks, scale = marks_of(rows, ids, (0, 90))
+    distance = ((rows[:, None].astype(np.float64) - rows[ids][None]) ** 2).sum(2)
+    ranges = [(start, min(start + step, 90)) for start in range(0, 90, step)]
+    found = [nearest_sampled(rows[start:stop], marks, scale, ids - start) for start, stop in ranges]
+    assert np.array_equal(np.concatenate(found), distance.argmin(1))
+    assert np.array_equal(nearest_sampled(rows, marks, scale), distance.argmin(1))

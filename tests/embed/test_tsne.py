@@ -17,15 +17,17 @@ from openTSNE.affinity import PrecomputedAffinities
 from scipy.sparse import csr_matrix
 
 from alignedcut_cli.core.embed import affinities as module
-from alignedcut_cli.core.embed import descent, kernels
+from alignedcut_cli.core.embed import descent, kernels, perplexity
 from alignedcut_cli.core.embed import tsne as schedule
-from alignedcut_cli.core.embed.affinities import Affinities, affinities, conditionals, nearest_others
+from alignedcut_cli.core.embed.affinities import affinities, conditionals, nearest_others
 from alignedcut_cli.core.embed.descent import OnHost
 from alignedcut_cli.core.embed.device import OnDevice, pull_all, push_all
 from alignedcut_cli.core.embed.forces import AllPairs, Tree
+from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, REPULSIONS, ROUND, choose_repulsion, tsne
 from alignedcut_cli.core.numerics import NumericsError
+from tests.helpers.forks import fresh_python
 
 # Of all forces by norm, and of Z. Exact: sums are float32; tree: worst for thousands of places in one dense ball
 BOUNDS = {"exact": (5e-4, 1e-5), "tree": (0.04, 0.015)}
@@ -203,6 +205,34 @@ def test_neighbours_that_are_equally_near_share_alike() -> None:
     assert found[0].tolist() == pytest.approx([1 / 6] * 6)
     assert found[1].tolist() == pytest.approx([1 / 4] * 4 + [0, 0])
     assert found[2].isfinite().all()
+
+
+def test_the_compiled_perplexity_is_the_written_one_and_torchs() -> None:
+    squares = np.random.default_rng(1).gamma(0.7, size=(40, 25)).astype(np.float32)
+    squares[0], squares[1, :9] = 2.0, 0.0
+    found, written = np.empty((2, 40, 25))
+    for loop, shares in ((perplexity.conditionals, found), (perplexity.conditionals.py_func, written)):
+        loop(squares, float(np.log(6.0)), 100, 1e-7, 0, 17, shares)
+        loop(squares, float(np.log(6.0)), 100, 1e-7, 17, 40, shares)
+    np.testing.assert_allclose(found, written, rtol=1e-9, atol=1e-15)
+    wanted = module._solve(torch.from_numpy(squares).double(), float(np.log(6.0)))
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("told", ["1", ""])
+def test_without_torch_the_threads_are_as_many_as_told(told: str) -> None:
+    code = """
+import sys
+from alignedcut_cli.core.embed import threads
+assert "torch" not in sys.modules
+alone = threads._thread_count()
+import torch
+print(alone, torch.get_num_threads(), threads._thread_count())
+"""
+    done = fresh_python(f"import os\nos.environ.update(OMP_NUM_THREADS={told!r}, MKL_NUM_THREADS={told!r})\n{code}")
+    alone, torchs, beside = done.stdout.split()
+    assert torchs == beside and 1 <= int(alone) <= (os.cpu_count() or 1)
+    assert not told or alone == torchs == told
 
 
 def joint_reference(rows: np.ndarray, perplexity: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from alignedcut_cli.commands.color import command as color
+from alignedcut_cli.commands.color.plan import JOINT_NODES
 from alignedcut_cli.commands.cut import command as cut
 from alignedcut_cli.commands.cut import graph_plan
 from alignedcut_cli.commands.cut import solver as cut_solver
@@ -759,7 +760,7 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
     given, tsne = _defaults(color.command), _defaults(spectral_tsne)
     for name in ("dims", "perplexity", "seed"):
         assert given[name] == tsne[name]
-    assert tsne["nodes"] == color.JOINT_NODES
+    assert tsne["nodes"] == JOINT_NODES
     assert given["eigenvectors"] == _defaults(cut.command)["eigenvectors"]
     given, shards = _defaults(extract.command), _defaults(extract_shards)
     for name in ("dtype", "seed"):

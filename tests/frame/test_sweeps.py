@@ -19,6 +19,7 @@ from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweeps import Sweep, make_shard, parse_shard, run_here, run_shard
 from alignedcut_cli.store.header import Recipe
+from alignedcut_cli.store.locks import hold
 from alignedcut_cli.store.project import Project
 
 LOCK = Path(tempfile.mkdtemp()) / "lock"
@@ -81,13 +82,22 @@ def test_jobs_that_come_together_do_a_sweep_of_one_task_once(tmp_path: Path) -> 
         time.sleep(0.2)
         slow.run(numbers, advance)
 
-    sweeps = [replace(slow, run=run)]
+    after = set[int]()
+    sweeps = [replace(slow, run=run), sweep_of(after, 3)]
     jobs = [threading.Thread(target=run_shard, args=(FRAME, sweeps, (job, 3), tmp_path / "lock")) for job in (1, 2, 3)]
     for job in jobs:
         job.start()
     for job in jobs:
         job.join()
-    assert log == [0]
+    assert log == [0] and after == {0, 1, 2}
+
+
+def test_a_job_ends_where_another_does_the_last_task(tmp_path: Path) -> None:
+    done: set[int] = set()
+    with hold(tmp_path / "lock", "another job"):
+        assert run_shard(FRAME, [sweep_of(done, 1)], (1, 2), tmp_path / "lock") == 1
+    assert not done
+    assert run_shard(FRAME, [sweep_of(done, 1)], (1, 2), tmp_path / "lock") == 0
 
 
 def test_jobs_record_once_the_command_that_finishes_the_artifact(tmp_path: Path) -> None:

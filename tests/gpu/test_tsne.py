@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.embed import device as on_gpu
-from alignedcut_cli.core.embed.affinities import Affinities, affinities
+from alignedcut_cli.core.embed.affinities import affinities
 from alignedcut_cli.core.embed.kernels import push_all
+from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, tsne
 from tests.gpu.conftest import SCALE, Table

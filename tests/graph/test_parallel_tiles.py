@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from alignedcut_cli.core.graph.parallel_tiles import MOST, share_tiles
+from alignedcut_cli.core.graph.parallel_tiles import MOST, fold_tiles, share_tiles
 
 CPU = torch.device("cpu")
 
@@ -59,6 +59,31 @@ def test_ticks_come_in_the_order_of_tiles_whoever_ends_first() -> None:
 
     share_tiles(31, 7, CPU, work, ticks.append)
     assert ticks == [7, 7, 7, 7, 3]
+
+
+@given(total=some.integers(1, 500), tile=some.integers(1, 600))
+def test_what_tiles_give_is_added_in_their_order(total: int, tile: int) -> None:
+    found: list[tuple[int, int]] = []
+    fold_tiles(total, tile, CPU, lambda start, stop: (start, stop), found.append)
+    assert [start for start, _ in found] == list(range(0, total, tile))
+    assert [stop for _, stop in found] == [*range(tile, total, tile), total]
+
+
+def test_a_late_tile_is_waited_for_and_each_is_computed_by_one_thread() -> None:
+    late, found = threading.Event(), list[int]()
+
+    def work(start: int, stop: int) -> int:
+        if start == 0:
+            late.wait(30)  # until the last tile is in hand
+        elif start == 28:
+            late.set()
+        assert torch.get_num_threads() == 1
+        return start
+
+    fold_tiles(31, 7, CPU, work, found.append)
+    assert found == [0, 7, 14, 21, 28]
+    fold_tiles(10, 7, CPU, lambda start, stop: torch.get_num_threads(), found.append)
+    assert found[5:] == [1, 1]
 
 
 def test_an_error_stops_the_others_after_the_tile_in_hand() -> None:

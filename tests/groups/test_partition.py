@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alignedcut_cli.core.groups import partition
 from alignedcut_cli.core.groups.partition import nearest_centre, partition_centres
+from alignedcut_cli.core.groups.sums import add_rows
 from alignedcut_cli.core.numerics import NumericsError
 
 
@@ -49,14 +50,35 @@ def test_places_in_another_order_have_the_same_cells() -> None:
     assert len({*zip(*(each.tolist() for each in cells), strict=True)}) == 4
 
 
-def test_a_sample_serves_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     places, of = blobs(4)
     monkeypatch.setattr(partition, "SAMPLE", 50)
     centres = partition_centres(places, [4], 1)[0]
     cells = nearest_centre(places, centres)
     assert len(np.unique(of * 4 + cells)) == 4
-    monkeypatch.setattr(partition, "_CHUNK", 28)
-    assert (nearest_centre(places, centres) == cells).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_nearest_centre_is_the_first_of_the_nearest(dtype: type) -> None:
+    random = np.random.default_rng(4)
+    places, centres = random.standard_normal((90, 5)).astype(dtype), random.standard_normal((7, 5))
+    centres[5] = centres[2]
+    apart = ((places[:, None].astype(np.float64) - centres) ** 2).sum(-1)
+    found = nearest_centre(places[:, ::-1], centres[:, ::-1])
+    assert (found == apart.argmin(1)).all() and 2 in found and 5 not in found
+    written = np.empty(90, np.int64)
+    partition._find_nearest.py_func(places.astype(np.float64), centres, written)
+    assert (written == found).all()
+
+
+def test_rows_are_added_up_by_group() -> None:
+    random = np.random.default_rng(5)
+    rows, groups = random.standard_normal((70, 4)), random.integers(0, 6, 70)
+    wanted = np.stack([rows[groups == one].sum(0) for one in range(6)])
+    for add in (add_rows, add_rows.py_func):
+        sums = np.zeros((6, 4))
+        add(rows, groups, sums)
+        np.testing.assert_allclose(sums, wanted, atol=1e-12)
 
 
 def test_too_few_places_are_told() -> None:

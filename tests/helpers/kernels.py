@@ -21,6 +21,7 @@ from alignedcut_cli.core.align import (
     loss,
     projector,
     reduced_rank_ridge,
+    ridge_start,
     scores,
     spaces,
     train,
@@ -39,6 +40,7 @@ from alignedcut_cli.core.graph import (
     landmarks,
     lowrank,
     ncut,
+    one_pass,
     parallel_tiles,
     quantised_cosines,
     refine,
@@ -123,11 +125,32 @@ def eigenpairs(on: On, device: Any) -> Any:
 
 
 def exact_rows(on: On, device: Any) -> Any:
-    made = certificate.ExactRows(on(rows()[:10]), COUNT)
-    other = made.others()
-    other.add(on(drawn(10, 7).abs()), on(drawn(7, COUNT)), on(torch.ones(7)))
-    made.merge(other)
-    return made.images(on(torch.ones(10)))
+    made = certificate.ExactRows.none(10, COUNT, device)
+    made.add(certificate.ExactRows.of(on(drawn(10, 7).abs()), on(drawn(7, COUNT)), on(torch.ones(7))))
+    return made.scaled(on(torch.ones(10)))
+
+
+def passed(on: On, device: Any) -> Any:
+    """The steps of a pass in two ranges, as those who share it do them."""
+    read, take = readers(on)
+    with mock.patch.object(lowrank, "pilot_nodes", return_value=50):
+        assert not lowrank.is_whole(NODES, 30)
+        pilot = lowrank.pilot_lowrank(take, NODES, COUNT, nodes=30, tile=40, weights=lambda ids: weights()[ids])
+    sums, made, ranges = one_pass.Sums.none(pilot), [], one_pass.split(NODES, 50)
+    for start, stop in ranges:
+        made.append(one_pass.Projected.empty(stop - start, COUNT, len(pilot.guess), on(torch.zeros(1)).device))
+        sums.add(one_pass.project(pilot, read, start, stop, made[-1], weights=weights()[start:stop], tile=40))
+    coefficients = one_pass.degree_map(pilot, sums.mass)
+    degrees = [one_pass.degrees_of(one, coefficients) for one in made]
+    some = [weights()[start:stop] for start, stop in ranges]
+    gram = one_pass.add_up(map(one_pass.gram_of, made, degrees, some))
+    whole = one_pass.Projected(*(torch.cat(parts) for parts in zip(*((p.first, p.spare) for p in made), strict=True)))
+    signing = lowrank.signing_nodes(NODES, 0)
+    found = one_pass.rotation_of(
+        pilot, sums.exact, coefficients, gram, COUNT, NODES, lambda ids: whole.rows(ids.to(gram.device)), signing
+    )
+    grams = list(map(one_pass.rotate, made, degrees, [found.turn] * 2, [one.first for one in made], some))
+    return lowrank.cut_of(pilot, found, torch.cat([one.first for one in made]), one_pass.add_up(grams))
 
 
 def extended(on: On, device: Any) -> Any:
@@ -163,6 +186,15 @@ def ridge(on: On, device: Any) -> Any:
     problem = reduced_rank_ridge.Problem.of(features, responses, features, responses)
     choice = reduced_rank_ridge.choose(problem, [2, 4], 0.3, (0.1, 1.0))
     return fit, reduced_rank_ridge.weigh_slots(problem, choice, 0.3)
+
+
+def started(on: On, device: Any) -> Any:
+    """What of the ridge start is had ahead."""
+    pooled, responses = slots_of(on)
+    fit, heldout = on(torch.arange(18)), on(torch.arange(18, 24))
+    spectra = [ridge_start.slot_spectrum(one, fit) for one in pooled]
+    problem, ranks = ridge_start.selection(pooled, responses, fit, heldout, spectra, None)
+    return [one.values for one in spectra], reduced_rank_ridge.try_penalty(problem, ranks, 0.3, 0.1)
 
 
 def agreed(on: On, device: Any) -> Any:
@@ -238,6 +270,13 @@ def read_slot(on: On, device: Any) -> Any:
 
 def shared(on: On, device: Any) -> Any:
     return sum(parallel_tiles.share_tiles(NODES, 40, device, lambda tiles: sum(stop - start for start, stop in tiles)))
+
+
+def folded(on: On, device: Any) -> Any:
+    total = on(torch.zeros(3))
+    units = on(drawn(NODES, 3))
+    parallel_tiles.fold_tiles(NODES, 40, device, lambda start, stop: units[start:stop].sum(0), total.add_)
+    return total
 
 
 def joint(on: On) -> affinities.Affinities:
@@ -317,6 +356,10 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.subspaces.subspace_error": lambda on, _: subspaces.subspace_error(
         on(orthonormal()), on(drawn(NODES, COUNT, seed=1))
     ),
+    "graph.density.cell_weights": lambda on, _: density.cell_weights(on(torch.tensor([3, 0, 5]))),
+    "graph.density.nearest_centres": lambda on, _: density.nearest_centres(
+        readers(on)[0], 10, NODES, on(rows()[:12]), tile=40
+    ),
     "graph.density.voronoi_weights": lambda on, _: density.voronoi_weights(
         readers(on)[0], NODES, on(rows()[:12]), tile=40
     ),
@@ -330,11 +373,27 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         low_rank(on, device, pilot=50, precision="bfloat16"),
         low_rank(on, device, pilot=50, weights=weights(), sampling="fps"),
     ],
+    "graph.lowrank.cut_of": passed,
+    "graph.lowrank.pilot_lowrank": passed,
+    "graph.one_pass.Projected": passed,
+    "graph.one_pass.Rotation": passed,
+    "graph.one_pass.Sums": passed,
+    "graph.one_pass.add_up": passed,
+    "graph.one_pass.degree_map": passed,
+    "graph.one_pass.degrees_of": passed,
+    "graph.one_pass.gram_of": passed,
+    "graph.one_pass.project": passed,
+    "graph.one_pass.rotate": passed,
+    "graph.one_pass.rotation_of": passed,
+    "graph.one_pass.top_rotation": passed,
+    "graph.pilot.guide": passed,
+    "graph.pilot.see": passed,
     "graph.ncut.gather": gathered,
     "graph.ncut.ncut_exact": exact_cut,
     "graph.ncut.ncut_nystrom": nystrom,
     "graph.ncut.propagate": lambda on, _: ncut.propagate(on(rows()), on(rows()[:20]), on(drawn(20, 3)), 5),
     "graph.ncut.start_block": lambda on, _: ncut.start_block(on(drawn(9, 1)), 3, 0),
+    "graph.parallel_tiles.fold_tiles": folded,
     "graph.parallel_tiles.share_tiles": shared,
     "graph.quantised_cosines.blur": lambda on, _: quantised_cosines.blur(on(rows()), 1.0, "bfloat16"),
     "graph.quantised_cosines.columns_at": lambda on, _: [
@@ -378,6 +437,8 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
         reduced_rank_ridge.stacking_weights(on(sign * drawn(3, 9, 2).abs()), on(drawn(9, 2).abs())) for sign in (1, -1)
     ],
     "align.reduced_rank_ridge.weigh_slots": ridge,
+    "align.ridge_start.selection": started,
+    "align.ridge_start.slot_spectrum": started,
     "align.influence.roi_scores": lambda on, _: influence.roi_scores(
         lambda columns: on(drawn(9, 5, seed=1))[:, columns], on(drawn(9, 5)), on(torch.arange(10).reshape(2, 5) % 3 > 0)
     ),
@@ -392,11 +453,13 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     ],
     "align.spaces.node_transform": lambda on, _: spaces.node_transform(on(drawn(8, 4)), on(drawn(4, 3).double())),
     "align.spaces.roi_voxels": lambda on, _: spaces.roi_voxels(on(drawn(3, 9) > 0), [0, 2]),
+    "align.train.choice_of": lambda on, _: train.choice_of(on(torch.tensor([0.1, 2.0, 0.5]))),
     "align.train.fit_alignment": lambda on, device: [aligned(on, device, init) for init in train.STARTS],
     "embed.affinities.affinities": lambda on, _: joint(on),
     "embed.affinities.conditionals": lambda on, _: affinities.conditionals(on(drawn(9, 6).square()), 3.0),
     "embed.affinities.nearest_others": lambda on, _: nearest(on),
     "embed.affinities.triton_kernels": lambda on, _: affinities.triton_kernels(on(drawn(2, 3))),
+    "embed.colours.embed_sample": embedded,
     "embed.colours.spectral_tsne": embedded,
     "embed.device.pull_all": lambda on, _: device.pull_all(joint(on), on(drawn(40, 3))),
     "embed.device.push_all": lambda on, _: device.push_all(on(drawn(40, 3))),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, chisquare
+from scipy.stats import bootstrap, chisquare, rankdata, t
 
 from alignedcut_cli.core.resample.draws import (
     bootstrap_weights,
@@ -20,11 +20,13 @@ from alignedcut_cli.core.resample.intervals import (
     bca,
     clustered_error,
     from_error,
+    linear_difference,
     paired_difference,
     percentile,
     recentred,
 )
 from alignedcut_cli.core.resample.nulls import difference_p, holm, tail_p
+from alignedcut_cli.core.resample.ranks import midranks
 from alignedcut_cli.core.resample.words import stated, stated_error
 
 
@@ -115,6 +117,28 @@ def test_an_error_is_the_spread_of_the_draws_and_gives_students_interval() -> No
     low, high = from_error(values.mean(0), error, 200)
     assert (high - low) / error == pytest.approx(np.full(3, 2 * 1.97196), abs=1e-4)
     assert np.isnan(clustered_error(values[:1], 1)).all() and np.isnan(from_error(error, error, 1)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 500), st.floats(0.5, 0.999))
+def test_t_intervals_and_p_values_are_scipys(units: int, level: float) -> None:
+    low, high = from_error(np.array(0.3), np.array(2.0), units, level)
+    assert (low, high) == pytest.approx(t.interval(level, units - 1, 0.3, 2.0))
+    scores, others = normal(units), normal(units, seed=1)
+    error = float(clustered_error(scores - others, units))
+    found = linear_difference(1.5, 0.5, scores, others, level)
+    assert (found.low, found.high) == pytest.approx(t.interval(level, units - 1, 1.0, error))
+    assert found.p == pytest.approx(2 * t.sf(1 / error, units - 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 99))
+def test_midranks_are_scipys(size: int, kinds: int, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, kinds, (2, 3, size)).astype(np.float32)
+    np.testing.assert_array_equal(midranks(values), rankdata(values, axis=-1))
+    values[0, :, size // 2] = np.nan
+    np.testing.assert_array_equal(midranks(values), rankdata(values, axis=-1, nan_policy="omit"))
+    assert midranks(values[..., :0]).shape == (2, 3, 0)
 
 
 def test_tails_and_differences_are_never_zero() -> None:

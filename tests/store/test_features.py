@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from alignedcut_cli.store.features import (
 )
 from alignedcut_cli.store.project import INDEX, Project
 from tests.helpers.stores import (
+    NUMERICS,
     RANGES,
     commit,
     features_recipe,
@@ -291,3 +293,45 @@ def test_node_rows_are_the_concatenation(data: st.DataObject, sizes: list[int], 
     assert found.dtype == np.float16
     assert found.flags.owndata
     np.testing.assert_array_equal(found, flat[start:stop])
+
+
+def test_shards_of_one_kind_of_device_are_not_mixed_with_those_of_another(project: Project) -> None:
+    """Shards of another count as missing, a run of another is refused, and may finish what is whole."""
+    folder = project.path("features", "f")
+    here = FeatureWriter(folder, features_recipe(), RANGES, numerics=NUMERICS)
+    here.open()
+    write_shard(here, 0)
+    there = FeatureWriter(folder, features_recipe(), RANGES, numerics={"device": "cuda"})
+    assert there.missing() == [0, 1, 2]
+    with pytest.raises(DataError, match="begun with device cpu; this run has device cuda"):
+        there.open()
+    for number in (1, 2):
+        write_shard(here, number)
+    there = FeatureWriter(folder, features_recipe(), RANGES, numerics={"device": "cuda"})
+    there.open()
+    assert there.missing() == [] and there.numerics == NUMERICS
+    commit(there)
+    assert project.names("features") == ["f"]
+
+
+def test_jobs_that_open_a_set_together_begin_it_once(project: Project) -> None:
+    """None removes what another has written since."""
+    writers = [FeatureWriter(project.path("features", "f"), features_recipe(), RANGES) for _ in RANGES]
+
+    def job(number: int) -> None:
+        writers[number].open()
+        write_shard(writers[number], number)
+
+    with ThreadPoolExecutor(len(RANGES)) as pool:
+        list(pool.map(job, range(len(RANGES))))
+    assert writers[0].missing() == []
+
+
+def test_a_shard_that_comes_after_the_commit_is_not_written(project: Project) -> None:
+    writer = begun(project, 3)
+    late = begun(project, 0)
+    commit(writer)
+    before = snapshot(writer.folder)
+    write_shard(late, 1)
+    assert late.missing() == []
+    assert snapshot(writer.folder) == before and not writer.partial.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alignedcut_cli.commands.align.make import make
-from alignedcut_cli.commands.align.plan import require_nodes, require_weight, slot_key
+from alignedcut_cli.commands.align.plan import ablated_values, require_nodes, require_weight, slot_key
 from alignedcut_cli.commands.align.result import roi_rows
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.datasets.classes import Classes, find_classes
@@ -21,16 +21,18 @@ from alignedcut_cli.datasets.masks_folder import read_masks
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.sweeps import Sweep, run_sweeps
 from alignedcut_cli.nodes.slots import Slot, find_slots, node_table, require_same_images
 from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots, open_transforms
 from alignedcut_cli.store.files import writing_text
-from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
 if TYPE_CHECKING:
+    from alignedcut_cli.commands.align.asked import Asked
     from alignedcut_cli.commands.align.plan import Plan
 
-__all__ = ["ablation"]
+__all__ = ["ablated_plans", "ablation", "ablation_recipe", "ablation_sweep"]
 
 EIGENVECTORS = 10
 NODES = 4000
@@ -45,33 +47,24 @@ class Truth:
     labels: tuple[np.ndarray, ...]
 
 
-def ablation(
-    frame: Frame,
-    plan: Plan,
-    values: Sequence[float],
-    masks: Path | None,
-    mask_suffix: str | None,
-    segment: Sequence[str],
-    device: torch.device,
-    overwrite: bool,
-) -> None:
+def ablation(frame: Frame, plan: Plan, asked: Asked, device: torch.device) -> None:
     """Align once per weight of the eigen-constraint and print one row for each: R^2 per ROI, and oracle mIoU.
 
     Writes align/NAME-eigen-VALUE and pictures/align/NAME-eigen/table.csv.
     """
-    names = [check_name(f"{plan.recipe.name}-eigen-{value:g}") for value in values]
-    if len(set(names)) < len(names):
-        raise UsageError("bad-ablate", f"--ablate: {', '.join(names)} are not all different", "Give other weights")
-    if (segment or mask_suffix) and not masks:
-        unused = "--segment" if segment else "--mask-suffix"
+    plans, values = ablated_plans(plan, asked.ablate or ""), ablated_values(asked.ablate or "")
+    if (asked.segment or asked.mask_suffix) and not asked.masks:
+        unused = "--segment" if asked.segment else "--mask-suffix"
         raise UsageError("option-unused", f"{unused} serves --masks alone", f"Give --masks, or leave {unused} out")
-    plans = [_with_eigen(plan, name, value) for name, value in zip(names, values, strict=True)]
-    truth = _truth(frame, plan, masks, mask_suffix, segment) if masks else None
+    truth = _truth(frame, plan, asked.masks, asked.mask_suffix, asked.segment) if asked.masks else None
+    if asked.cluster:
+        sweeps = [ablation_sweep(frame, plans, device, asked.overwrite)]
+        run_sweeps(frame, asked, sweeps, ablation_recipe(plan, plans))
     rows, headers = [], []
     if truth:
         rows.append({"eigen": "raw", **_segment_scores(frame, Space("raw"), truth, plan.settings.seed, device)})
     for value, one in zip(values, plans, strict=True):
-        header, made = make(frame, one, device, overwrite)
+        header, made = make(frame, one, device, asked.overwrite)
         headers.append(frame.artifact_object(header, made=made))
         rows.append({"eigen": f"{value:g}", **_brain_scores(header)})
         if truth:
@@ -86,6 +79,35 @@ def ablation(
     frame.output.result(
         text, {"schema": "alignedcut.ablation/1", "rows": rows, "artifacts": headers, "table": str(path)}
     )
+
+
+def ablated_plans(plan: Plan, text: str) -> list[Plan]:
+    """The plan with each weight of --ablate, under a name of its own. Raises UsageError."""
+    values = ablated_values(text)
+    names = [check_name(f"{plan.recipe.name}-eigen-{value:g}") for value in values]
+    if len(set(names)) < len(names):
+        raise UsageError("bad-ablate", f"--ablate: {', '.join(names)} are not all different", "Give other weights")
+    return [_with_eigen(plan, name, value) for name, value in zip(names, values, strict=True)]
+
+
+def ablation_recipe(plan: Plan, plans: Sequence[Plan]) -> Recipe:
+    """What identifies an ablation, which is no artifact itself: its alignments."""
+    return replace(plan.recipe, name=f"{plan.recipe.name}-eigen", params={"of": [one.recipe.identity for one in plans]})
+
+
+def ablation_sweep(frame: Frame, plans: Sequence[Plan], device: torch.device, overwrite: bool) -> Sweep:
+    """A task an alignment, whose file is the artifact; it tells of nothing but failures."""
+    quiet = replace(frame, output=replace(frame.output, quiet=True))
+
+    def missing() -> list[int]:
+        return [number for number, one in enumerate(plans) if frame.existing(one.recipe, overwrite) is None]
+
+    def run(numbers: Sequence[int], advance: Callable[[int], None]) -> None:
+        for number in numbers:
+            make(quiet, plans[number], device, overwrite)
+            advance(1)
+
+    return Sweep("values", "ablating", "alignments", [1] * len(plans), missing, run)
 
 
 def _with_eigen(plan: Plan, name: str, value: float) -> Plan:

@@ -111,3 +111,5 @@ class Asked(options.Asked):
     memory: options.Memory = "50%"
     seed: options.Seed = 0
     verify: options.Verify = False
+    cluster: options.Cluster = None
+    shard: options.Shard = None

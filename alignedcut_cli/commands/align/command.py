@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.align.asked import Asked
 from alignedcut_cli.commands.align.export import EXPORTS
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.frame.sweeps import make_shard
+from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
+    import torch
+
     from alignedcut_cli.commands.align.plan import Plan
+    from alignedcut_cli.frame.sweeps import Sweep
+    from alignedcut_cli.store.header import Recipe
+
+    Shared = tuple[Recipe, list[Sweep]]
 
 __all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
@@ -50,7 +58,7 @@ def command(frame: Frame, asked: Asked) -> None:
         frame.project.header("align", other)
     if other and asked.ablate:
         raise UsageError("option-unused", "--compare does not go with --ablate", "Compare them one by one")
-    values = _ablated(asked.ablate, asked.masks, asked.mask_suffix, asked.segment)
+    values = _ablated(asked)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
@@ -59,18 +67,24 @@ def command(frame: Frame, asked: Asked) -> None:
             f"this alignment holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
             "Give more --memory, fewer --layers or a smaller --dim",
         )
+    from alignedcut_cli.commands.align.sweeps import sweeps_of
+
+    shared = sweeps_of(frame, plan, asked, device)
     if asked.dry_run:
-        _print_dry_run(frame, plan, values)
+        frame.dry_run(_dry_run(frame, plan, asked, values, shared[1]))
+        return
+    if asked.shard:
+        _make_shard(frame, shared, asked, asked.shard, device)
         return
     if values:
         from alignedcut_cli.commands.align.ablate import ablation
 
-        ablation(frame, plan, values, asked.masks, asked.mask_suffix, asked.segment, device, asked.overwrite)
+        ablation(frame, plan, asked, device)
         return
     from alignedcut_cli.commands.align.make import make
     from alignedcut_cli.commands.align.result import roi_rows
 
-    header, made = make(frame, plan, device, asked.overwrite)
+    header, made = make(frame, plan, device, asked.overwrite, asked if asked.cluster else None)
     lines = [str(frame.project.path("align", header.name))]
     result = {"schema": "alignedcut.align/1", **frame.artifact_object(header, made=made), "rois": roi_rows(header)}
     if asked.pictures:
@@ -88,35 +102,42 @@ def command(frame: Frame, asked: Asked) -> None:
     frame.output.result("\n".join(lines), result)
 
 
-def _ablated(text: str | None, masks: Path | None, mask_suffix: str | None, segment: Sequence[str]) -> list[float]:
+def _ablated(asked: Asked) -> list[float]:
     """The values of --ablate eigen=…; none without it."""
-    if text is None:
-        if masks or mask_suffix or segment:
-            raise UsageError(
-                "option-unused", "--masks, --mask-suffix and --segment serve --ablate alone", "Leave them out"
-            )
-        return []
-    key, _, values = text.partition("=")
-    try:
-        found = [float(value) for value in values.split(",")]
-    except ValueError:
-        found = [-1.0]
-    if key != "eigen" or min(found) < 0 or max(found) == float("inf") or len(set(found)) < len(found):
-        raise UsageError("bad-ablate", f"--ablate {text!r} cannot be", "Give different weights such as eigen=1,0.1,0")
-    return found
+    from alignedcut_cli.commands.align.plan import ablated_values
+
+    if asked.ablate is not None:
+        return ablated_values(asked.ablate)
+    if asked.masks or asked.mask_suffix or asked.segment:
+        raise UsageError("option-unused", "--masks, --mask-suffix and --segment serve --ablate alone", "Leave them out")
+    return []
 
 
-def _print_dry_run(frame: Frame, plan: Plan, values: Sequence[float]) -> None:
+def _make_shard(frame: Frame, shared: Shared, asked: Asked, shard: str, device: torch.device) -> None:
+    """Do a share of the alignment's tasks, or of the alignments of --ablate."""
+    from alignedcut_cli.commands.align.tasks import numerics
+
+    recipe, sweeps = shared
+
+    def opened() -> list[Sweep]:
+        if not asked.ablate:
+            Parts(frame.project, recipe, numerics(device)).open()
+        return sweeps
+
+    frame.output.result(*make_shard(frame, recipe, shard, opened))
+
+
+def _dry_run(frame: Frame, plan: Plan, asked: Asked, values: Sequence[float], sweeps: list[Sweep]) -> DryRun:
     channels = sum(slot.about["width"] for slot in plan.slots)
     voxels = plan.responses.values.shape[1]
     size = 4 * (plan.most_channels * (channels + voxels) + 6 * voxels)
     names = [f"{plan.recipe.name}-eigen-{value:g}" for value in values] or [plan.recipe.name]
-    described = DryRun(
+    return DryRun(
         [
             *(f"{given.kind}/{given.name}" for given in plan.recipe.inputs),
             f"{voxels} voxels, {len(plan.pairs.rows)} images",
         ],
         [(str(frame.project.path("align", name)), size) for name in names],
         plan.need(),
+        shared_counts(asked, NAME, sweeps, read=plan.read_bytes() * len(names), memory=plan.need()),
     )
-    frame.dry_run(described)

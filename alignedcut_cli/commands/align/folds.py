@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.commands.align.run import Fitted, fit
 from alignedcut_cli.core.align.loss import align_pooled
+from alignedcut_cli.core.align.units import Units
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.core.resample.draws import dealt_folds
-from alignedcut_cli.frame.keep import Keeper
 from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST, heldout_count
-from alignedcut_cli.frame.run import Frame
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.align.plan import Plan
+    from alignedcut_cli.commands.align.run import Fitted
 
-__all__ = ["Crossed", "cross_validated"]
+__all__ = ["Crossed", "crossed_of", "fold_arrays", "fold_plans"]
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,43 @@ class Crossed:
         return found
 
 
-def cross_validated(frame: Frame, plan: Plan, fitted: Fitted, device: torch.device) -> Crossed:
-    """The plan refitted for each of its folds; read-outs are converted to the units of `fitted`."""
-    seed, count, parts = plan.settings.seed, len(plan.split), plan.recipe.params["folds"]
-    dealt = dealt_folds(count, parts, stream(seed, "align folds"))
-    found, keepers = Crossed([], [], []), []
+def fold_plans(plan: Plan) -> list[Plan]:
+    """The plan without each of its folds, which is what is tested; none without --folds."""
+    seed, count, parts = plan.settings.seed, len(plan.split), plan.recipe.params.get("folds") or 0
+    dealt = dealt_folds(count, parts, stream(seed, "align folds")) if parts else np.empty(0)
+    found = []
     for fold in range(parts):
-        frame.output.note(f"fold {fold + 1} of {parts}")
-        rows = np.flatnonzero(dealt == fold)
         split = np.full(count, FIT, np.int8)
-        split[rows] = TEST
+        split[dealt == fold] = TEST
         rest = np.random.default_rng(stream(seed, "heldout", fold)).permutation(np.flatnonzero(dealt != fold))
         split[rest[: heldout_count(len(rest))]] = HELDOUT
         name, params = f"{plan.recipe.name}.fold-{fold}", {**plan.recipe.params, "fold": fold}
-        one = replace(plan, split=split, recipe=replace(plan.recipe, name=name, params=params))
-        keeper = Keeper(
-            frame,
-            one.recipe,
-            {"torch": torch.__version__, "device": device.type},
-            lambda state, fold=fold: f"fold {fold + 1}'s start and {len(state['curve']) - 1} epochs",
-        )
-        mine = fit(frame, one, device, keeper)
-        keepers.append(keeper)
-        found.rows.append(rows)
-        pooled = [block[torch.from_numpy(rows)] for block in mine.pooled]
-        found.aligned.append(align_pooled(pooled, mine.alignment.transforms))
-        found.read_outs.append(_in_units(mine, fitted))
-    for keeper in keepers:  # only now: an interrupted run resumes at the fold it was in
-        keeper.drop()
+        found.append(replace(plan, split=split, recipe=replace(plan.recipe, name=name, params=params)))
     return found
 
 
-def _in_units(mine: Fitted, of: Fitted) -> tuple[Tensor, Tensor]:
+def fold_arrays(plan: Plan, fitted: Fitted) -> dict[str, np.ndarray]:
+    """What a fold's fit is to be kept of: its images aligned, and its read-out with its units."""
+    rows = torch.from_numpy(np.flatnonzero(plan.split == TEST))
+    aligned = align_pooled([block[rows] for block in fitted.pooled], fitted.alignment.transforms)
+    kept = {"aligned": aligned, "beta": fitted.alignment.beta, "eps": fitted.alignment.eps}
+    kept |= {"mean": fitted.units.mean, "scale": fitted.units.scale}
+    return {name: tensor.numpy() for name, tensor in kept.items()}
+
+
+def crossed_of(plans: Sequence[Plan], parts: Sequence[Mapping[str, np.ndarray]], units: Units) -> Crossed:
+    """The folds together, from what is kept of each; read-outs are converted to `units`."""
+    found = Crossed([], [], [])
+    for plan, part in zip(plans, parts, strict=True):
+        kept = {name: torch.from_numpy(np.array(array)) for name, array in part.items()}
+        found.rows.append(np.flatnonzero(plan.split == TEST))
+        found.aligned.append(kept["aligned"])
+        found.read_outs.append(_in_units(kept, units))
+    return found
+
+
+def _in_units(kept: Mapping[str, Tensor], of: Units) -> tuple[Tensor, Tensor]:
     """beta and eps of one fit, converted to responses standardised by the units of another."""
-    ratio = mine.units.scale / of.units.scale
-    moved = (mine.units.mean - of.units.mean) / of.units.scale
-    return (mine.alignment.beta * ratio).float(), (mine.alignment.eps * ratio + moved).float()
+    ratio = kept["scale"] / of.scale
+    moved = (kept["mean"] - of.mean) / of.scale
+    return (kept["beta"] * ratio).float(), (kept["eps"] * ratio + moved).float()

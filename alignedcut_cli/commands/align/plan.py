@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.core.align.train import Settings
 
-__all__ = ["ALGORITHM", "Plan", "make_plan", "require_nodes", "require_weight", "slot_key"]
+__all__ = ["ALGORITHM", "Plan", "ablated_values", "make_plan", "require_nodes", "require_weight", "slot_key"]
 
 ALGORITHM = 4
 LARGEST_WEIGHT = 1e6
@@ -41,9 +41,30 @@ class Plan:
     settings: Settings
 
     @property
+    def fitted_images(self) -> int:
+        """The images that are fitted to."""
+        return int((self.split == FIT).sum())
+
+    @property
+    def steps(self) -> int:
+        """The steps of all epochs."""
+        return self.settings.epochs * -(-self.fitted_images // self.settings.batch)
+
+    @property
     def most_channels(self) -> int:
         """An upper bound on the number of aligned channels."""
         return self.settings.dim or max(slot.about["width"] for slot in self.slots)
+
+    def read_bytes(self) -> int:
+        """Bytes that the tasks together read from disk at the least: pooled features for the spectra, the penalties and
+        the fit of each fold and of all."""
+        pooled = sum(len(slot.source.images) * slot.about["width"] * self._pooled_width(slot) for slot in self.slots)
+        return pooled * (1 + (self.recipe.params.get("folds") or 0)) * (3 if self.settings.init == "ridge" else 1)
+
+    @staticmethod
+    def _pooled_width(slot: Slot) -> int:
+        """Bytes of a number of a slot's pooled features."""
+        return int(slot.source.header.raw["tensors"][slot.pooled]["dtype"][2:])
 
     def need(self) -> int:
         """Peak memory of the fit in bytes: two copies of features and responses, Gram matrices, weights and moments.
@@ -118,6 +139,18 @@ def make_plan(frame: Frame, asked: Asked) -> Plan:
     return plan
 
 
+def ablated_values(text: str) -> list[float]:
+    """The weights of --ablate eigen=…. Raises UsageError."""
+    key, _, values = text.partition("=")
+    try:
+        found = [float(value) for value in values.split(",")]
+    except ValueError:
+        found = [-1.0]
+    if key != "eigen" or min(found) < 0 or max(found) == float("inf") or len(set(found)) < len(found):
+        raise UsageError("bad-ablate", f"--ablate {text!r} cannot be", "Give different weights such as eigen=1,0.1,0")
+    return found
+
+
 def require_weight(option: str, weight: float) -> None:
     """Raise UsageError unless a weight of the loss is finite in float32."""
     if not 0 <= weight <= LARGEST_WEIGHT:
@@ -130,7 +163,7 @@ def require_nodes(plan: Plan) -> None:
     """Raise DataError if the smallest batch has too few tokens for the eigenvectors of the eigen-constraint."""
     from alignedcut_cli.core.align.loss import EIGENVECTORS
 
-    settings, images = plan.settings, int((plan.split == FIT).sum())
+    settings, images = plan.settings, plan.fitted_images
     smallest = images % settings.batch or settings.batch
     tokens = smallest * min(map(_kept_tokens, plan.slots))
     if settings.weights.eigen and settings.epochs and tokens <= EIGENVECTORS:

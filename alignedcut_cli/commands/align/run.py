@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.brain.words import few
-from alignedcut_cli.core.align.train import Alignment, fit_alignment
+from alignedcut_cli.core.align.descent import State
+from alignedcut_cli.core.align.ridge_start import Ahead
+from alignedcut_cli.core.align.train import Alignment, choice_of, fit_alignment, start_numbers
 from alignedcut_cli.core.align.units import LARGEST, SlotError, Units
-from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.numerics import NumericsError, Tick
 from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.pairs import FIT, HELDOUT, TEST
 from alignedcut_cli.frame.run import Frame
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.align.plan import Plan
     from alignedcut_cli.frame.keep import Keeper
 
-__all__ = ["Fitted", "fit", "load_pooled"]
+__all__ = ["Fitted", "alignment_of", "fit", "fitted_arrays", "load", "load_slot", "rows_of", "standardised", "telling"]
 
 
 @dataclass(frozen=True)
@@ -41,49 +44,46 @@ class Fitted:
     units: Units
 
 
-def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitted:
-    """Fit the planned alignment on `device`. Raises DataError for unusable features or responses."""
-    pooled = load_pooled(plan.slots, plan.set_of, plan.pairs.places)
-    responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
-    units = _units(plan, responses)
-    units.standardise(responses)
+def load(plan: Plan) -> tuple[list[Tensor], Tensor, Units]:
+    """The data of a fit: pooled features (B, D_i) of each slot, standardised responses (B, N), their units."""
+    return [load_slot(plan, slot) for slot in range(len(plan.slots))], *standardised(plan)
+
+
+def fit(
+    frame: Frame,
+    plan: Plan,
+    device: torch.device,
+    advance: Tick,
+    keeper: Keeper | None = None,
+    ahead: Ahead | None = None,
+) -> Fitted:
+    """Fit the planned alignment on `device`; all its steps are counted, even those that it stops short of.
+
+    Raises DataError for unusable features or responses.
+    """
+    pooled, responses, units = load(plan)
     tokens = Tokens(plan.slots, plan.set_of, plan.pairs.places, device)
     if plan.settings.weights.agree and (apart := len(set(tokens.places))) > 1:
         frame.output.note(
             f"the slots hold tokens of {apart} sets of places, and agree on places only within a set: for one set, extract "
             "with the same grid, --tokens and --seed"
         )
-    rows = [torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT)]
-    steps = plan.settings.epochs * -(-len(rows[0]) // plan.settings.batch)
     frame.output.detail(f"{len(pooled)} slots, {len(responses)} images, {responses.shape[1]} voxels on {device}")
-    kept = keeper.read()
-    with frame.output.progress("aligning", steps, "steps") as advance:
-        try:
-            found = fit_alignment(
-                [mean.to(device) for mean in pooled],
-                responses.to(device),
-                tokens.draw,
-                rows[0],
-                rows[1],
-                plan.settings,
-                advance,
-                tokens.places,
-                lambda state: keeper(lambda: {name: tensor.cpu().numpy() for name, tensor in state.items()}),
-                None if kept is None else {name: torch.from_numpy(array).to(device) for name, array in kept.items()},
-            )
-        except SlotError as error:
-            named = few([plan.slots[number].name for number in error.slots])
-            raise DataError(
-                "cannot-align", f"{named}: {error}", "Leave these layers out with --layers, or extract them again"
-            ) from None
-        except NumericsError as error:
-            raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-            raise DataError(
-                "cannot-align",
-                "the features of the slots are too far apart in size, or too alike, for float32",
-                "Leave layers out with --layers, or check the features with alignedcut check --deep",
-            ) from None
+    kept = keeper.read() if keeper else None
+    with telling(plan):
+        found = fit_alignment(
+            [mean.to(device) for mean in pooled],
+            responses.to(device),
+            tokens.draw,
+            *rows_of(plan, device),
+            plan.settings,
+            advance,
+            tokens.places,
+            _keeping(keeper),
+            None if kept is None else {name: torch.from_numpy(array).to(device) for name, array in kept.items()},
+            ahead,
+        )
+    advance(plan.steps - len(found.losses))
     parts = [*found.transforms, found.beta, found.eps, found.losses, found.heldout]
     if not all(bool(torch.isfinite(part).all()) for part in parts):
         raise DataError(
@@ -96,6 +96,63 @@ def fit(frame: Frame, plan: Plan, device: torch.device, keeper: Keeper) -> Fitte
         found.losses, found.heldout, found.best, found.start,
     )  # fmt: skip
     return Fitted(on_cpu, pooled, responses, units)
+
+
+def _keeping(keeper: Keeper | None) -> Callable[[State], None] | None:
+    """What gives the state of a fit to its keeper."""
+    if keeper is None:
+        return None
+    return lambda state: keeper(lambda: {name: tensor.cpu().numpy() for name, tensor in state.items()})
+
+
+@contextmanager
+def telling(plan: Plan, slots: Sequence[int] | None = None) -> Iterator[None]:
+    """Errors of the numbers in the block as DataError, which names the slots; `slots` are those of the block (all)."""
+    try:
+        yield
+    except SlotError as error:
+        named = few([plan.slots[slots[number] if slots else number].name for number in error.slots])
+        raise DataError(
+            "cannot-align", f"{named}: {error}", "Leave these layers out with --layers, or extract them again"
+        ) from None
+    except NumericsError as error:
+        raise DataError("cannot-align", str(error), "Check the features with alignedcut check --deep") from None
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        raise DataError(
+            "cannot-align",
+            "the features of the slots are too far apart in size, or too alike, for float32",
+            "Leave layers out with --layers, or check the features with alignedcut check --deep",
+        ) from None
+
+
+def fitted_arrays(found: Alignment) -> dict[str, np.ndarray]:
+    """An alignment on the CPU as arrays."""
+    kept = {f"transform.{number:03d}": matrix for number, matrix in enumerate(found.transforms)}
+    kept |= {"beta": found.beta, "eps": found.eps, "losses": found.losses, "heldout": found.heldout}
+    kept |= {"best": torch.tensor([found.best]), "start": start_numbers(found.start)}
+    return {name: tensor.detach().numpy() for name, tensor in kept.items()}
+
+
+def alignment_of(arrays: Mapping[str, np.ndarray]) -> Alignment:
+    """The alignment of `fitted_arrays`."""
+    kept = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    transforms = [kept[name] for name in sorted(kept) if name.startswith("transform.")]
+    start = choice_of(kept["start"])
+    return Alignment(transforms, kept["beta"], kept["eps"], kept["losses"], kept["heldout"], int(kept["best"]), start)
+
+
+def rows_of(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The rows of images to fit to, and of those held out."""
+    fitted, heldout = (torch.from_numpy(np.flatnonzero(plan.split == part)).to(device) for part in (FIT, HELDOUT))
+    return fitted, heldout
+
+
+def standardised(plan: Plan) -> tuple[Tensor, Units]:
+    """Responses (B, N) of the paired images, standardised, and their units."""
+    responses = torch.from_numpy(plan.responses.values[plan.pairs.rows])
+    units = _units(plan, responses)
+    units.standardise(responses)
+    return responses, units
 
 
 def _units(plan: Plan, responses: Tensor) -> Units:
@@ -112,19 +169,16 @@ def _units(plan: Plan, responses: Tensor) -> Units:
     return units
 
 
-def load_pooled(slots: Sequence[Slot], set_of: Sequence[int], places: Sequence[np.ndarray]) -> list[Tensor]:
-    """The pooled features (B, D_i) float32 of each slot, in the order of the paired images.
+def load_slot(plan: Plan, number: int) -> Tensor:
+    """The pooled features (B, D) float32 of one slot, in the order of the paired images.
 
     Raises DataError if some are not finite.
     """
-    found = []
-    for slot, number in zip(slots, set_of, strict=True):
-        whole = np.concatenate(slot.source.blocks(f"pooled.{slot.layer:02d}"))
-        chosen = whole[places[number]].astype(np.float32, copy=False)
-        if bad := np.flatnonzero(~np.isfinite(chosen).all(1)).tolist():
-            raise _not_finite(slot, "pooled features", [int(places[number][row]) for row in bad])
-        found.append(torch.from_numpy(chosen))
-    return found
+    slot, rows = plan.slots[number], plan.pairs.places[plan.set_of[number]]
+    chosen = np.concatenate(slot.source.blocks(slot.pooled))[rows].astype(np.float32, copy=False)
+    if bad := np.flatnonzero(~np.isfinite(chosen).all(1)).tolist():
+        raise _not_finite(slot, "pooled features", [int(rows[row]) for row in bad])
+    return torch.from_numpy(chosen)
 
 
 class Tokens:

@@ -49,3 +49,5 @@ class Asked(options.Asked):
     ] = None
     device: options.Device = "auto"
     seed: options.Seed = 0
+    cluster: options.Cluster = None
+    shard: options.Shard = None

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.color.asked import Asked
 from alignedcut_cli.commands.color.export import EXPORTS
-from alignedcut_cli.commands.color.onto import Base, colours_of, open_base
-from alignedcut_cli.errors import UsageError
+from alignedcut_cli.commands.color.plan import Plan, make_plan, tsne_device
+from alignedcut_cli.commands.color.sweeps import Placing, finished, numerics
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.config import resolve_device
+from alignedcut_cli.frame.cluster_costs import shared_counts
+from alignedcut_cli.frame.keep import Held, Keeper
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
-from alignedcut_cli.store.artifact import load_tensors, write_artifact
-from alignedcut_cli.store.header import Header, Recipe
-from alignedcut_cli.store.project import check_name
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
+from alignedcut_cli.store.artifact import load_tensors, open_tensors, write_artifact
+from alignedcut_cli.store.header import Header
+from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+    from alignedcut_cli.frame.keep import Arrays
 
 __all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "color"
-ALGORITHM = 3
-JOINT_NODES = 10_000
-PER_SLOT_NODES = 1000
 EXAMPLES = (
     "alignedcut color --from cut/tiny-clip -p study",
     "alignedcut color --from cut/tiny-clip --nodes 500 --dims 2 --name flat -p study",
@@ -37,7 +39,6 @@ BEFORE = (
     "alignedcut extract photos/ --model tiny-clip -p study",
     "alignedcut cut --from features/tiny-clip -p study",
 )
-PLACING = ("--eigenvectors", "--dims", "--nodes", "--perplexity", "--device", "--seed")
 
 
 @options.taken_as(Asked)
@@ -50,35 +51,16 @@ def command(frame: Frame, asked: Asked) -> None:
     each image a row of its layers, and a contact sheet per model.
     """
     require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
-    if asked.onto:
-        _require_unused(asked)
-    device = _resolve_device(asked.device)
-    cut = frame.project.parse(asked.source, "cut")[1] if asked.source else frame.project.only("cut")
-    given, parent = frame.project.input("cut", "cut", cut)
-    base = open_base(frame.project, asked.onto, cut, parent) if asked.onto else None
-    params = {
-        "eigenvectors": min(asked.eigenvectors, parent.axes["C"]["size"]),
-        "dims": asked.dims,
-        "nodes": asked.nodes or (PER_SLOT_NODES if parent.params["per_slot"] else JOINT_NODES),
-        "perplexity": asked.perplexity,
-        "seed": asked.seed,
-    }
-    if base:
-        params = {key: base.params[key] for key in ("eigenvectors", "dims")}
-    inputs = (given, base.given) if base else (given,)
-    recipe = Recipe("color", check_name(asked.name or cut), ALGORITHM, params, inputs)
-    folder = frame.project.pictures("color", recipe.name)
+    device, plan = tsne_device(asked.device), make_plan(frame, asked)
+    folder = frame.project.pictures("color", plan.recipe.name)
+    files = Parts(frame.project, plan.recipe, numerics(device))
     if asked.dry_run:
-        total = parent.axes["M"]["size"]
-        outputs = [(str(frame.project.path("color", recipe.name)), total * (3 + 4 * params["dims"] + 16))]
-        described = DryRun(
-            [f"{one.kind}/{one.name}" for one in inputs],
-            [*outputs, *([(f"{folder}/", 0)] if asked.pictures else [])],
-            _need(params, parent, base),
-        )
-        frame.dry_run(described)
+        frame.dry_run(_dry_run(frame, plan, asked, Placing(frame, plan, files, device).sweeps(), folder))
         return
-    header, made = _make(frame, recipe, parent, base, device, asked.overwrite)
+    if asked.shard:
+        frame.output.result(*make_shard(frame, plan.recipe, asked.shard, lambda: _open(frame, plan, files, device)))
+        return
+    header, made = _make(frame, plan, asked, files, device)
     result = {"schema": "alignedcut.color/1", **frame.artifact_object(header, made=made)}
     lines = [str(frame.project.path("color", header.name))]
     if asked.pictures:
@@ -88,70 +70,89 @@ def command(frame: Frame, asked: Asked) -> None:
     frame.output.result("\n".join(lines), result)
 
 
-def _require_unused(asked: Asked) -> None:
-    """Raise UsageError for options of t-SNE given with --onto, which runs no t-SNE."""
-    unused = [option for option in PLACING if option in asked.explicit]
-    if unused:
-        raise UsageError(
-            "option-unused", f"--onto does not use {', '.join(unused)}: they are the other coloring's", "Leave it out"
-        )
+def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep], folder: Path) -> DryRun:
+    total, dims = plan.parent.axes["M"]["size"], plan.recipe.params["dims"]
+    size = total * (3 + 4 * dims + 16)
+    return DryRun(
+        [f"{one.kind}/{one.name}" for one in plan.recipe.inputs],
+        [
+            (str(frame.project.path("color", plan.recipe.name)), size),
+            *([(f"{folder}/", 0)] if asked.pictures else []),
+        ],
+        plan.need(),
+        shared_counts(asked, NAME, sweeps, read=plan.read_bytes(), memory=plan.task_need()),
+    )
 
 
-def _resolve_device(text: str) -> torch.device:
-    """The device of the exact repulsion: CUDA if available, else the CPU (MPS has no float64)."""
-    import torch
-
-    found = resolve_device(text)
-    if found.type == "mps" and text != "auto":
-        raise UsageError("bad-device", f"--device {text} has no float64, which color needs", "Give cpu")
-    return torch.device("cpu") if found.type == "mps" else found
+def _open(frame: Frame, plan: Plan, files: Parts, device: torch.device) -> list[Sweep]:
+    files.open()
+    return Placing(frame, plan, files, device).sweeps()
 
 
-def _need(params: Any, parent: Header, base: Base | None) -> int:
-    """Main memory in bytes: two copies of eigenvectors, coordinates, colours; affinities and neighbours of the sample."""
-    counts = [parent.axes["M"]["size"], base.cut.axes["M"]["size"] if base else 0]
-    rows = sum(counts) * 4 * (2 * parent.axes["C"]["size"] + params["dims"] + 8)
-    if base:
-        return rows + (16 << 20)
-    return rows + min(params["nodes"], counts[0]) * int(3 * params["perplexity"]) * 4 * 12 + (16 << 20)
+def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.device) -> tuple[Header, bool]:
+    """The coloring, made unless it is up to date. Without a cluster, what the tasks give is held in memory."""
+    recipe, graphs = plan.recipe, len(plan.graphs)
 
-
-def _make(
-    frame: Frame, recipe: Recipe, parent: Header, base: Base | None, device: torch.device, overwrite: bool
-) -> tuple[Header, bool]:
     def made() -> Header:
-        from alignedcut_cli.commands.color.place import numerics, place_graphs
+        import numpy as np
 
-        _, tensors = load_tensors(frame.project.path("cut", recipe.inputs[0].name))
-        coloured = colours_of(frame.project, base, tensors) if base else place_graphs(frame, recipe, tensors, device)
-        meanings = {
-            "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
-            "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
-            "sampled": (
-                "m",
-                "the nodes that t-SNE placed here; the others took the place of their nearest one",
-            ),
-            "divergence": ("G", "Kullback-Leibler divergence of each graph's t-SNE"),
-            "perplexity": ("G", "perplexity used for each graph"),
-            "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
-        }
-        axes = {letter: parent.axes[letter] for letter in ("M", "G", "T", "B", "S")}
-        axes |= {
-            "Z": {"size": 3, "labels": ["red", "green", "blue"]},
-            "d": {"size": recipe.params["dims"]},
-            "m": {"size": len(coloured["sampled"])},
-        }
-        return write_artifact(
-            frame.project.path("color", recipe.name),
-            recipe,
-            {**coloured, "nodes": tensors["nodes"]},
-            meanings,
-            axes=axes,
-            numerics=numerics(device),
-            parents=(parent, base.header) if base else (parent,),
-        )
+        tensors = open_tensors(frame.project.path("cut", plan.cut))
+        keeper = Keeper(frame, recipe, numerics(device), lambda state: _told(state, graphs))
+        if asked.cluster:
+            files.open()
+            placing = Placing(frame, plan, files, device)
+        else:
+            placing = Placing(frame, plan, Held(frame, recipe, files), device, keeper)
+            placing.resume()
+        with keeper.told_when_stopped():
+            run_sweeps(frame, asked, placing.sweeps())
+        header = _write(frame, plan, placing, np.asarray(tensors["nodes"]), device)
+        keeper.drop()
+        files.drop()
+        return header
 
-    return frame.make_once(recipe, overwrite, made)
+    return frame.make_once(recipe, asked.overwrite, made)
+
+
+def _told(state: Arrays, graphs: int) -> str:
+    """How far the state of a checkpoint is."""
+    from alignedcut_cli.core.embed.colours import ITERATIONS
+
+    done = finished(state)
+    if "done" not in state:
+        return f"{done} of {graphs} graphs"
+    now = f"{int(state['done'][0])} of {sum(ITERATIONS)} iterations"
+    return now if graphs == 1 else f"{done} of {graphs} graphs and {now} of the next"
+
+
+def _write(frame: Frame, plan: Plan, placing: Placing, nodes: np.ndarray, device: torch.device) -> Header:
+    """The artifact, from what the tasks gave."""
+    from alignedcut_cli.commands.color.place import coloured
+
+    found, parent, base = coloured(frame, plan, placing), plan.parent, plan.base
+    meanings = {
+        "rgb": ("M Z", "red, green and blue of each node, 0 to 255"),
+        "coordinates": ("M d", "place of each node in the spectral t-SNE of its graph"),
+        "sampled": ("m", "the nodes that t-SNE placed here; the others took the place of their nearest one"),
+        "divergence": ("G", "Kullback-Leibler divergence of each graph's t-SNE"),
+        "perplexity": ("G", "perplexity used for each graph"),
+        "nodes": ("M T", "image, slot, row, col of each node; row = col = -1 for the class token"),
+    }
+    axes = {letter: parent.axes[letter] for letter in ("M", "G", "T", "B", "S")}
+    axes |= {
+        "Z": {"size": 3, "labels": ["red", "green", "blue"]},
+        "d": {"size": plan.recipe.params["dims"]},
+        "m": {"size": len(found["sampled"])},
+    }
+    return write_artifact(
+        frame.project.path("color", plan.recipe.name),
+        plan.recipe,
+        {**found, "nodes": nodes},
+        meanings,
+        axes=axes,
+        numerics=numerics(device),
+        parents=(parent, base.header) if base else (parent,),
+    )
 
 
 def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignedcut_cli.errors import DataError
-from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header, Input
 from alignedcut_cli.store.project import Project
 
-if TYPE_CHECKING:
-    import numpy as np
-
-__all__ = ["Base", "colours_of", "open_base"]
+__all__ = ["Base", "open_base"]
 
 ROLE = "onto"
 
@@ -93,31 +89,3 @@ def _graphs(cut: Header) -> list[tuple[str, int]]:
 
 def _told(graphs: list[tuple[str, int]]) -> str:
     return f"{len(graphs)} graphs, one a slot" if graphs else "one graph"
-
-
-def colours_of(project: Project, base: Base, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Coordinates and colours of all nodes of a cut (`tensors`), by the embedding and the colour limits of the base."""
-    import numpy as np
-
-    from alignedcut_cli.core.embed.colours import colour_limits, place_onto, rgb_cube
-
-    _, placed = load_tensors(project.path("color", base.given.name))
-    _, solved = load_tensors(project.path("cut", base.cut.name))
-    count = base.header.params["eigenvectors"]
-    places, colours = [], []
-    for (start, stop), (first, last) in zip(solved["graphs"], tensors["graphs"], strict=True):
-        sampled = placed["sampled"]
-        chosen = sampled[(sampled >= start) & (sampled < stop)] - start
-        coordinates = placed["coordinates"][start:stop]
-        found = place_onto(
-            tensors["eigenvectors"][first:last, :count], solved["eigenvectors"][start:stop, :count], chosen, coordinates
-        )
-        places.append(found)
-        colours.append(rgb_cube(found, colour_limits(coordinates)))
-    return {
-        "rgb": np.concatenate(colours),
-        "coordinates": np.concatenate(places),
-        "sampled": np.empty(0, np.int64),
-        "divergence": placed["divergence"],
-        "perplexity": placed["perplexity"],
-    }

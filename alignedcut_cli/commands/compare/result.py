@@ -26,7 +26,7 @@ MEANINGS = {
     "error": ("A V", "projector error |P - Q|_F / sqrt(2 C), and its interval; NaN: none"),
     "procrustes": (
         "A V",
-        "likeness of the t-SNE spaces after the best rotation and scale, and its interval; NaN: none",
+        "similarity of the t-SNE spaces after the best rotation and scale, and its interval; NaN: none",
     ),
     "between": ("S V", "CKA of a slot in one alignment with itself in the other, and its interval; NaN: undefined"),
     "cka": (
@@ -35,7 +35,7 @@ MEANINGS = {
     ),
     "cka.gain": (
         "W K D",
-        "mean over pairs of slots, within models and across: before, then what is gained, with p; NaN: no such pairs",
+        "mean over pairs of slots, within models and across: before, then the gain, with p; NaN: no such pairs",
     ),
     "procrustes.gain": ("W K D", "likewise of Procrustes; NaN: no such pairs"),
     "procrustes.chance": ("K S S", "Procrustes where one slot's images are in another order, mean over orders"),

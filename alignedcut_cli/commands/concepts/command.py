@@ -172,7 +172,7 @@ def _say_names(frame: Frame, header: Header, rows: list[dict[str, Any]]) -> None
     axis, named = header.axes["W"], sum(row["name"] != UNNAMED for row in rows)
     frame.output.note(
         f"{named} of {len(rows)} concepts are named, by the nearest of {axis['size']} words in {axis['space']}; the others' "
-        "nearest word is as near by chance (their patches dealt out to other images; p above .05 after Holm)"
+        "nearest word is as near by chance (their patches permuted over images; p above .05 after Holm)"
     )
 
 
@@ -189,8 +189,8 @@ def _say(frame: Frame, found: dict[str, list[dict[str, Any]]]) -> None:
     if known:
         unstable = sum(min(row["stability.images"], row["stability.seeds"]) < UNSTABLE for row in known)
         frame.output.note(
-            f"{unstable} of {len(known)} concepts are unstable: less than half of them comes back when images are drawn "
-            "again, or from another first centre (mean overlap; same t-SNE map)"
+            f"{unstable} of {len(known)} concepts are unstable: less than half of them is recovered when images "
+            "are resampled, or from another first centre (mean overlap; same t-SNE map)"
         )
     best: dict[str, dict[str, Any]] = {}
     for row in found["pixels"]:

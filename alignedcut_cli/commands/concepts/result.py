@@ -55,7 +55,7 @@ MEANINGS = {
     "name.cosine": ("S K W", "cosine of each concept with each word, in the space of axis W; -2 where undefined"),
     "name.p": (
         "S K",
-        "how often the nearest word is as near with the concept dealt out to other images; -2: undefined",
+        "how often the nearest word is as near with the concept permuted over images; -2: undefined",
     ),
     "name.p.holm": ("S K", "the same after Holm over all concepts"),
     "name.same": ("S K", "share of draws of images in which the same word is nearest; -2 where there are none"),

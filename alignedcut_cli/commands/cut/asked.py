@@ -161,6 +161,8 @@ class Asked(options.Asked):
             help="Graphs: the eigenvectors of each image. --bootstrap: what stays, and where.",
         ),
     ] = True
+    cluster: options.Cluster = None
+    shard: options.Shard = None
     device: options.Device = "auto"
     memory: options.Memory = "50%"
     seed: options.Seed = 0

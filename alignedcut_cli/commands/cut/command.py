@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
+from alignedcut_cli.commands.cut.embedding import run_onto
 from alignedcut_cli.commands.cut.export import EXPORTS
 from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
 from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
 from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
 from alignedcut_cli.commands.cut.graph_run import run_graphs
-from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped, run_onto
+from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
-from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors, solve_graphs
+from alignedcut_cli.commands.cut.run import (
+    Solved,
+    certificates,
+    cut_axes,
+    cut_tensors,
+    solve_graphs,
+    tell_cut,
+    tell_plan,
+)
 from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
 from alignedcut_cli.commands.cut.stability import stability_summary
 from alignedcut_cli.commands.cut.stability_pictures import draw_stability
+from alignedcut_cli.commands.cut.sweeps import cut_sweeps, require_sweeps
+from alignedcut_cli.commands.cut.tasks import Cutting
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.frame.stability import stability_lines
+from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.nodes.spaces import SPACES
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
@@ -32,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
 NAME = "cut"
+Counts = Sequence[tuple[str, str, int]]
 OF_GRAPHS = (
     "--heads",
     "--scope",
@@ -92,28 +108,38 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.onto is not None:
         require_unshaped(asked, OF_THE_BASE)
         if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):
+            _require_alone(asked, "an embedding onto a cut of graphs")
             run_graphs_onto(frame, asked, asked.onto, budget)
         else:
             run_onto(frame, asked, asked.onto, device)
         return
     if asked.graph != "features":
+        _require_alone(asked, f"--graph {asked.graph}")
         run_graphs(frame, asked, device, budget)
         return
     _require_features(asked)
     plan = make_plan(frame, asked, device)
+    shared = bool(asked.cluster or asked.shard)
+    if shared:
+        require_sweeps(plan)
     cost = require_affordable(plan.recipe.params, max(plan.nodes), plan.space.width(plan.slots[0]), device)
-    if plan.need() > budget:
+    need = plan.need_of_merging() if shared else plan.need()
+    if need > budget:
         raise OutOfMemoryError(
             "memory-budget",
-            f"this cut holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
+            f"this cut holds {format_bytes(need)}, --memory allows {format_bytes(budget)}",
             "Give more --memory, or use --solver lowrank or nystrom with fewer --nodes",
         )
+    cutting = Cutting(frame, plan, device)
     if asked.dry_run:
-        _print_dry_run(frame, plan, cost)
+        _print_dry_run(frame, plan, cost, need, _counts(asked, plan, cutting) if shared else ())
         return
     if cost:
         frame.output.note(cost)
-    header, made = _make(frame, plan, device, budget, asked.overwrite)
+    if asked.shard:
+        frame.output.result(*make_shard(frame, plan.recipe, asked.shard, lambda: _opened(cutting)))
+        return
+    header, made = _make(frame, plan, replace(asked, solver=plan.recipe.params["solver"]), device, budget, cutting)
     _finish(frame, header, made, asked)
 
 
@@ -136,6 +162,16 @@ def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
     frame.output.result("\n".join(lines), value)
 
 
+def _require_alone(asked: Asked, what: str) -> None:
+    """Raise UsageError where the work of `what` was to be shared."""
+    if asked.cluster or asked.shard:
+        raise UsageError(
+            "no-shards",
+            f"--cluster and --shard share no work of {what}",
+            "Leave them out; cuts of features by --solver lowrank have them",
+        )
+
+
 def _require_features(asked: Asked) -> None:
     """Raise UsageError for options given explicitly that apply only to graphs of q, k and v."""
     drawn = ("--images", "--pictures") if asked.bootstrap else ()
@@ -146,7 +182,7 @@ def _require_features(asked: Asked) -> None:
         )
 
 
-def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
+def _print_dry_run(frame: Frame, plan: Plan, cost: str | None, need: int, counts: Counts) -> None:
     frame.output.detail(f"solver {plan.recipe.params['solver']}: {plan.why}")
     if cost:
         frame.output.note(cost)
@@ -155,21 +191,52 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None) -> None:
     described = DryRun(
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
         [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16 + 4 * bool(replicates)))],
-        plan.need(),
+        need,
+        counts,
     )
     frame.dry_run(described)
 
 
-def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite: bool) -> tuple[Header, bool]:
+def _counts(asked: Asked, plan: Plan, cutting: Cutting) -> Counts:
+    """What --dry-run tells of shared work."""
+    streamed = sum(plan.nodes[graph] for graph in cutting.streamed)
+    read = plan.feature_bytes() * (2 if cutting.is_balanced else 1) + 2 * plan.projected_bytes(streamed)
+    most = max((stop - start for _, start, stop in cutting.ranges), default=0)
+    return shared_counts(asked, NAME, cut_sweeps(cutting), read=read, memory=plan.need_of_a_task(most))
+
+
+def _opened(cutting: Cutting) -> list[Sweep]:
+    """The sweeps, with a folder for their parts."""
+    cutting.parts.open()
+    return cut_sweeps(cutting)
+
+
+def _solved(
+    frame: Frame, plan: Plan, asked: Asked, device: torch.device, budget: int, cutting: Cutting
+) -> list[Solved]:
+    """The cuts: by parts on a cluster, or where jobs have left some; else held in memory."""
+    if not (asked.cluster or cutting.parts.begun):
+        return solve_graphs(frame, plan, device, budget)
+    tell_plan(frame, plan, device)
+    run_sweeps(frame, asked, _opened(cutting))
+    solved = cutting.solved()
+    for number, one in enumerate(solved):
+        tell_cut(frame, number, one, plan.recipe.params)
+    return solved
+
+
+def _make(
+    frame: Frame, plan: Plan, asked: Asked, device: torch.device, budget: int, cutting: Cutting
+) -> tuple[Header, bool]:
     import torch
 
     recipe = plan.recipe
 
     def made() -> Header:
-        solved = solve_graphs(frame, plan, device, budget)
+        solved = _solved(frame, plan, asked, device, budget, cutting)
         tensors, meanings = cut_tensors(plan, solved)
         pairs = [(one.cut, one.stability) for one in solved if one.stability]
-        return write_artifact(
+        header = write_artifact(
             frame.project.path("cut", recipe.name),
             recipe,
             tensors,
@@ -184,5 +251,8 @@ def _make(frame: Frame, plan: Plan, device: torch.device, budget: int, overwrite
             certificates=certificates(solved),
             **({"stability": stability_summary(pairs)} if pairs else {}),
         )
+        if cutting.parts.begun:
+            cutting.parts.drop()
+        return header
 
-    return frame.make_once(recipe, overwrite, made)
+    return frame.make_once(recipe, asked.overwrite, made)

@@ -58,7 +58,7 @@ class _Beside:
 
 
 MEANINGS = {
-    "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no say in these"),
+    "isolated": ("l", "places without a neighbour in the graphs of each layer, which have no influence in these"),
     "losses": ("G t e", "loss of each step, and its parts: 1 - the groups' eigenvalues, squared overlaps"),
     "degrees": ("d", "the degree of each place in each graph, layer by layer, and there head by head"),
     "least": ("d", "the cosine that a place of a new image must exceed to be a neighbour of each of these places"),
@@ -293,7 +293,7 @@ def _tell_isolated(frame: Frame, plan: GraphPlan, isolated: np.ndarray) -> None:
     ]
     if counts:
         frame.output.note(
-            f"places without a neighbour above --threshold {plan.recipe.params['threshold']:g}, which have no say there: "
+            f"places without a neighbour above --threshold {plan.recipe.params['threshold']:g}, and so no influence there: "
             + ", ".join(counts)
         )
 

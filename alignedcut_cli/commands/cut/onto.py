@@ -1,26 +1,23 @@
-"""`alignedcut cut --onto cut/NAME`: embed the nodes of new images in an existing cut by its stored out-of-sample map."""
+"""The plan of `alignedcut cut --onto cut/NAME`, and what writes its artifact."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.errors import UsageError
-from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.nodes.onto import (
-    extension_of,
     onto_axes,
     onto_tensors,
     other_slots,
     require_extensible,
     space_of,
 )
-from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, find_slots, require_same_images
-from alignedcut_cli.nodes.spaces import Space, comparable_slots, open_transforms
+from alignedcut_cli.nodes.spaces import Space, comparable_slots
 from alignedcut_cli.store.artifact import load_tensors, write_artifact
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
@@ -31,10 +28,9 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.commands.cut.asked import Asked
 
-__all__ = ["ALGORITHM", "OF_THE_BASE", "make_onto", "require_unshaped", "run_onto"]
+__all__ = ["ALGORITHM", "OF_THE_BASE", "OntoPlan", "Tensors", "make_onto", "plan_onto", "require_unshaped"]
 
 ALGORITHM = 1
-TILE = 4096
 SHAPING = ("--space", "--layers", "--per-slot", "--eigenvectors", "--solver", "--gamma", "--seed", "--bootstrap")
 OF_THE_BASE = frozenset(
     ("--align", "--roi", "--nodes", "--neighbors", "--sampling", "--precision", "--refine", "--balance", *SHAPING)
@@ -62,22 +58,19 @@ class OntoPlan:
     def images(self) -> Sequence[Any]:
         return self.slots[0].source.images
 
+    @property
+    def nodes(self) -> list[int]:
+        """How many nodes each graph has."""
+        return [sum(slot.nodes for slot in group) for group in self.groups]
 
-def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> None:
-    """Plan, then embed, or print the plan (--dry-run). Raises UsageError, DataError or InputMissingError."""
-    plan = plan_onto(frame, asked, onto)
-    path = frame.project.path("cut", plan.recipe.name)
-    if asked.dry_run:
-        count, nodes = plan.recipe.params["eigenvectors"], sum(slot.nodes for slot in plan.slots)
-        inputs = [f"{given.kind}/{given.name}" for given in plan.recipe.inputs]
-        need = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots) + nodes * 4 * (count + 4)
-        described = DryRun(inputs, [(str(path), nodes * (4 * count + 16))], need)
-        frame.dry_run(described)
-        return
-    rows_of = partial(_rows, frame, plan, device)
-    header, made = make_onto(frame, plan, device, asked.overwrite, rows_of)
-    value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
-    frame.output.result(value["path"], {**value, "solver": header.params["solver"], "certificates": []})
+    @property
+    def ranges(self) -> list[tuple[int, int, int]]:
+        """(graph, start, stop) of ranges of 128 MiB of features, as wide as a graph's widest."""
+        from alignedcut_cli.core.graph.one_pass import range_nodes, split
+
+        spans = [range_nodes(max(slot.about["width"] for slot in group)) for group in self.groups]
+        counted = enumerate(zip(self.nodes, spans, strict=True))
+        return [(number, *ends) for number, (nodes, span) in counted for ends in split(nodes, span)]
 
 
 def require_unshaped(asked: Asked, unused: frozenset[str]) -> None:
@@ -182,29 +175,3 @@ def make_onto(
         )
 
     return frame.make_once(recipe, overwrite, made)
-
-
-def _rows(frame: Frame, plan: OntoPlan, device: torch.device, base: Tensors) -> list[np.ndarray]:
-    """The rows of each graph by the stored out-of-sample map of the base cut."""
-    transform = open_transforms(plan.space)
-    rows = []
-    with frame.output.progress("embedding", sum(slot.nodes for slot in plan.slots), "nodes") as advance:
-        for number, group in enumerate(plan.groups):
-            graph = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device)
-            extension = extension_of(base, number, plan.base.params["gamma"], device)
-            rows.append(_embedded(graph, extension, advance))
-    return rows
-
-
-def _embedded(graph: GraphRows, extension: Any, advance: Any) -> np.ndarray:
-    """The rows of all nodes of a graph, tile by tile: (M, C) float32."""
-    import numpy as np
-
-    from alignedcut_cli.core.graph.affinity import unit_rows
-
-    found = np.empty((len(graph), extension.maps.shape[1] - 1), np.float32)
-    for start in range(0, len(graph), TILE):
-        stop = min(start + TILE, len(graph))
-        found[start:stop] = extension.rows(unit_rows(graph.read(start, stop))).cpu().numpy()
-        advance(stop - start)
-    return found

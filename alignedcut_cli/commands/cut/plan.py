@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 LONGEST_ROI_NAME = 60
 
 
@@ -48,6 +48,12 @@ class Plan:
         """What each graph of the cut covers."""
         return "one a slot" if self.recipe.params["per_slot"] else "one for all slots"
 
+    def span(self, number: int) -> int:
+        """The nodes of each range of a graph: of 128 MiB of features, as wide as its widest."""
+        from alignedcut_cli.core.graph.one_pass import range_nodes
+
+        return range_nodes(max(slot.about["width"] for slot in self.groups[number]))
+
     def need(self) -> int:
         """Main memory in bytes for the largest graph and its transforms, without tiles."""
         graphs = (
@@ -55,6 +61,29 @@ class Plan:
             for count, group in zip(self.nodes, self.groups, strict=True)
         )
         return max(self.space.opening_bytes(), *graphs)
+
+    def need_of_merging(self) -> int:
+        """Main memory in bytes for putting together what tasks wrote: eigenvectors and node table, twice if of several."""
+        held = 4 * sum(self.nodes) * (self.recipe.params["eigenvectors"] + 4 + ("balance" in self.recipe.params))
+        return held if len(self.nodes) == 1 else 2 * held
+
+    def need_of_a_task(self, nodes: int) -> int:
+        """Main memory in bytes of the largest task: a pilot, or Y twice of a range of so many nodes."""
+        params = {**self.recipe.params, "refine": 0, "bootstrap": 0}
+        pilots = (
+            _lowrank_bytes(count, self.space.width(group[0]), params) - _spare_bytes(count, params)
+            for count, group in zip(self.nodes, self.groups, strict=True)
+        )
+        transforms = max(map(self.space.transform_bytes, self.groups))
+        return max(self.space.opening_bytes(), transforms + max(*pilots, 2 * self.projected_bytes(nodes)))
+
+    def feature_bytes(self) -> int:
+        """Bytes of the stored features of all nodes."""
+        return sum(2 * slot.about["width"] * slot.nodes for slot in self.slots)
+
+    def projected_bytes(self, nodes: int) -> int:
+        """Bytes of Y of some nodes."""
+        return 4 * nodes * self.recipe.params["eigenvectors"] + _spare_bytes(nodes, self.recipe.params)
 
 
 def make_plan(frame: Frame, asked: Asked, device: torch.device) -> Plan:
@@ -180,11 +209,17 @@ def _graph_bytes(nodes: int, width: int, params: Any) -> int:
 
 def _lowrank_bytes(nodes: int, width: int, params: Any) -> int:
     """Bytes of the pilot's factor, its m x m float64 problems, the projection of all nodes, all features with --refine."""
-    from alignedcut_cli.core.graph.lowrank import pilot_nodes, spare_columns
+    from alignedcut_cli.core.graph.lowrank import pilot_nodes
 
     size = min(params["nodes"], nodes)
     pool = size if params["sampling"] == "uniform" else min(nodes, 8 * size)
     factor = 4 * pilot_nodes(nodes, size) * (size + 1) + 8 * 6 * size**2
     refined = 4 * nodes * (2 * width + 2 * params["eigenvectors"]) if params["refine"] else 0
-    spare = 2 * nodes * (spare_columns(params["eigenvectors"]) - params["eigenvectors"])
-    return factor + 8 * pool * width + spare + refined + bootstrap_bytes(params)
+    return factor + 8 * pool * width + _spare_bytes(nodes, params) + refined + bootstrap_bytes(params)
+
+
+def _spare_bytes(nodes: int, params: Any) -> int:
+    """The columns of Y beyond the eigenvectors, float16."""
+    from alignedcut_cli.core.graph.lowrank import spare_columns
+
+    return 2 * nodes * (spare_columns(params["eigenvectors"]) - params["eigenvectors"])

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alignedcut_cli.commands.cut.plan import Plan
+from alignedcut_cli.commands.cut.solve import is_streamed, one_graph, open_rows, quick_for, solve
 from alignedcut_cli.commands.cut.stability import stability_of, stability_tensors
-from alignedcut_cli.errors import DataError
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import Slot, joined, node_tables
 from alignedcut_cli.nodes.spaces import open_transforms
 from alignedcut_cli.store.header import Recipe
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
     from alignedcut_cli.core.graph.certificate import Certificate
     from alignedcut_cli.core.graph.ncut import Cut
 
-__all__ = ["Solved", "certificates", "cut_axes", "cut_tensors", "solve_graphs"]
+__all__ = ["Solved", "certificates", "cut_axes", "cut_tensors", "solve_graphs", "tell_cut", "tell_plan"]
 
 ROUGH = 0.1
 LARGEST_RESIDUAL = 1e-3
-BLUR_SAMPLE = 1_000
-REMEDY = "Ask for fewer --eigenvectors, or change --gamma or --solver; aligned nodes need more channels than these"
 
 
 class CutPlan(Protocol):
@@ -74,122 +71,33 @@ class Solved:
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
     """The cut of every graph of a plan. Raises DataError for a graph that cannot be cut."""
-    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
-    from alignedcut_cli.core.numerics import NumericsError
-
     params = plan.recipe.params
+    tell_plan(frame, plan, device)
+    able = quick_for(params, max(plan.nodes), device)
     transform = open_transforms(plan.space)
-    graphs = f"{len(plan.groups)} graph(s) of up to {max(plan.nodes)} nodes"
-    frame.output.detail(f"{params['solver']} on {device} ({plan.why}): {graphs}")
-    able = quick_precisions(device) if _is_streamed(params, max(plan.nodes)) else ["float32"]
     found = []
     with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
         for number, group in enumerate(plan.groups):
-            quick = able if _is_streamed(params, plan.nodes[number]) else able[:1]
-            products = [one for one in quick if one != "int8"][-1]
-            rows = GraphRows(group, [transform(slot) for slot in group], plan.space.name, device, products)
-            try:
-                precision = _sharp(quick, rows, params, number)
-                cut, weights = _solved(frame, rows, {**params, "precision": precision}, number, device, budget)
+            quick = able if is_streamed(params, plan.nodes[number]) else able[:1]
+            with one_graph(number):
+                rows, precision = open_rows(plan, number, transform, device, quick)
+                cut, weights = solve(frame, plan, rows, number, precision, device, budget)
                 stability = None
                 if params.get("bootstrap"):
                     stability = stability_of(rows, group, cut, weights, params, number, budget)
-            except NumericsError as error:
-                raise DataError("cannot-cut", f"graph {number}: {error}", REMEDY) from None
-            computed = f"{precision}, transforms {products}" if plan.space.alignment else precision
-            found.append(Solved(cut, weights, computed, stability))
-            _tell(frame, number, found[-1], params)
+            found.append(Solved(cut, weights, precision.told(plan.space.alignment is not None), stability))
+            tell_cut(frame, number, found[-1], params)
             advance(1)
     return found
 
 
-def _is_streamed(params: Any, nodes: int) -> bool:
-    """Whether a graph of `nodes` nodes is cut in a streaming pass, where low precision is allowed."""
-    from alignedcut_cli.core.graph.lowrank import pilot_nodes
-
-    return params.get("precision") == "auto" and pilot_nodes(nodes, min(params["nodes"], nodes)) < nodes
-
-
-def _sharp(able: Sequence[str], rows: GraphRows, params: Any, number: int) -> str:
-    """The fastest precision in `able` (ordered by speed) that keeps the affinities of sampled nodes accurate."""
-    from alignedcut_cli.core.graph.affinity import unit_rows
-    from alignedcut_cli.core.graph.quantised_cosines import MOST_BLUR, blur
-    from alignedcut_cli.core.graph.sampling import uniform_sample
-    from alignedcut_cli.core.numerics import stream
-
-    if len(able) == 1:
-        return able[0]
-    ids = uniform_sample(len(rows), min(len(rows), BLUR_SAMPLE), stream(params["seed"], "precision", number))
-    units = unit_rows(rows.take(ids))
-    return next(one for one in reversed(able) if one == able[0] or blur(units, params["gamma"], one) <= MOST_BLUR)
+def tell_plan(frame: Frame, plan: Plan, device: torch.device) -> None:
+    """Report with --verbose what is cut, and by which solver."""
+    graphs = f"{len(plan.groups)} graph(s) of up to {max(plan.nodes)} nodes"
+    frame.output.detail(f"{plan.recipe.params['solver']} on {device} ({plan.why}): {graphs}")
 
 
-def _solved(
-    frame: Frame, rows: GraphRows, params: Any, number: int, device: torch.device, budget: int
-) -> tuple[Cut, torch.Tensor | None]:
-    """The cut of one graph and the weights of its nodes."""
-    from alignedcut_cli.core.graph.affinity import tile_rows
-    from alignedcut_cli.core.numerics import halving
-
-    def solve(tile: int) -> tuple[Cut, torch.Tensor | None]:
-        weights = _weights(rows, params, number, tile)
-        return _cut(rows, params, number, weights, tile), weights
-
-    return halving(solve, tile_rows(budget // 4, device), frame.output.note, "tiles of")
-
-
-def _weights(rows: GraphRows, params: Any, number: int, tile: int) -> torch.Tensor | None:
-    """The weights of a balanced graph's nodes, from Voronoi cells around the landmark nodes of lowrank."""
-    if "balance" not in params:
-        return None
-    from alignedcut_cli.core.graph.affinity import unit_rows
-    from alignedcut_cli.core.graph.density import voronoi_weights
-    from alignedcut_cli.core.graph.sampling import SAMPLINGS
-    from alignedcut_cli.core.numerics import stream
-
-    seed = stream(stream(params["seed"], "cut", number), "sample")
-    size = min(params["nodes"], len(rows))
-    ids = SAMPLINGS[params["sampling"]](len(rows), size, seed, lambda some: unit_rows(rows.take(some)))
-    centres = unit_rows(rows.take(ids))
-    return voronoi_weights(rows.read, len(rows), centres, precision=params["precision"], tile=tile)
-
-
-def _cut(rows: GraphRows, params: Any, number: int, weights: torch.Tensor | None, tile: int) -> Cut:
-    """The cut of one graph, with its certificate."""
-    from dataclasses import replace
-
-    from alignedcut_cli.core.graph.certificate import certify
-    from alignedcut_cli.core.graph.lowrank import ncut_lowrank
-    from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
-    from alignedcut_cli.core.numerics import stream
-
-    total, count, gamma = len(rows), params["eigenvectors"], params["gamma"]
-    seed = stream(params["seed"], "cut", number)
-    if params["solver"] == "exact":
-        return ncut_exact(rows.read(0, total), count, gamma=gamma, seed=seed, weights=weights, tile=tile)
-    sampled = {"nodes": params["nodes"], "sampling": params["sampling"], "gamma": gamma, "seed": seed, "tile": tile}
-    if params["solver"] == "nystrom":
-        cut = ncut_nystrom(rows.read, total, count, neighbors=params["neighbors"], take=rows.take, **sampled)
-        certificate, _ = certify(
-            rows.read, rows.take, cut.eigenvectors, cut.eigenvalues,
-            gamma=gamma, rank=len(cut.sampled), seed=stream(seed, "certificate"), tile=tile,
-        )  # fmt: skip
-        return replace(cut, certificate=certificate)
-    cut = ncut_lowrank(
-        rows.read, total, count, precision=params["precision"], weights=weights, take=rows.take, **sampled
-    )
-    if params["refine"]:
-        from alignedcut_cli.core.graph.affinity import unit_rows
-        from alignedcut_cli.core.graph.refine import refine
-
-        units = unit_rows(rows.read(0, total))
-        cut = refine(
-            units, cut, params["refine"], gamma=gamma, seed=stream(seed, "certificate"), weights=weights, tile=tile
-        )
-    return cut
-
-
-def _tell(frame: Frame, number: int, solved: Solved, params: Any) -> None:
+def tell_cut(frame: Frame, number: int, solved: Solved, params: Any) -> None:
     """Report the certificate with --verbose; always warn of an inaccurate cut."""
     found, worst = solved.certificate, float(solved.cut.residuals.max())
     frame.output.detail(

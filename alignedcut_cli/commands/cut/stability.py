@@ -84,7 +84,7 @@ def stability_tensors(found: Sequence[Stability]) -> tuple[dict[str, Any], dict[
         "moves": torch.cat([one.moves for one in found]).numpy(),
     }
     meanings = {
-        "kept": ("G r C", "cosine of each eigenvector with the span of the replicate's C, images drawn again"),
+        "kept": ("G r C", "cosine of each eigenvector with the span of the replicate's C, images resampled"),
         "matches": ("G r C", "cosine with the one eigenvector of the replicate that is matched to it, one to one"),
         "shares": ("G r C", "eigenvalues of the replicate as shares of its first"),
         "moves": ("M", "root mean square distance of a node's row from the replicates', as a share of its length"),

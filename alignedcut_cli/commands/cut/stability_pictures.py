@@ -53,8 +53,8 @@ def _draw(frame: Frame, header: Header, images: Path | None) -> None:
 def _title(name: str, slots: Sequence[Any], graph: int | None) -> str:
     """The subject of a figure: the cut, or one slot of it."""
     if graph is None:
-        return f"cut/{name}: images drawn again"
-    return f"cut/{name}, {slots[graph]['model']} layer {slots[graph]['layer']}: images drawn again"
+        return f"cut/{name}: images resampled"
+    return f"cut/{name}, {slots[graph]['model']} layer {slots[graph]['layer']}: images resampled"
 
 
 def _colours(moves: np.ndarray) -> np.ndarray:

@@ -9,14 +9,17 @@ from alignedcut_cli.commands.score.export import EXPORTS
 from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
+from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
+from alignedcut_cli.frame.sweeps import make_shard
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.score.plan import Plan
+    from alignedcut_cli.frame.sweeps import Sweep
 
 __all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
@@ -52,19 +55,33 @@ def command(frame: Frame, asked: Asked) -> None:
             f"this scoring holds {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
             "Give more --memory, fewer --roi, or fewer draws with --bootstrap",
         )
-    folder = frame.project.pictures("score", plan.recipe.name)
-    if asked.dry_run:
-        cells = len(plan.layers) * len(plan.lines)
-        outputs = [(str(frame.project.path("score", plan.recipe.name)), 120 * cells)]
-        outputs += [(f"{folder}/", 0)] if asked.pictures else []
-        inputs = [*(f"{given.kind}/{given.name}" for given in plan.recipe.inputs), str(asked.brain)]
-        described = DryRun(inputs, outputs, plan.need())
-        frame.dry_run(described)
-        return
     from alignedcut_cli.commands.score.run import make
+    from alignedcut_cli.commands.score.sweeps import Scoring, parts_of
 
-    header, made = make(frame, plan, device, budget, asked.overwrite)
+    parts = parts_of(frame, plan, device)
+    sweeps = Scoring(plan, parts, device, budget).sweeps()
+    if asked.dry_run:
+        frame.dry_run(_dry_run(frame, plan, asked, sweeps))
+        return
+    if asked.shard:
+
+        def opened() -> list[Sweep]:
+            parts.open()
+            return sweeps
+
+        frame.output.result(*make_shard(frame, plan.recipe, asked.shard, opened))
+        return
+    header, made = make(frame, plan, parts, device, budget, asked)
     _tell(frame, plan, header, made, asked.pictures)
+
+
+def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep]) -> DryRun:
+    cells = len(plan.layers) * len(plan.lines)
+    outputs = [(str(frame.project.path("score", plan.recipe.name)), 120 * cells)]
+    outputs += [(f"{frame.project.pictures('score', plan.recipe.name)}/", 0)] if asked.pictures else []
+    inputs = [*(f"{given.kind}/{given.name}" for given in plan.recipe.inputs), str(asked.brain)]
+    counts = shared_counts(asked, NAME, sweeps, read=plan.read_bytes(), memory=plan.need())
+    return DryRun(inputs, outputs, plan.need(), counts)
 
 
 def _tell(frame: Frame, plan: Plan, header: Header, made: bool, pictures: bool) -> None:

@@ -76,6 +76,19 @@ class Plan:
         responses = sum(case.responses.nbytes for case in self.cases if case.responses is not None)
         return max(map(self._need_of, self.cases)) + kept + responses
 
+    def read_bytes(self) -> int:
+        """Bytes that the tasks together read from disk: each layer's products and sums, and its rows for regressions."""
+        fitted = any(line.metric in FITTED for line in self.lines)
+        found = 0
+        for layer in self.layers:
+            features, one = self.sets[layer.source].features, layer.map
+            images = len(features.images)
+            if f"gram.{one.number:03d}" in features.header.raw["tensors"]:
+                found += 8 * images * (images + 1) + (4 * images * self._width(one) if fitted else 0)
+            else:
+                found += 4 * images * one.units
+        return found
+
     def _need_of(self, case: Case) -> int:
         """Bytes of a layer for one case."""
         params, images = self.recipe.params, len(case.images)

@@ -29,6 +29,8 @@ from alignedcut_cli.store.canonical import digest
 __all__ = ["BrainSide", "LayerSide", "Predictions", "Resampling", "predict"]
 
 _SLICE = 4096
+_CHUNK = 1 << 28
+"""Bytes of RDMs that are compared at once: a fixed number, so that no bit depends on the memory of a machine."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class BrainSide:
         return torch.stack([rdm(self.gram(case, region).take(images), distance) for region in regions])
 
     def chunks(self, regions: Sequence[int], images: int) -> Iterator[slice]:
-        """Slices of a list of regions, each with RDMs and temporaries within an eighth of the budget."""
-        step = max(1, self._budget // 8 // (8 * 6 * images**2))
+        """Slices of a list of regions, of as many as 256 MiB hold the RDMs of, and work on them."""
+        step = max(1, _CHUNK // (8 * 6 * images**2))
         for start in range(0, len(regions), step):
             yield slice(start, start + step)
 

@@ -90,7 +90,7 @@ def target_meanings(target: Classes) -> dict[str, tuple[str, str]]:
         "contingency": (f"S {q} {k}", "pixels of each cluster in each class"),
         "matched": (f"S {q}", "the class of each cluster (Hungarian assignment); -1: none"),
         "centres": (f"S {k} C", "mean eigenvector of the nodes of each class; 0 for a class of no weight"),
-        "members": (f"S {k}", "weight of the nodes behind each centre"),
+        "members": (f"S {k}", "total weight of the nodes of each centre"),
         "clusters": ("n", "cluster of each node; -1: class token"),
         "predicted": ("n", "class (along K) of each node; -1: none, or class token"),
     }

@@ -44,7 +44,7 @@ MEANINGS = {
     "transitions": ("K H A J", "counts as shares of their row: P(j | i); zeros where no node is in i"),
     "steps": ("K H", "mean distance that a node of each group moves, in units of `measure`"),
     "steps.error": ("K H", "standard error of that mean, images being independent"),
-    "steps.nodes": ("K H", "nodes behind that mean"),
+    "steps.nodes": ("K H", "number of nodes in that mean"),
     "steps.images": ("K H", "images that hold them"),
     "variation": ("K", "mean total variation of foreground and background rows, weighted by f b / (f + b)"),
     "variation.rows": ("K A", "total variation of foreground and background rows; 0 where one is empty"),
@@ -53,12 +53,12 @@ MEANINGS = {
         "mean total variation of foreground and background of one image, concept and place; mean over maps",
     ),
     "matched.rows": ("K A", "that of each concept of the first map"),
-    "matched.expected": ("K", "what chance gives of `matched`"),
+    "matched.expected": ("K", "expectation of `matched` by chance"),
     "matched.images": ("K", "images that have foreground and background in one concept of the first map"),
     "maps.concepts": ("Z", "number of concepts of each map that the test is over"),
     "maps.matched": ("K Z", "`matched` on each map"),
     "maps.p": ("K Z", "p-value on each map alone"),
-    "p": ("K", "share of permutations of label maps between images that part as far, over all maps together"),
+    "p": ("K", "share of permutations of label maps between images that diverge as far, over all maps together"),
     "p.holm": ("K", "p adjusted by Holm's rule for all pairs"),
 }
 

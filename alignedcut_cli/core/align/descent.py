@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.adam import Adam
 from alignedcut_cli.core.align.loss import Losses
 from alignedcut_cli.core.numerics import Tick
 
 __all__ = ["LOGGED", "Descent", "State"]
 
 LOGGED = ("total", "brain", "eigen", "zero", "cov", "agree", "closed")
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 State = Mapping[str, Tensor]
 """The state from which a descent resumes to the same result as without interruption, bit for bit on a CPU."""
 
@@ -34,7 +36,7 @@ class Descent:
         self._generator = generator
         weights, beta, eps = self.kept
         self._rates = [rate * float(size.square().mean().sqrt()) for size in (weights, beta, torch.ones_like(eps))]
-        self._adam = torch.optim.Adam([{"params": [one]} for one in self.parameters], betas=(0.9, 0.99), fused=True)
+        self._adam = Adam(self.parameters)
 
     def state(self) -> dict[str, Tensor]:
         """The state after an epoch. The tensors are shared with the descent: write or copy them before it continues."""
@@ -47,8 +49,7 @@ class Descent:
         }
         for number, (now, kept) in enumerate(zip(self.parameters, self.kept, strict=True)):
             found |= {f"now.{number}": now.detach(), f"kept.{number}": kept}
-            moments = self._adam.state.get(now, {})
-            found |= {f"{name}.{number}": moments[name] for name in moments if name != "step"}
+            found |= {f"{name}.{number}": one for name, one in zip(_MOMENTS, self._adam.moments[number], strict=True)}
         return found
 
     def restore(self, state: State) -> None:
@@ -60,8 +61,9 @@ class Descent:
             now.detach().copy_(state[f"now.{number}"])
             kept.copy_(state[f"kept.{number}"])
             if self.losses:
-                moments = {name: state[f"{name}.{number}"].to(now, copy=True) for name in ("exp_avg", "exp_avg_sq")}
-                self._adam.state[now] = {"step": torch.tensor(float(len(self.losses)), device=now.device), **moments}
+                for name, one in zip(_MOMENTS, self._adam.moments[number], strict=True):
+                    one.copy_(state[f"{name}.{number}"])
+        self._adam.steps = len(self.losses)
 
     def run(
         self,
@@ -96,11 +98,8 @@ class Descent:
 
     def _step(self, found: Losses, done: float) -> None:
         """One step of Adam, with cosine decay from `done` = 0 to 1."""
-        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
-            group["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
-        self._adam.zero_grad()
         found.total.backward()
-        self._adam.step()
+        self._adam.step([rate * (1 + math.cos(math.pi * done)) / 2 for rate in self._rates])
         terms = (getattr(found, name) for name in LOGGED)
         self.losses.append([float(one.detach() if isinstance(one, Tensor) else one) for one in terms])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "smoother",
     "spectrum",
     "stacking_weights",
+    "try_penalty",
     "weigh_slots",
 ]
 
@@ -161,12 +162,20 @@ class Problem:
     aim: Tensor
 
     @classmethod
-    def of(cls, features: Sequence[Tensor], responses: Tensor, heldout: Sequence[Tensor], aim: Tensor) -> Problem:
-        """From `features` X_i (B, D_i), `responses` (B, N), `heldout` (H, D_i) and `aim` (H, N)."""
+    def of(
+        cls,
+        features: Sequence[Tensor],
+        responses: Tensor,
+        heldout: Sequence[Tensor],
+        aim: Tensor,
+        spectra: Sequence[Spectrum] | None = None,
+    ) -> Problem:
+        """From `features` X_i (B, D_i), `responses` (B, N), `heldout` (H, D_i), `aim` (H, N), and known `spectra`."""
         count = responses.shape[1]
         columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
         known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
-        return cls(list(features), [spectrum(block) for block in features], known, list(heldout), seen)
+        found = [spectrum(block) for block in features] if spectra is None else list(spectra)
+        return cls(list(features), found, known, list(heldout), seen)
 
     def scaled(self, factors: Sequence[float]) -> Problem:
         """The same with each slot's features times a factor."""
@@ -185,15 +194,32 @@ class Problem:
         return reduced_rank(self.features, self.spectra, smoother(self.spectra, alpha, agree), self.known, rank)
 
 
-def choose(problem: Problem, ranks: Sequence[int], agree: float, alphas: Sequence[float] = ALPHAS) -> Choice:
-    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the others."""
-    unit = sum(float(slot.values.sum()) for slot in problem.spectra) / (len(problem.known) * len(problem.spectra))
-    tried: dict[float, tuple[float, int]] = {}
-    for alpha in alphas:
-        tried[alpha] = best_rank(problem.fit(alpha * unit, agree, ranks[-1]), problem.heldout, problem.aim, ranks)
+def try_penalty(problem: Problem, ranks: Sequence[int], agree: float, alpha: float) -> tuple[float, int]:
+    """Held-out R^2 and the best of `ranks` (ascending) under a penalty in units of `_unit`."""
+    fit = problem.fit(alpha * _unit(problem), agree, ranks[-1])
+    return best_rank(fit, problem.heldout, problem.aim, ranks)
+
+
+def _unit(problem: Problem) -> float:
+    """The mean squared length of an image's features in one slot."""
+    return sum(float(slot.values.sum()) for slot in problem.spectra) / (len(problem.known) * len(problem.spectra))
+
+
+def choose(
+    problem: Problem,
+    ranks: Sequence[int],
+    agree: float,
+    alphas: Sequence[float] = ALPHAS,
+    tried: Mapping[float, tuple[float, int]] | None = None,
+) -> Choice:
+    """The penalty and the one of `ranks` (ascending) that predict held-out images best, fitted on the others.
+
+    `tried` is `try_penalty` of each of `alphas`, where that is known already.
+    """
+    tried = tried or {alpha: try_penalty(problem, ranks, agree, alpha) for alpha in alphas}
     best = max(tried, key=tried.__getitem__)
     score, rank = tried[best]
-    return Choice(best * unit, rank, score, {alpha: found[0] for alpha, found in tried.items()})
+    return Choice(best * _unit(problem), rank, score, {alpha: found[0] for alpha, found in tried.items()})
 
 
 def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[float], Choice]:

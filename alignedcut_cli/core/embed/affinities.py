@@ -1,8 +1,7 @@
-"""Affinities of t-SNE: a Gaussian over each row's nearest neighbours at the given perplexity, symmetrised."""
+"""Affinities of t-SNE on any device: a Gaussian over each row's nearest neighbours at the given perplexity, symmetrised."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,27 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.embed import on_host
+from alignedcut_cli.core.embed.on_host import CLOSE, MOST_STEPS, REACH, Affinities
 from alignedcut_cli.core.embed.threads import Threads
 
-__all__ = ["Affinities", "affinities", "conditionals", "nearest_among", "nearest_others", "triton_kernels"]
-
-REACH = 3
-"""Neighbours of each row, as a multiple of the perplexity."""
+__all__ = ["affinities", "conditionals", "nearest_others", "triton_kernels"]
 
 _TILE = 1 << 26
-_MOST_STEPS = 100
-_SOLVED = 1 << 17
-_CLOSE = 1e-7
-_LARGE = 1_000_000
-
-
-@dataclass(frozen=True)
-class Affinities:
-    """P (m, m) in CSR format, symmetric, sum 1, no diagonal: values float32, columns int32 (nnz,), bounds (m + 1,) int64."""
-
-    values: Tensor
-    columns: Tensor
-    bounds: Tensor
 
 
 def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
@@ -38,6 +23,9 @@ def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
 
     p_j|i is 0 except for the 3 x perplexity nearest rows.
     """
+    if rows.device.type == "cpu":
+        found = on_host.host_affinities(rows.numpy(), perplexity, threads)
+        return Affinities(*map(torch.from_numpy, (found.values, found.columns, found.bounds)))
     total = len(rows)
     indices, squares = nearest_others(rows, min(total - 1, int(REACH * perplexity)), threads)
     return _joint(indices, conditionals(squares, perplexity) / (2 * total))
@@ -45,16 +33,7 @@ def affinities(rows: Tensor, perplexity: float, threads: Threads) -> Affinities:
 
 def _joint(indices: Tensor, shares: Tensor) -> Affinities:
     """S + S^T for S (m, m) with `shares` (m, k) at the columns `indices` (m, k) of its rows."""
-    total, count = indices.shape
-    if indices.device.type == "cpu":
-        from scipy.sparse import csr_matrix
-
-        entries = (shares.numpy().ravel(), indices.numpy().ravel(), np.arange(0, total * count + 1, count))
-        one = csr_matrix(entries, shape=(total, total))
-        both = (one + one.T).tocsr()
-        both.sort_indices()
-        found = (both.data.astype(np.float32), both.indices.astype(np.int32), both.indptr.astype(np.int64))
-        return Affinities(*(torch.from_numpy(array) for array in found))
+    total = len(indices)
     mine = torch.arange(total, device=indices.device)[:, None].expand_as(indices).flatten()
     others, values = indices.flatten().long(), shares.flatten()
     # Each pair as one number, twice where it is in both rows
@@ -72,7 +51,7 @@ def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, 
     Brute force, from differences: in a compiled loop on the CPU, elsewhere in tiles. Neighbours are not sorted.
     """
     if rows.device.type == "cpu":
-        indices, squares = nearest_among(rows.numpy(), None, count, threads)
+        indices, squares = on_host.nearest_among(rows.numpy(), None, count, threads)
         return torch.from_numpy(indices), torch.from_numpy(squares)
     columns = rows.T.contiguous()
     squares_of = compiled.squares_of if (compiled := triton_kernels(rows)) else _squares_of
@@ -80,31 +59,6 @@ def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, 
     tiles = (squares_of(columns, start, min(start + step, len(rows))) for start in range(0, len(rows), step))
     found = [tile.topk(count, largest=False, sorted=False) for tile in tiles]
     return torch.cat([one.indices for one in found]).int(), torch.cat([one.values for one in found])
-
-
-def nearest_among(
-    rows: np.ndarray, landmarks: np.ndarray | None, count: int, threads: Threads
-) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
-
-    Brute force, from differences in float32, in a compiled loop; (M, count), not sorted.
-    """
-    from alignedcut_cli.core.embed.kernels import nearest
-
-    targets = _columns(rows)
-    among = targets if landmarks is None else _columns(landmarks)
-    indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
-    work = lambda a, b: nearest(targets, among, landmarks is None, a, b, indices, squares)  # noqa: E731
-    threads.share(len(rows), work, large=len(rows) * among.shape[1] > _LARGE)
-    return indices, squares
-
-
-def _columns(rows: np.ndarray) -> np.ndarray:
-    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4."""
-    width = rows.shape[1]
-    found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
-    found[:width] = rows.T
-    return found
 
 
 def _squares_of(columns: Tensor, first: int, last: int) -> Tensor:
@@ -131,8 +85,10 @@ def conditionals(squares: Tensor, perplexity: float) -> Tensor:
 
     log b_i by safeguarded Newton. Where more neighbours than the perplexity are equally near, their p are equal.
     """
-    step = max(1, _SOLVED // squares.shape[1]) if squares.device.type == "cpu" else len(squares)
-    return torch.cat([_solve(block.double(), float(np.log(perplexity))) for block in squares.split(step)])
+    if squares.device.type == "cpu":
+        with Threads() as threads:
+            return torch.from_numpy(on_host.conditionals(squares.numpy(), perplexity, threads))
+    return _solve(squares.double(), float(np.log(perplexity)))
 
 
 def _solve(squares: Tensor, entropy: float) -> Tensor:
@@ -141,7 +97,7 @@ def _solve(squares: Tensor, entropy: float) -> Tensor:
     place = -squares.mean(1, keepdim=True).clamp_min(tiny).log()  # log b
     low, high = torch.full_like(place, -torch.inf), torch.full_like(place, torch.inf)
     shares = squares
-    for _ in range(_MOST_STEPS):
+    for _ in range(MOST_STEPS):
         scale = place.exp()
         weights = (squares * -scale).exp_()
         total = weights.sum(1, keepdim=True)
@@ -149,7 +105,7 @@ def _solve(squares: Tensor, entropy: float) -> Tensor:
         mean = torch.linalg.vecdot(shares, squares)[:, None]
         variance = torch.linalg.vecdot(shares, (squares - mean).square_())[:, None]
         excess = scale * mean + total.log() - entropy
-        close = excess.abs() < _CLOSE
+        close = excess.abs() < CLOSE
         if bool(close.all()):
             break
         low, high = torch.where(excess > 0, place, low), torch.where(excess > 0, high, place)

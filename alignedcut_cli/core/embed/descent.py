@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alignedcut_cli.core.embed.affinities import Affinities
 from alignedcut_cli.core.embed.forces import AllPairs, Repulsion, Tree
+from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.embed.threads import Threads
 
 __all__ = ["LEAST_GAIN", "LONGEST_STEP", "MOMENTUM", "Descent", "OnHost"]
@@ -51,7 +51,7 @@ class OnHost:
     """Descent in compiled loops on the CPU; `repulsion` is "exact" or "tree"."""
 
     def __init__(self, joint: Affinities, start: np.ndarray, repulsion: str, threads: Threads) -> None:
-        self._joint = tuple(one.numpy() for one in (joint.values, joint.columns, joint.bounds))
+        self._joint = tuple(np.asarray(one) for one in (joint.values, joint.columns, joint.bounds))
         self._threads = threads
         self._repulsion: Repulsion = (AllPairs if repulsion == "exact" else Tree)(threads)
         self._places, self._moved = start, np.empty_like(start)

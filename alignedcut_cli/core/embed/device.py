@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.embed.affinities import Affinities, triton_kernels
+from alignedcut_cli.core.embed.affinities import triton_kernels
 from alignedcut_cli.core.embed.descent import LEAST_GAIN, LONGEST_STEP, MOMENTUM
+from alignedcut_cli.core.embed.on_host import Affinities
 
 __all__ = ["OnDevice", "pull_all", "push_all"]
 

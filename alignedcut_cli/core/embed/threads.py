@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 __all__ = ["Threads"]
+
+
+def _thread_count() -> int:
+    """Torch's number of threads; where it is not loaded, the cores there are, at most OMP_NUM_THREADS."""
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(told)) if told.isdecimal() and int(told) else cores
 
 
 class Threads:
     """As many threads as torch uses, started when first needed and ended with the context."""
 
     def __init__(self) -> None:
-        self._count = torch.get_num_threads()
+        self._count = _thread_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Threads:

@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from alignedcut_cli.core.embed.affinities import Affinities, affinities
+from alignedcut_cli.core.embed.on_host import host_affinities
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.numerics import NumericsError
 
 if TYPE_CHECKING:
+    import torch
+
     from alignedcut_cli.core.embed.descent import Descent
 
 __all__ = ["EXACT_NODES", "ITERATIONS", "REPULSIONS", "ROUND", "Keep", "State", "choose_repulsion", "tsne"]
@@ -57,16 +58,15 @@ def tsne(
     if len(rows) < dims + 2:
         raise NumericsError(f"t-SNE in {dims} dimensions needs at least {dims + 2} nodes, there are {len(rows)}")
     used = min(perplexity, (len(rows) - 1) / 3)
-    device = device or torch.device("cpu")
+    on_host = device is None or device.type == "cpu"
     name = choose_repulsion(len(rows), device) if repulsion == "auto" else repulsion
-    if name == "tree" and device.type != "cpu":
+    if name == "tree" and not on_host:
         raise NumericsError(f"the tree runs on the CPU, not on {device}")
     rows = np.ascontiguousarray(rows, np.float32)
     start = _start(rows, dims, seed)
     order = _near_together(start)
     with Threads() as threads:
-        joint = affinities(torch.from_numpy(rows[order]).to(device), used, threads)
-        descent = _descent(joint, start[order], name, threads)
+        descent = _descent(rows[order], start[order], used, name, threads, None if on_host else device)
         done = 0
         if state:
             descent.load({name: np.asarray(value) for name, value in state.items()})
@@ -89,14 +89,25 @@ def _state(descent: Descent, done: int) -> State:
     return {**descent.state(), "done": np.array([done])}
 
 
-def _descent(joint: Affinities, start: np.ndarray, repulsion: str, threads: Threads) -> Descent:
-    if joint.values.device.type == "cpu":
+def _descent(
+    rows: np.ndarray,
+    start: np.ndarray,
+    perplexity: float,
+    repulsion: str,
+    threads: Threads,
+    device: torch.device | None,
+) -> Descent:
+    """The descent of rows (m, C) from `start`, on the CPU without torch or on another device."""
+    if device is None:
         from alignedcut_cli.core.embed.descent import OnHost
 
-        return OnHost(joint, start, repulsion, threads)
+        return OnHost(host_affinities(rows, perplexity, threads), start, repulsion, threads)
+    import torch
+
+    from alignedcut_cli.core.embed.affinities import affinities
     from alignedcut_cli.core.embed.device import OnDevice
 
-    return OnDevice(joint, start)
+    return OnDevice(affinities(torch.from_numpy(rows).to(device), perplexity, threads), start)
 
 
 def _near_together(start: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alignedcut_cli.core.encode.pair_loops import rank_correlations
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
+from alignedcut_cli.core.resample import ranks
 
 __all__ = ["COMPARISONS", "compare", "compare_draws", "concordance", "midranks", "pooled", "second_moments"]
 
@@ -66,9 +67,7 @@ def _pearson(one: Tensor, others: Tensor) -> Tensor:
 
 def midranks(values: Tensor) -> Tensor:
     """The rank of each of (..., P) in its row, from 1, ties at their mean rank: float64."""
-    from scipy.stats import rankdata
-
-    return torch.from_numpy(rankdata(values.cpu().numpy(), axis=-1)).to(values.device)
+    return torch.from_numpy(ranks.midranks(values.cpu().numpy())).to(values.device)
 
 
 def _spearman(one: Tensor, others: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from alignedcut_cli.core.encode.compare import midranks, second_moments
 from alignedcut_cli.core.encode.pair_loops import permuted_sums
 from alignedcut_cli.core.encode.rdm import centre_both, pairs_of, square
+from alignedcut_cli.core.resample import ranks
 from alignedcut_cli.core.resample.draws import drawn_places
 from alignedcut_cli.core.resample.intervals import percentile
 
@@ -110,10 +111,9 @@ def _permuted_products(one: Tensor, others: Tensor, orders: Tensor) -> Tensor:
 
 def rank_correlation(one: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tuple[float, float, float]:
     """Spearman's correlation of two (k,) and its 95% bootstrap interval over their entries; NaN below three entries."""
-    from scipy.stats import rankdata
 
     def correlate(places: np.ndarray) -> np.ndarray:
-        a, b = (rankdata(values[places], axis=-1) for values in (one, other))
+        a, b = (ranks.midranks(values[places]) for values in (one, other))
         a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
         length = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
         return np.divide((a * b).sum(-1), length, out=np.full(length.shape, np.nan), where=length > 0)

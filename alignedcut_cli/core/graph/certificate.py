@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.graph.affinity import affinity, unit_rows
+from alignedcut_cli.core.graph.parallel_tiles import fold_tiles
 from alignedcut_cli.core.graph.sampling import uniform_sample
-from alignedcut_cli.core.numerics import Tick, stream
+from alignedcut_cli.core.numerics import Tick, stream, torch_threads
 
 __all__ = [
     "CERTIFICATE_ROWS",
@@ -63,7 +64,8 @@ def subspace_residual(images: Tensor, rows: Tensor, total: int, smallest: float)
     """
     images, rows = images.double(), rows.double()
     # CUDA's least squares require full rank, the CPU's do not
-    fitted = rows @ torch.linalg.lstsq(rows.cpu(), images.cpu()).solution.to(rows.device)  # (n, C)
+    with torch_threads(1):  # the digits of a factorisation depend on the number of threads
+        fitted = rows @ torch.linalg.lstsq(rows.cpu(), images.cpu()).solution.to(rows.device)  # (n, C)
     count, columns = rows.shape
     free = max(1, count - columns) if count < total else count
     square = (images - fitted).square().sum() * total / free
@@ -76,34 +78,32 @@ def column_residuals(images: Tensor, rows: Tensor, values: Tensor, total: int) -
     return (difference.square().sum(0) * total / len(rows)).sqrt().float()
 
 
+@dataclass(frozen=True)
 class ExactRows:
-    """A X and the degrees at a few exact rows of the affinity, summed over tiles of its columns.
+    """What tiles of its columns add to a few exact rows of the affinity: `degrees` (n,) and `images` (n, q) = A X."""
 
-    `units` (n, D) are the rows' directions, q the columns of X.
-    """
+    degrees: Tensor
+    images: Tensor
 
-    def __init__(self, units: Tensor, columns: int) -> None:
-        self.units = units
-        self._degrees = torch.zeros(len(units), dtype=torch.float64, device=units.device)
-        self._images = torch.zeros(len(units), columns, dtype=torch.float64, device=units.device)
+    @classmethod
+    def none(cls, rows: int, columns: int, device: torch.device) -> ExactRows:
+        """The sums over no tile, float64."""
+        degrees, images = (torch.zeros(size, dtype=torch.float64, device=device) for size in ((rows,), (rows, columns)))
+        return cls(degrees, images)
 
-    def add(self, block: Tensor, weighted: Tensor, weights: Tensor) -> None:
-        """Add the affinities `block` (n, t) to t nodes: times their rows of X (t, q), and times their weights (t,)."""
-        self._images += (block @ weighted.float()).double()
-        self._degrees += (block @ weights).double()
+    @classmethod
+    def of(cls, block: Tensor, weighted: Tensor, weights: Tensor) -> ExactRows:
+        """Of one tile, float32: its affinities `block` (n, t), its rows of X times weights (t, q), its weights (t,)."""
+        return cls(block @ weights, block @ weighted.float())
 
-    def others(self) -> ExactRows:
-        """The same rows with empty sums, for another thread."""
-        return ExactRows(self.units, self._images.shape[1])
+    def add(self, tile: ExactRows) -> None:
+        """Add the sums over other tiles."""
+        self.degrees.add_(tile.degrees)
+        self.images.add_(tile.images)
 
-    def merge(self, other: ExactRows) -> None:
-        """Add the sums of another over other tiles."""
-        self._images += other._images
-        self._degrees += other._degrees
-
-    def images(self, weights: Tensor) -> Tensor:
+    def scaled(self, weights: Tensor) -> Tensor:
         """w^1/2 d^-1/2 A X of the rows (n, q), float64, d their exact degrees, w their own weights (n,)."""
-        return self._images * (weights.double() / self._degrees).sqrt()[:, None]
+        return self.images * (weights.double() / self.degrees).sqrt()[:, None]
 
 
 def certify(
@@ -128,26 +128,27 @@ def certify(
     """
     total = len(vectors)
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), seed)
-    exact = ExactRows(unit_rows(take(chosen)), vectors.shape[1])
+    own_units = unit_rows(take(chosen))
+    exact = ExactRows.none(len(chosen), vectors.shape[1], own_units.device)
     others = None
     if degrees is None:
         others = unit_rows(take(uniform_sample(total, min(total, DEGREE_NODES), stream(seed, "degrees"))))
     gram = weighted_gram(vectors, weights)
     basis = _orthonormaliser(gram)  # (C, C)
-    for start in range(0, total, tile):
-        stop = min(start + tile, total)
+
+    def work(start: int, stop: int) -> ExactRows:
         units = unit_rows(read(start, stop))
         weight = part_of(weights, start, stop, units)
         degree = (
             part_of(degrees, start, stop, units) if others is None else _sampled_degrees(units, others, total, gamma)
         )
         rows = vectors[start:stop].to(units.device).double() @ basis
-        exact.add(affinity(exact.units, units, gamma), rows * (weight / degree.sqrt())[:, None], weight)
-        if tick:
-            tick(stop - start)
-    weight = part_of(weights, 0, total, exact.units)[chosen.to(exact.units.device)]
-    own = vectors[chosen.to(vectors.device)].to(exact.units.device).double() @ basis * weight.sqrt()[:, None]
-    images = exact.images(weight)
+        return ExactRows.of(affinity(own_units, units, gamma), rows * (weight / degree.sqrt())[:, None], weight)
+
+    fold_tiles(total, tile, own_units.device, work, exact.add, tick)
+    weight = part_of(weights, 0, total, own_units)[chosen.to(own_units.device)]
+    own = vectors[chosen.to(vectors.device)].to(own_units.device).double() @ basis * weight.sqrt()[:, None]
+    images = exact.scaled(weight)
     residual = subspace_residual(images, own, total, float(eigenvalues[-1]))
     return (
         Certificate(residual, orthogonality_defect(gram), rank, len(chosen)),
@@ -174,6 +175,7 @@ def _sampled_degrees(units: Tensor, others: Tensor, total: int, gamma: float) ->
 
 def _orthonormaliser(gram: Tensor) -> Tensor:
     """G^-1/2 (C, C) of X's Gram matrix: X G^-1/2 is the orthonormal basis nearest to X; missing directions become 0."""
-    values, vectors = torch.linalg.eigh(gram)
+    with torch_threads(1):
+        values, vectors = torch.linalg.eigh(gram)
     inverse = torch.where(values > 1e-9 * values[-1], values, torch.inf).rsqrt()
     return vectors * inverse @ vectors.T

@@ -82,8 +82,11 @@ class Factor:
 
     def maps(self, coefficients: Tensor) -> Tensor:
         """F (m + 1, q), float32, with Phi c = [1, K] F for coefficients c (r + 1, q)."""
-        first = kernel_floor(self.gamma) ** 0.5 * coefficients[:1]
-        return torch.cat([first, self.white.double() @ coefficients[1:]]).float()
+        return self.exact_maps(coefficients).float()
+
+    def exact_maps(self, coefficients: Tensor) -> Tensor:
+        """F in float64."""
+        return torch.cat([kernel_floor(self.gamma) ** 0.5 * coefficients[:1], self.white.double() @ coefficients[1:]])
 
 
 @dataclass(frozen=True)

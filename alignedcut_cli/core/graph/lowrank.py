@@ -9,7 +9,7 @@ vectors of D^-1/2 Phi. Phi is never held for all nodes:
    eigenvectors. If n = M this is the result.
 2. Pass: Y = Phi S (M, p) and t = Phi^T 1, tile by tile. The first column of S is the pilot's estimate of t, which the
    other columns correct: d = Y (S^T G S)^-1 S^T G t.
-   3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
+3. The left singular vectors of D^-1/2 Y, from its p x p Gram matrix in float64: orthonormal by construction.
 
 Landmarks are means of neighbourhoods (`choose_landmarks`). Subspace error of the top 10, gamma 1: on 7,840 patches of a
 layer of real ViT-Ti, where the pilot covers all, .0002 to .0045 with m = 1000 means, .0004 to .0087 with 1000 single
@@ -17,42 +17,63 @@ nodes. On 94,080 patches of twelve layers in one graph, m = 1024 means, a pilot 
 .006; m = 512: .014, .012, .011; 1024 single nodes and n = 16,384: .012. bfloat16 adds up to .0005, int8 up to .002.
 Arithmetic: 2 M D (m + 256) for the columns and for the certificate's exact rows, 2 M m p for Y; 2 M D E more with a
 transform. Bytes: the features are read once; 4 M C + 2 M (p - C) in memory, as the spare columns of Y are float16.
+
+Shared among processes, step 2 is one sweep over ranges of nodes and step 3 two more, of Y, which the first one stored: the
+degrees need t of all nodes before the Gram matrix can be summed, and the rows need the Gram matrix. A node of D = 768,
+C = 20 costs 1,536 bytes of features read once, 136 of Y written once and read twice, 80 of X written and read: 2,104 in
+all, against 4,768 for three sweeps of the features. One process that did both sweeps of Y alone would read 272 bytes a
+node, as long as the pass takes six at equal disks. Degrees frozen as the pilot estimates them would save one reading of Y,
+6 %, and leave more: with n = 16,384, on 60,000 nodes (D = 64, m = 256) of 30 clusters of sizes 1 / rank^1.5, .021 where
+corrected ones leave .013 (n = 8,192: .047, .027), and as much on equal clusters, .008 (n = 8,192: .012).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from alignedcut_cli.core.graph.affinity import unit_rows
-from alignedcut_cli.core.graph.block_krylov import top_eigenpairs
-from alignedcut_cli.core.graph.certificate import (
-    CERTIFICATE_ROWS,
-    Certificate,
-    ExactRows,
-    certify,
-    column_residuals,
-    orthogonality_defect,
-    part_of,
-    subspace_residual,
-    weighted_gram,
-)
-from alignedcut_cli.core.graph.landmarks import BLOCK, Extension, Factor, kernel_floor, whitening
+from alignedcut_cli.core.graph.certificate import Certificate, certify, orthogonality_defect
+from alignedcut_cli.core.graph.landmarks import Extension, Factor, whitening
 from alignedcut_cli.core.graph.ncut import Cut, gather
-from alignedcut_cli.core.graph.parallel_tiles import share_tiles
-from alignedcut_cli.core.graph.quantised_cosines import columns_at
+from alignedcut_cli.core.graph.one_pass import (
+    Projected,
+    Rotation,
+    Sums,
+    add_up,
+    degree_map,
+    degrees_of,
+    gram_of,
+    project,
+    range_nodes,
+    rotate,
+    rotation_of,
+    split,
+    top_rotation,
+)
+from alignedcut_cli.core.graph.pilot import Pilot, Seen, guide, see
 from alignedcut_cli.core.graph.sampling import choose_landmarks, uniform_sample
-from alignedcut_cli.core.numerics import NumericsError, Tick, fixing_signs, stream
+from alignedcut_cli.core.numerics import NumericsError, Tick, fixing_signs, stream, torch_threads
 
-__all__ = ["landmark_count", "ncut_lowrank", "pilot_nodes", "spare_columns"]
+__all__ = [
+    "cut_of",
+    "is_whole",
+    "landmark_count",
+    "ncut_lowrank",
+    "pilot_lowrank",
+    "pilot_nodes",
+    "signing_nodes",
+    "spare_columns",
+]
 
 PILOT = 16_384
-_PART = 16_384
 Read = Callable[[int, int], Tensor]
 Take = Callable[[Tensor], Tensor]
+Weigh = Callable[[Tensor], Tensor]
+"""What gives the weights (n,) of ascending ids (n,)."""
 
 
 def landmark_count(total: int) -> int:
@@ -68,46 +89,19 @@ def pilot_nodes(total: int, nodes: int) -> int:
     return min(total, max(PILOT, 8 * nodes))
 
 
+def is_whole(total: int, nodes: int | None) -> bool:
+    """Whether the pilot covers all nodes, so that there is no pass."""
+    return pilot_nodes(total, min(nodes or landmark_count(total), total)) == total
+
+
 def spare_columns(eigenvectors: int) -> int:
     """p = 2 C + 8: the columns kept through the pass, as oversampling, so that the top C are accurate."""
     return 2 * eigenvectors + 8
 
 
-@dataclass(frozen=True)
-class _Pilot:
-    """S (r + 1, p), the top eigenvectors of `gram` G = Phi^T D^-1 Phi (r + 1, r + 1), both float64, and t = Phi^T 1.
-
-    Phi (n, r + 1) of the pilot's nodes; `degrees` (n,) by t, at least 1, the self-affinity.
-    """
-
-    directions: Tensor
-    gram: Tensor
-    total: Tensor
-    phi: Tensor
-    degrees: Tensor
-
-
-class _Projection:
-    """Y (M, p) of all nodes: its first C columns float32, later overwritten by the eigenvectors, the others as `spare`."""
-
-    def __init__(self, total: int, eigenvectors: int, columns: int, spare: torch.dtype, device: torch.device) -> None:
-        self.first = torch.empty(total, eigenvectors, device=device)
-        self._spare = torch.empty(total, columns - eigenvectors, dtype=spare, device=device)
-
-    def put(self, start: int, rows: Tensor) -> None:
-        """Store rows (t, p) from `start` on."""
-        width, stop = self.first.shape[1], start + len(rows)
-        self.first[start:stop], self._spare[start:stop] = rows[:, :width], rows[:, width:]
-
-    def rows(self, which: Tensor | slice) -> Tensor:
-        """Some rows (t, p), float32."""
-        return torch.cat([self.first[which], self._spare[which].float()], 1)
-
-    def parts(self) -> Iterator[tuple[slice, Tensor]]:
-        """All rows in chunks: their range, and the rows (t, p)."""
-        for start in range(0, len(self.first), _PART):
-            part = slice(start, start + _PART)
-            yield part, self.rows(part)
+def signing_nodes(total: int, seed: int) -> Tensor:
+    """The ids (n,), at most 16,384, whose rows give the eigenvectors of a pass their signs."""
+    return uniform_sample(total, min(total, PILOT), stream(seed, "signs"))
 
 
 def ncut_lowrank(
@@ -122,6 +116,7 @@ def ncut_lowrank(
     tile: int = 1024,
     precision: str = "float32",
     pilot: int | None = None,
+    span: int | None = None,
     weights: Tensor | None = None,
     take: Take | None = None,
     tick: Tick | None = None,
@@ -130,30 +125,84 @@ def ncut_lowrank(
 
     m is `landmark_count` by default, and `sampling` one of LANDMARK_CHOICES.
     `read(start, stop)` returns features (stop - start, D), `take(ids)` the rows of ascending ids (by `read` where it is
-    not given). `weights` (M,) are multiplicities of nodes: X^T diag(w) X = I. `precision` is that of the
-    cosines in the pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. `tick` counts rows. The Cut
+    not given). `weights` (M,) are multiplicities of nodes: X^T diag(w) X = I. `precision` is that of the cosines in the
+    pass; the pilot (n = `pilot` nodes, default `pilot_nodes`) is float32. Sums are over ranges of `span` nodes (default
+    `range_nodes`), one after another. `tick` counts rows. The Cut
     carries its certificate and its Extension. Raises NumericsError for C > rank, and for rows without a direction.
     """
     take = take or (lambda ids: gather(read, total, ids, tile))
+    begun = _begin(take, total, eigenvectors, nodes, sampling, gamma, seed, tile, pilot, _weigh(weights))
+    task = _Task(read, take, total, eigenvectors, gamma, seed, tile, precision, weights, tick)
+    if len(begun.ids) == total:
+        return _whole(begun, task)
+    guided = guide(begun.seen, begun.factor, take, total, begun.sampled, _weigh(weights), seed)
+    return _streamed(guided, task, split(total, span or range_nodes(guided.landmarks.shape[1])))
+
+
+def pilot_lowrank(
+    take: Take,
+    total: int,
+    eigenvectors: int = 20,
+    *,
+    nodes: int | None = None,
+    sampling: str = "means",
+    gamma: float = 1.0,
+    seed: int = 0,
+    tile: int = 1024,
+    weights: Weigh | None = None,
+) -> Pilot:
+    """The pilot of `ncut_lowrank` alone, for a pass whose ranges are done elsewhere. Raises NumericsError as that does."""
+    weigh = weights or _weigh(None)
+    begun = _begin(take, total, eigenvectors, nodes, sampling, gamma, seed, tile, None, weigh)
+    return guide(begun.seen, begun.factor, take, total, begun.sampled, weigh, seed)
+
+
+def _weigh(weights: Tensor | None) -> Weigh:
+    return lambda ids: torch.ones(len(ids)) if weights is None else weights[ids.to(weights.device)]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The landmarks, the nodes that they lie around, and the pilot: its nodes and what they say."""
+
+    factor: Factor
+    sampled: Tensor
+    ids: Tensor
+    seen: Seen
+
+
+def _begin(
+    take: Take,
+    total: int,
+    eigenvectors: int,
+    nodes: int | None,
+    sampling: str,
+    gamma: float,
+    seed: int,
+    tile: int,
+    pilot: int | None,
+    weigh: Weigh,
+) -> _Begun:
     size = min(nodes or landmark_count(total), total)
     sampled, landmarks = choose_landmarks(
         sampling, total, size, stream(seed, "sample"), lambda ids: unit_rows(take(ids))
     )
-    factor = Factor(landmarks, whitening(landmarks, gamma).float(), gamma)
+    with torch_threads(1):  # the digits of a factorisation depend on the number of threads
+        factor = Factor(landmarks, whitening(landmarks, gamma).float(), gamma)
     if factor.rank < eigenvectors:
         raise NumericsError(
             f"{size} landmarks give a factor of rank {factor.rank}, which has no {eigenvectors} eigenvectors"
         )
-    task = _Task(read, take, total, eigenvectors, gamma, seed, tile, precision, weights, tick)
     count = pilot_nodes(total, size) if pilot is None else min(total, max(pilot, size))
     ids = torch.arange(total) if count == total else uniform_sample(total, count, stream(seed, "pilot"))
-    found = _pilot(factor, task, ids)
-    return _whole(found, factor, task, sampled) if count == total else _streamed(found, factor, task, sampled)
+    columns = spare_columns(eigenvectors)
+    seen = see(factor, take, ids, total, columns, weights=weigh(ids), seed=stream(seed, "eigen"), tile=tile)
+    return _Begun(factor, sampled, ids, seen)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """The arguments of `ncut_lowrank`, for all steps."""
+    """The arguments of `ncut_lowrank`, for its two ways."""
 
     read: Read
     take: Take
@@ -166,156 +215,69 @@ class _Task:
     weights: Tensor | None
     tick: Tick | None
 
-    def ranges(self, total: int) -> Iterator[tuple[int, int]]:
-        """(start, stop) of the tiles of `total` rows."""
-        return ((start, min(start + self.tile, total)) for start in range(0, total, self.tile))
+    def weights_of(self, start: int, stop: int) -> Tensor | None:
+        return None if self.weights is None else self.weights[start:stop]
 
 
-def _pilot(factor: Factor, task: _Task, ids: Tensor) -> _Pilot:
-    """The pilot over the nodes `ids` (n,), each with weight M / n."""
-    device, share = factor.landmarks.device, task.total / len(ids)
-    phi = torch.empty(len(ids), factor.rank, device=device)
-    weights = share * (torch.ones(len(ids)) if task.weights is None else task.weights[ids.to(task.weights.device)])
-    weights = weights.to(device)
-    mass = torch.zeros(factor.rank, dtype=torch.float64, device=device)
-    for start, stop in task.ranges(len(ids)):
-        phi[start:stop] = factor.rows(unit_rows(task.take(ids[start:stop])))
-        mass += phi[start:stop].double().T @ weights[start:stop].double()
-    degrees = (phi @ mass.float()).clamp_min_(1)
-    gram = torch.zeros(factor.rank, factor.rank, dtype=torch.float64, device=device)
-    for start, stop in task.ranges(len(ids)):
-        _add_upper_gram(gram, phi[start:stop], weights[start:stop] / degrees[start:stop])
-    gram = gram.triu_() + gram.triu(1).T
-    return _Pilot(_top_directions(gram, mass, task), gram, mass, phi, degrees)
-
-
-def _add_upper_gram(gram: Tensor, rows: Tensor, weights: Tensor) -> None:
-    """Add R^T diag(w) R of rows (t, r) and weights (t,) to the upper triangle of (r, r): the lower one is its mirror."""
-    weighted = rows * weights[:, None]
-    for first in range(0, len(gram), BLOCK):
-        gram[first : first + BLOCK, first:] += rows[:, first : first + BLOCK].T @ weighted[:, first:]
-
-
-def _top_directions(gram: Tensor, mass: Tensor, task: _Task) -> Tensor:
-    """The top p eigenvectors of G (r + 1, r + 1): (r + 1, p) float64. The first is t: G t = t unless a degree is clamped."""
-    width = min(spare_columns(task.eigenvectors), len(gram))
-    generator = torch.Generator().manual_seed(stream(task.seed, "eigen"))
-    start = torch.randn(len(gram), width, generator=generator, dtype=torch.float64).to(gram.device)
-    start[:, 0] = mass
-    return top_eigenpairs(lambda block: gram @ block, start, width, tolerance=1e-7).vectors
-
-
-def _whole(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
+def _whole(begun: _Begun, task: _Task) -> Cut:
     """The cut where the pilot covers all nodes."""
-    rows = pilot.phi @ pilot.directions.float()  # (M, p)
-    projected = _Projection(len(rows), task.eigenvectors, rows.shape[1], torch.float32, rows.device)
+    seen, device = begun.seen, begun.seen.phi.device
+    with torch_threads(1):
+        rows = seen.phi @ seen.directions.float()  # (M, p)
+    projected = Projected.empty(len(rows), task.eigenvectors, rows.shape[1], device, torch.float32)
     projected.put(0, rows)
-    vectors, values, rotation = _singular(projected, pilot.degrees, task)
+    values, turn = top_rotation(gram_of(projected, seen.degrees, task.weights), task.eigenvectors)
+    vectors = projected.first
+    rotate(projected, seen.degrees, turn, vectors, task.weights)
     certificate, residuals = certify(
         task.read,
         task.take,
         vectors,
-        values,
+        values.float(),
         gamma=task.gamma,
-        rank=factor.rank,
+        rank=begun.factor.rank,
         seed=stream(task.seed, "certificate"),
-        degrees=pilot.degrees,
+        degrees=seen.degrees,
         weights=task.weights,
         tile=task.tile,
         tick=task.tick,
     )
-    extension = _extension(factor, pilot.directions @ rotation, pilot.total)
-    return _signed(Cut(vectors, values, residuals, sampled, certificate, extension))
+    signs = fixing_signs(vectors)  # (C,)
+    maps = begun.factor.maps(torch.cat([seen.directions @ (turn * signs), seen.total[:, None]], 1))
+    extension = Extension(begun.factor.landmarks, maps, task.gamma)
+    return Cut(vectors.mul_(signs), values.float(), residuals, begun.sampled, certificate, extension)
 
 
-def _streamed(pilot: _Pilot, factor: Factor, task: _Task, sampled: Tensor) -> Cut:
+def _streamed(pilot: Pilot, task: _Task, ranges: list[tuple[int, int]]) -> Cut:
     """The cut by one pass over all nodes, which also computes the certificate."""
-    device, total = factor.landmarks.device, task.total
-    chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), stream(task.seed, "certificate"))
-    exact = ExactRows(unit_rows(task.take(chosen)), pilot.directions.shape[1])
-    projected, mass = _pass(pilot, factor, task, exact)
-    weights = part_of(task.weights, 0, total, projected.first)[chosen.to(device)]
-    columns, images = projected.rows(chosen.to(device)).double(), exact.images(weights)
-    coefficients = _corrected(pilot, factor, mass)  # (p,)
-    degrees = torch.cat([rows @ coefficients.float() for _, rows in projected.parts()]).clamp_min_(1)
-    own_degrees = degrees[chosen.to(device)].double()
-    vectors, values, rotation = _singular(projected, degrees, task)
-    del projected, degrees
-    images = images @ rotation
-    own = columns @ rotation * (weights.double() / own_degrees).sqrt()[:, None]
-    defect = orthogonality_defect(weighted_gram(vectors, task.weights))
-    residual = subspace_residual(images, own, total, float(values[-1]))
-    certificate = Certificate(residual, defect, factor.rank, len(chosen))
-    extension = _extension(factor, pilot.directions @ rotation, pilot.directions @ coefficients)
-    return _signed(Cut(vectors, values, column_residuals(images, own, values, total), sampled, certificate, extension))
+    device = pilot.landmarks.device
+    projected, sums = Projected.empty(task.total, task.eigenvectors, len(pilot.guess), device), Sums.none(pilot)
+    options = {"precision": task.precision, "tile": task.tile, "tick": task.tick}
+    for start, stop in ranges:
+        into, weights = projected.part(start, stop), task.weights_of(start, stop)
+        sums.add(project(pilot, task.read, start, stop, into, weights=weights, **options))
+    coefficients = degree_map(pilot, sums.mass)
+    degrees = torch.cat([degrees_of(projected.part(*ends), coefficients) for ends in ranges])
+    gram = add_up(gram_of(projected.part(a, b), degrees[a:b], task.weights_of(a, b)) for a, b in ranges)
+    found = rotation_of(
+        pilot,
+        sums.exact,
+        coefficients,
+        gram,
+        task.eigenvectors,
+        task.total,
+        lambda ids: projected.rows(ids.to(device)),
+        signing_nodes(task.total, task.seed),
+    )
+    vectors = projected.first
+    grams = (
+        rotate(projected.part(a, b), degrees[a:b], found.turn, vectors[a:b], task.weights_of(a, b)) for a, b in ranges
+    )
+    return cut_of(pilot, found, vectors, add_up(grams))
 
 
-def _pass(pilot: _Pilot, factor: Factor, task: _Task, exact: ExactRows) -> tuple[_Projection, Tensor]:
-    """Y = Phi S (M, p), and [1, K]^T w (m + 1,) float64; `exact` gets A D^-1 Y at its rows, D the pilot's."""
-    device, size, floor = factor.landmarks.device, len(factor.landmarks), kernel_floor(task.gamma)
-    columns_of = columns_at(torch.cat([factor.landmarks, exact.units]), task.gamma, task.precision)
-    maps = factor.maps(pilot.directions)  # (m + 1, p)
-    turned, constant = maps[1:].T.contiguous(), (maps[0].double() - floor * maps[1:].double().sum(0)).float()
-    guess = (pilot.directions.T @ pilot.total).float()  # d = Phi t = Y S^T t, as t is in the span of S
-    projected = _Projection(task.total, task.eigenvectors, maps.shape[1], torch.float16, device)
-
-    def work(tiles: Iterator[tuple[int, int]]) -> tuple[Tensor, ExactRows]:
-        mass, own = torch.zeros(size + 1, dtype=torch.float64, device=device), exact.others()
-        for start, stop in tiles:
-            units = unit_rows(task.read(start, stop))
-            columns = columns_of(units)  # (t, m + 256)
-            rows = (turned @ columns[:, :size].T).T + constant  # (t, p)
-            projected.put(start, rows)
-            weights = part_of(task.weights, start, stop, rows)
-            mass[0] += weights.sum()
-            mass[1:] += weights @ columns[:, :size]
-            own.add(columns[:, size:].T, rows * (weights / (rows @ guess).clamp_min(1))[:, None], weights)
-        return mass, own
-
-    found = share_tiles(task.total, task.tile, device, work, task.tick)
-    for _, own in found:
-        exact.merge(own)
-    mass = torch.stack([mass for mass, _ in found]).sum(0)
-    mass[1:] -= floor * mass[0]  # the columns of A summed are those of K and the constant part
-    return projected, mass
-
-
-def _corrected(pilot: _Pilot, factor: Factor, mass: Tensor) -> Tensor:
-    """a (p,), float64, with d = Y a: the least-squares fit over the pilot's nodes to the degrees by t of the pass."""
-    total = torch.cat([mass[:1] * kernel_floor(factor.gamma) ** 0.5, factor.white.double().T @ mass[1:]])  # (r + 1,)
-    moved = pilot.gram @ pilot.directions  # (r + 1, p)
-    return torch.linalg.solve(pilot.directions.T @ moved, moved.T @ total)
-
-
-def _singular(projected: _Projection, degrees: Tensor, task: _Task) -> tuple[Tensor, Tensor, Tensor]:
-    """X (M, C) = (w / d)^1/2 Y R, orthonormal, by its Gram matrix; C eigenvalues, and R (p, C) float64.
-
-    X overwrites Y's first columns. With weights, X is divided by w^1/2: a row is then that of each copy of the node.
-    """
-    scale = degrees.rsqrt()[:, None]
-    root = None if task.weights is None else task.weights.to(degrees.device).sqrt()[:, None]
-    whole = scale if root is None else scale * root
-    gram = torch.stack([weighted_gram(rows * whole[part]) for part, rows in projected.parts()]).sum(0)
-    values, rotation = torch.linalg.eigh(gram)  # ascending
-    values, rotation = values.flip(0)[: task.eigenvectors], rotation.flip(1)[:, : task.eigenvectors]
-    if not values[-1] > torch.finfo(torch.float32).eps * values[0]:
-        raise NumericsError(f"the factor has fewer than {task.eigenvectors} eigenvalues above rounding")
-    rotation = rotation * values.rsqrt()
-    turn = rotation.float()
-    for part, rows in projected.parts():
-        projected.first[part] = (rows @ turn).mul_(scale[part])
-    return projected.first, values.float(), rotation
-
-
-def _extension(factor: Factor, columns: Tensor, degrees: Tensor) -> Extension:
-    """The map to rows of the cut, from coefficients of Phi: of its columns (r + 1, C), and of the degrees (r + 1,)."""
-    maps = factor.maps(torch.cat([columns, degrees[:, None]], 1))
-    return Extension(factor.landmarks, maps, factor.gamma)
-
-
-def _signed(cut: Cut) -> Cut:
-    """The cut with the signs of `fix_signs`, in its columns and in the map of its extension."""
-    assert cut.extension is not None
-    signs = fixing_signs(cut.eigenvectors)  # (C,)
-    maps = cut.extension.maps * torch.cat([signs, signs.new_ones(1)])
-    return replace(cut, eigenvectors=cut.eigenvectors.mul_(signs), extension=replace(cut.extension, maps=maps))
+def cut_of(pilot: Pilot, found: Rotation, vectors: Tensor, gram: Tensor) -> Cut:
+    """The cut whose eigenvectors are `vectors` (M, C), with the Gram matrix X^T diag(w) X (C, C) as it was summed."""
+    certificate = Certificate(found.residual, orthogonality_defect(gram), pilot.rank, len(pilot.chosen))
+    extension = Extension(pilot.landmarks, found.maps(pilot), pilot.gamma)
+    return Cut(vectors, found.values, found.residuals, pilot.sampled, certificate, extension)

@@ -9,14 +9,17 @@ __all__ = ["grid_labels"]
 
 def grid_labels(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """The most frequent class id of each cell (rows, cols) of the grid, ties to the smaller id: int64."""
-    rows, columns = grid
-    lines = np.linspace(0, mask.shape[0], rows + 1).round().astype(int)
-    edges = np.linspace(0, mask.shape[1], columns + 1).round().astype(int)
-    found = np.empty(grid, np.int64)
-    for row in range(rows):
-        for column in range(columns):
-            top, left = min(lines[row], mask.shape[0] - 1), min(edges[column], mask.shape[1] - 1)
-            cell = mask[top : max(top + 1, lines[row + 1]), left : max(left + 1, edges[column + 1])]
-            values, counts = np.unique(cell, return_counts=True)
-            found[row, column] = values[counts.argmax()]
-    return found
+    (rows, down), (columns, across) = (_lines_of(*both) for both in zip(mask.shape, grid, strict=True))
+    ids, codes = np.unique(mask, return_inverse=True)
+    places = (down[:, None] * grid[1] + across) * len(ids) + codes.reshape(mask.shape)[np.ix_(rows, columns)]
+    counts = np.bincount(places.ravel(), minlength=grid[0] * grid[1] * len(ids))
+    return ids[counts.reshape(*grid, -1).argmax(-1)].astype(np.int64)
+
+
+def _lines_of(pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lines of pixels of each cell along an axis, at least one each, cell after cell, and the cell of each."""
+    edges = np.linspace(0, pixels, cells + 1).round().astype(np.int64)
+    first = np.minimum(edges[:-1], pixels - 1)
+    counts = np.maximum(edges[1:] - first, 1)
+    cell = np.arange(cells).repeat(counts)
+    return first[cell] + np.arange(len(cell)) - (counts.cumsum() - counts)[cell], cell

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alignedcut_cli.core.numerics import NumericsError
+from alignedcut_cli.core.groups.sums import add_rows
+from alignedcut_cli.core.numerics import NumericsError, compiled
 
 __all__ = ["SAMPLE", "nearest_centre", "partition_centres"]
 
 SAMPLE = 20_000
 _ROUNDS = 20
-_CHUNK = 1 << 22
 
 
 def partition_centres(places: np.ndarray, counts: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -54,9 +54,9 @@ def _means(rows: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
 
 def _sums(rows: np.ndarray, cells: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Sums (k, C) and sizes (k,) of the cells."""
-    onehot = np.zeros((len(rows), count))
-    onehot[np.arange(len(rows)), cells] = 1
-    return onehot.T @ rows, onehot.sum(0)
+    sums = np.zeros((count, rows.shape[1]))
+    add_rows(rows, cells, sums)
+    return sums, np.bincount(cells, minlength=count)
 
 
 def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -75,8 +75,24 @@ def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def nearest_centre(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The nearest centre (k, C) of each point (M, C), the first on ties: (M,) int64."""
     found = np.empty(len(places), np.int64)
-    step = max(1, _CHUNK // len(centres))
-    for start in range(0, len(places), step):
-        part = places[start : start + step].astype(np.float64)
-        found[start : start + step] = ((centres**2).sum(1) / 2 - part @ centres.T).argmin(1)
+    _find_nearest(*(np.ascontiguousarray(one, np.float64) for one in (places, centres)), found)
     return found
+
+
+@compiled
+def _find_nearest(places: np.ndarray, centres: np.ndarray, found: np.ndarray) -> None:
+    """found[i] = argmin_k |c_k|^2 / 2 - c_k y_i of places (M, C) and centres (k, C) float64; found (M,) int64."""
+    width = places.shape[1]
+    halves = np.zeros(len(centres))
+    for k in range(len(centres)):
+        for j in range(width):
+            halves[k] += centres[k, j] * centres[k, j] / 2
+    for i in range(len(places)):
+        least, nearest = 0.0, 0
+        for k in range(len(centres)):
+            along = 0.0
+            for j in range(width):
+                along += places[i, j] * centres[k, j]
+            if k == 0 or halves[k] - along < least:
+                least, nearest = halves[k] - along, k
+        found[i] = nearest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,16 +19,21 @@ def stretch_matrix(pixels: int, cells: int, how: str, device: torch.device | Non
     """The 1-D interpolation matrix from `cells` to `pixels`: (pixels, cells) float32 on `device`, rows sum to 1.
 
     Pixel y lies at (y + 1/2) cells / pixels. `nearest`: its cell. `bilinear`: the two nearest cell centres by distance,
-    with the outermost values extended to the edge.
+    with the outermost values extended to the edge. Made once for many images: not to be altered.
     """
-    doubled = (2 * torch.arange(pixels, device=device) + 1) * cells
+    return torch.from_numpy(_stretched(pixels, cells, how)).to(device)
+
+
+@functools.lru_cache(maxsize=16)
+def _stretched(pixels: int, cells: int, how: str) -> np.ndarray:
+    doubled = (2 * np.arange(pixels) + 1) * cells
+    one = np.eye(cells)
     if how == "nearest":
-        return torch.nn.functional.one_hot(doubled // (2 * pixels), cells).float()
-    places = (doubled.double() / (2 * pixels) - 0.5).clamp(0, cells - 1)
-    low = places.floor().long().clamp(max=max(cells - 2, 0))
+        return one[doubled // (2 * pixels)].astype(np.float32)
+    places = (doubled / (2 * pixels) - 0.5).clip(0, cells - 1)
+    low = np.minimum(np.floor(places).astype(np.int64), max(cells - 2, 0))
     share = (places - low)[:, None]
-    one = torch.nn.functional.one_hot
-    return (one(low, cells) * (1 - share) + one((low + 1).clamp(max=cells - 1), cells) * share).float()
+    return (one[low] * (1 - share) + one[np.minimum(low + 1, cells - 1)] * share).astype(np.float32)
 
 
 def stretch_bands(maps: Tensor, size: tuple[int, int], how: str) -> Iterator[tuple[slice, Tensor]]:

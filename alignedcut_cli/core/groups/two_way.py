@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignedcut_cli.core.groups.sums import add_rows
+
 __all__ = ["without_effects"]
 
 _RIDGE = 1e-10
@@ -17,26 +19,24 @@ def without_effects(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     largest entry is added. (n, c) float64, the cells in the order of np.nonzero. Memory: P x P.
     """
     from scipy.linalg import cho_factor, cho_solve
-    from scipy.sparse import csr_array
 
     image, place = np.nonzero(there)
     rows = values[image, place].astype(np.float64)  # (n, c)
     if not len(rows):
         return rows
-    ones, index = np.ones(len(rows)), np.arange(len(rows))
-    of_image = csr_array((ones, (image, index)), (len(there), len(rows)))
-    of_place = csr_array((ones, (place, index)), (there.shape[1], len(rows)))
+    by_image, by_place = (np.zeros((count, rows.shape[1])) for count in there.shape)
+    add_rows(rows, image, by_image)
+    add_rows(rows, place, by_place)
     cells = there.astype(np.float64)
     in_image, in_place = np.maximum(cells.sum(1), 1), cells.sum(0)
-    means = (of_image @ rows) / in_image[:, None]  # (B, c)
+    means = by_image / in_image[:, None]  # (B, c)
     used = np.flatnonzero(in_place)
     kept = cells[:, used]
     laplacian = np.diag(in_place[used]) - kept.T @ (kept / in_image[:, None])
     factor = cho_factor(laplacian + _RIDGE * in_place.max() * np.eye(len(used)))
-    right = (of_place @ rows)[used] - kept.T @ means  # (P, c)
+    right = by_place[used] - kept.T @ means  # (P, c)
     effects = cho_solve(factor, right)
     effects += cho_solve(factor, right - laplacian @ effects)  # one refinement step, against the ridge
-    by_place = np.zeros((there.shape[1], rows.shape[1]))
     by_place[used] = effects
     by_image = means - (kept @ effects) / in_image[:, None]
     return rows - by_image[image] - by_place[place]

@@ -94,9 +94,9 @@ def clustered_error(scores: np.ndarray, units: int) -> np.ndarray:
 
 def from_error(value: np.ndarray, error: np.ndarray, units: int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """value -+ t(n - 1) error, the interval from a standard error over n units; NaN below two units."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    reach = float(t.ppf((1 + level) / 2, units - 1)) if units > 1 else np.nan
+    reach = float(stdtrit(units - 1, (1 + level) / 2)) if units > 1 else np.nan
     return value - reach * error, value + reach * error
 
 
@@ -106,12 +106,12 @@ def linear_difference(
     """`value` - `other` of estimates in which the same n units have the influences `scores` and `others` (n,): a paired t
     interval and p, which is 1 where the influences are equal.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     units, apart = len(scores), scores.astype(np.float64) - others
     error = clustered_error(apart, units)
     low, high = from_error(np.asarray(value - other), error, units, level)
     if not error > 0:
         return Difference(value - other, float(low), float(high), 1.0 if value == other else float("nan"))
-    p = 2 * t.sf(abs(value - other) / error, units - 1)
+    p = 2 * stdtr(units - 1, -abs(value - other) / error)
     return Difference(value - other, float(low), float(high), float(p))

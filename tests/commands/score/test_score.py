@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from alignedcut_cli.commands.score import run as run_module
+from alignedcut_cli.commands.score import layer as layer_module
 from alignedcut_cli.store.artifact import load_tensors
 from alignedcut_cli.store.check import faults
 from alignedcut_cli.store.header import Header
@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(cli: Cli, study: Path, mon
     path.unlink()
     monkeypatch.setattr("alignedcut_cli.frame.keep.EVERY", 0.0)
     layers = 0
-    real: Any = run_module.score_layer
+    real: Any = layer_module.score_layer
 
     def stopping(*given: Any) -> Any:
         nonlocal layers
@@ -237,7 +237,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(cli: Cli, study: Path, mon
             signal.raise_signal(signal.SIGINT)
         return real(*given)
 
-    monkeypatch.setattr(run_module, "score_layer", stopping)
+    monkeypatch.setattr(layer_module, "score_layer", stopping)
     stopped = score(cli, study, "--name", "disturbed", *FEW)
     assert stopped.status == 130 and "3 layers are kept" in stopped.err
     again = done(score(cli, study, "--name", "disturbed", *FEW))

@@ -1,0 +1,90 @@
+"""Affinities of t-SNE on the CPU, in compiled loops and without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alignedcut_cli.core.embed.threads import Threads
+
+__all__ = ["CLOSE", "MOST_STEPS", "REACH", "Affinities", "conditionals", "host_affinities", "joint", "nearest_among"]
+
+REACH = 3
+"""Neighbours of each row, as a multiple of the perplexity."""
+MOST_STEPS = 100
+CLOSE = 1e-7
+_LARGE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Affinities:
+    """P (m, m) in CSR format, symmetric, sum 1, no diagonal: values float32, columns int32 (nnz,), bounds (m + 1,) int64.
+
+    Arrays of numpy, or tensors on one device.
+    """
+
+    values: Any
+    columns: Any
+    bounds: Any
+
+
+def host_affinities(rows: np.ndarray, perplexity: float, threads: Threads) -> Affinities:
+    """P = (p_j|i + p_i|j) / 2 m of rows (m, C) float32 (van der Maaten and Hinton 2008, Eq. 1), as arrays.
+
+    p_j|i is 0 except for the 3 x perplexity nearest rows.
+    """
+    total = len(rows)
+    indices, squares = nearest_among(rows, None, min(total - 1, int(REACH * perplexity)), threads)
+    return joint(indices, conditionals(squares, perplexity, threads) / (2 * total))
+
+
+def nearest_among(
+    rows: np.ndarray, landmarks: np.ndarray | None, count: int, threads: Threads
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
+
+    Brute force, from differences in float32, in a compiled loop; (M, count), not sorted.
+    """
+    from alignedcut_cli.core.embed.kernels import nearest
+
+    targets = _columns(rows)
+    among = targets if landmarks is None else _columns(landmarks)
+    indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
+    work = lambda a, b: nearest(targets, among, landmarks is None, a, b, indices, squares)  # noqa: E731
+    threads.share(len(rows), work, large=len(rows) * among.shape[1] > _LARGE)
+    return indices, squares
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4."""
+    width = rows.shape[1]
+    found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
+    found[:width] = rows.T
+    return found
+
+
+def conditionals(squares: np.ndarray, perplexity: float, threads: Threads) -> np.ndarray:
+    """p_j|i = exp(-b_i d_ij^2) / sum_j exp(-b_i d_ij^2) of squares (m, k), with entropy log `perplexity` per row: float64.
+
+    Where more neighbours than the perplexity are equally near, their p are equal.
+    """
+    from alignedcut_cli.core.embed import perplexity as loops
+
+    shares = np.empty(squares.shape)
+    entropy = float(np.log(perplexity))
+    work = lambda a, b: loops.conditionals(squares, entropy, MOST_STEPS, CLOSE, a, b, shares)  # noqa: E731
+    threads.share(len(squares), work, large=squares.size > _LARGE)
+    return shares
+
+
+def joint(indices: np.ndarray, shares: np.ndarray) -> Affinities:
+    """S + S^T for S (m, m) with `shares` (m, k) at the columns `indices` (m, k) of its rows."""
+    from scipy.sparse import csr_matrix
+
+    total, count = indices.shape
+    one = csr_matrix((shares.ravel(), indices.ravel(), np.arange(0, total * count + 1, count)), shape=(total, total))
+    both = (one + one.T).tocsr()
+    both.sort_indices()
+    return Affinities(both.data.astype(np.float32), both.indices.astype(np.int32), both.indptr.astype(np.int64))

@@ -1,0 +1,74 @@
+"""`alignedcut cut` of a million nodes by one process, by one and two workers of a cluster, and by four jobs of an array.
+
+    ALIGNEDCUT_BENCH_SCALE=0.141 pytest -m benchmark -s tests/benchmarks/test_cut_shared.py
+
+The features are those of test_cut_scale (1.5 GB at this scale), in aligned space, C = 20. Workers have one thread each;
+the bytes must be those of one process on two threads.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.test_cut_scale import COUNT, NODES, ROOT, write_project
+
+pytestmark = pytest.mark.benchmark
+
+CUT = ("cut", "--from", "big", "--space", "aligned", "-C", str(COUNT), "--solver", "lowrank", "--precision", "float32")
+JOBS, SWEEPS = 4, 3
+LEAST_GAIN, MOST_OVER = 1.7, 1.15
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    pytest.importorskip("distributed")
+    root = tmp_path_factory.mktemp("shared")
+    write_project(root)
+    yield root
+    shutil.rmtree(root)
+
+
+def seconds(root: Path, threads: int, *words: str) -> float:
+    """How long a command takes in a process of its own."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    began = time.perf_counter()
+    argv = [sys.executable, "-m", "alignedcut_cli", *CUT, *words, "-q", "-p", str(root)]
+    subprocess.run(argv, cwd=ROOT, env={**os.environ, **dict.fromkeys(names, str(threads))}, check=True, timeout=3600)
+    return time.perf_counter() - began
+
+
+def made(root: Path) -> bytes:
+    """The bytes of the cut, which is removed."""
+    path = root / "cut" / "made.safetensors"
+    found = path.read_bytes()
+    path.unlink()
+    return found
+
+
+def test_a_cut_shared_among_workers_and_jobs(project: Path) -> None:
+    name = ("--name", "made")
+    found: dict[str, tuple[float, bytes]] = {}
+    for what, threads, words in (
+        ("one process, two threads", 2, ()),
+        ("one worker", 1, ("--cluster", "local:1")),
+        ("two workers", 1, ("--cluster", "local:2")),
+    ):
+        found[what] = seconds(project, threads, *name, *words), made(project)
+    longest = sum(
+        max(seconds(project, 1, *name, "--shard", f"{job}/{JOBS}") for job in range(1, JOBS + 1)) for _ in range(SWEEPS)
+    )
+    found["four jobs, the longest of each sweep, and merging"] = longest + seconds(project, 1, *name), made(project)
+    print(f"\n{NODES:,} nodes")
+    for what, (taken, _) in found.items():
+        print(f"{what:50}{taken:8.1f} s")
+    assert len({content for _, content in found.values()}) == 1
+    assert found["one worker"][0] > LEAST_GAIN * found["two workers"][0]
+    assert found["two workers"][0] < MOST_OVER * found["one process, two threads"][0]
