@@ -85,10 +85,11 @@ class Course:
         """The number of the task with a key, if it is done; None if it was resubmitted, or its duplicate finished first."""
         if key not in self._out:
             return None
-        if self._out[key].future.status in ("lost", "pending"):  # its worker died before it could tell
-            return self._once_more([key])
-        task = self._out.pop(key)
+        task = self._out[key]
         answer = self._crew.answer(task.future)
+        if answer is None:
+            return self._once_more([key])
+        del self._out[key]
         self._since[answer["worker"]] = time.monotonic()
         for note in answer["notes"]:
             self._say(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ __all__ = ["WORKERS_SECONDS", "Crew"]
 
 WORKERS_SECONDS = 60
 """Seconds to wait for a first worker, and for the answers of all."""
+STARTS = 4
+"""Attempts to find a worker that lives long enough to answer."""
+FETCH_SECONDS = 10
+"""Limit for fetching a small result: its worker may have died."""
 _STEP = 0.1
 
 
@@ -66,21 +71,27 @@ class Crew:
 
         Raises the AlignedcutError of the first that does not match.
         """
+        for _ in range(STARTS):
+            asked = self._asked(job)
+            until = time.monotonic() + WORKERS_SECONDS
+            while waiting := [one for one, future in asked.items() if not future.done()]:
+                waiting = [one for one in waiting if one in self.busy()]
+                if not waiting or time.monotonic() > until or self._client.status != "running":
+                    break
+                time.sleep(_STEP)
+            answers = [self.answer(future, worker) for worker, future in asked.items() if future.done()]
+            self.cancel(list(asked.values()))
+            if failure := next((one["error"] for one in answers if one and one["error"]), None):
+                raise error_from(failure)
+            if any(answers):
+                return waiting
+        raise UnavailableError("cluster-no-answer", f"no worker of {self._text} answers", "See their logs")
+
+    def _asked(self, job: Job) -> dict[str, Future]:
+        """A question to each worker, once there is one."""
         while not (workers := self.busy()):
             time.sleep(_STEP)
-        asked = {one: self._submit(examine, job, key=f"{job.token}-{one}", workers=[one]) for one in workers}
-        until = time.monotonic() + WORKERS_SECONDS
-        while waiting := [one for one, future in asked.items() if not future.done()]:
-            if time.monotonic() > until or self._client.status != "running":
-                break
-            time.sleep(_STEP)
-        for worker, future in asked.items():
-            if worker not in waiting and (failure := self.answer(future, worker)["error"]):
-                raise error_from(failure)
-        if len(waiting) == len(asked):
-            raise self.gone() if self._client.status != "running" else _silent(waiting[0])
-        self.cancel([asked[one] for one in waiting])
-        return waiting
+        return {one: self._submit(examine, job, key=f"{job.token}-{one}", workers=[one]) for one in workers}
 
     def submit(self, job: Job, sweep: str, number: int, key: str, among: Sequence[str] = ()) -> Future:
         """Submit a task of a sweep, to any worker or to one of `among`."""
@@ -91,11 +102,17 @@ class Crew:
         with self._answered():
             return self._client.submit(function, *given, key=key, workers=workers, resources=resources, pure=False)
 
-    def answer(self, future: Future, worker: str = "of the cluster") -> dict[str, Any]:
-        """The result of a finished task. Raises its exception; UnavailableError if the workers or the scheduler died."""
+    def answer(self, future: Future, worker: str = "of the cluster") -> dict[str, Any] | None:
+        """The result of a task that ended; None if its worker died before it could be fetched.
+
+        Raises the task's exception; UnavailableError if the workers or the scheduler died.
+        """
+        if future.status in ("lost", "pending"):
+            return None
         if future.status == "finished":
-            with self._answered():
-                return future.result()
+            with self._answered(), contextlib.suppress(TimeoutError):
+                return future.result(timeout=FETCH_SECONDS)
+            return None
         if future.status != "error":
             raise self.gone()
         with self._answered():
@@ -137,9 +154,3 @@ class Crew:
             if self._client.status == "running" and isinstance(error, TimeoutError):
                 raise
             raise self.gone() from None
-
-
-def _silent(worker: str) -> UnavailableError:
-    return UnavailableError(
-        "cluster-no-answer", f"worker {worker} does not answer within {WORKERS_SECONDS} s", "See what holds it up"
-    )

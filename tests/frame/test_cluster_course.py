@@ -66,8 +66,8 @@ class Made:
         self.handed.append(Handed(key, number, tuple(among)))
         return self.handed[-1]
 
-    def answer(self, future: Handed) -> dict[str, Any]:
-        return future.answer
+    def answer(self, future: Handed) -> dict[str, Any] | None:
+        return future.answer if future.status == "finished" else None
 
     def cancel(self, futures: Sequence[Handed]) -> None:
         self.cancelled += futures
