@@ -104,6 +104,29 @@ def test_float32_is_close_even_where_the_penalty_is_small_beside_the_features(sh
     assert float(((close.loo - exact.loo) / size).abs().max()) < 2e-3
 
 
+@pytest.mark.parametrize("images", [30, 150])
+@pytest.mark.parametrize("twice", [False, True])
+def test_products_in_float32_leave_predictions_exact(images: int, twice: bool) -> None:
+    """Features of a spectrum like a network's, over more than a slice of them and a block of images, under each penalty.
+
+    Images that are there twice make X X^T singular, so that rounding would pass for small eigenvalues.
+    """
+    random = np.random.default_rng(3)
+    mixed = random.standard_normal((images + 9, 40)) @ random.standard_normal((40, 1300))
+    features = (mixed + random.standard_normal(mixed.shape)).astype("f4")
+    if twice:
+        features[images // 2 : images] = features[: images - images // 2]
+    rows, new = torch.from_numpy(features[:images]), torch.from_numpy(features[images:])
+    responses = torch.from_numpy(random.standard_normal((images, 5)) + 0.1 * mixed[:images, :5]).float()
+    exact_basis, basis = ridge_basis(rows.double(), new.double()), ridge_basis(rows, new)
+    assert basis.left.dtype == basis.seen.dtype == torch.float32
+    for alpha in ALPHAS:
+        (exact,), (found,) = encode(exact_basis, responses.double(), [alpha]), encode(basis, responses, [alpha])
+        for name in ("loo", "heldout"):
+            wanted = getattr(exact, name)
+            assert float(((getattr(found, name) - wanted) / wanted.std(0)).abs().max()) < 2e-4
+
+
 def test_a_kernel_gives_what_features_give() -> None:
     rows, new, responses = problem(20, 35)
     centred, moved = rows - rows.mean(0), new - rows.mean(0)

@@ -87,9 +87,10 @@ def command(frame: Frame, asked: Asked) -> None:
     With --graph vv, kk, qk or attn every layer gives a graph over the same places (image, row, col), of values, keys or
     queries, and the eigenvectors are those of the mean of all D^-1/2 A D^-1/2: the groups that best satisfy the
     normalized cuts of all layers at once (Zhang, Yunis and Maire 2023). A place without neighbours in a layer has no
-    influence there. Feature sets of the other taps are found by recipe. The direct solver gives the optimum of the relaxed
-    problem, with its residuals; --solver gradient is the paper's descent, from mini-batches, and stores its losses. --onto
-    such a cut embeds new images by their edges to its places (Nystrom), then within their own images.
+    influence there. Feature sets of the other taps are found by recipe. The graph of a layer that is finished is kept when
+    the command is interrupted. The direct solver gives the optimum of the relaxed problem, with its residuals; --solver
+    gradient is the paper's descent, from mini-batches, and stores its losses. --onto such a cut embeds new images by their
+    edges to its places (Nystrom), then within their own images.
 
     With --bootstrap R the images are resampled R times, with the degrees of the whole sample. An eigenvector is stable if
     its mean cosine with the span of a replicate's C eigenvectors is at least .9, and so are all before it; a node is

@@ -59,7 +59,7 @@ class GraphOntoPlan:
 
     def fixed_bytes(self) -> int:
         """Bytes that do not depend on the batch of new images: the base's features of a layer, its rows."""
-        from alignedcut_cli.core.graph.neighbours import COLUMN_TILE, ROW_TILE
+        from alignedcut_cli.core.graph.nearest_search import COLUMN_TILE, ROW_TILE
 
         nodes, count = self.base.axes["M"]["size"], self.base.axes["C"]["size"]
         images = self.base.axes["B"]["size"]

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.commands.cut.graph_layers import layer_graphs
 from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
 from alignedcut_cli.commands.cut.graph_plan import GraphLayer, GraphPlan, make_graph_plan
+from alignedcut_cli.commands.cut.graph_sweeps import graph_parts, graph_sweeps, read_graphs
 from alignedcut_cli.commands.cut.run import Solved, certificates, cut_axes, cut_tensors
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame
+from alignedcut_cli.frame.sweeps import run_here
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
 
@@ -103,7 +106,7 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     tensors |= more | {"layer_weights": np.array([layer.weight for layer in plan.layers], np.float32)}
     meanings |= about | {"layer_weights": ("l", "the weight of each layer's graphs in the mean")}
     told = [{"model": layer.queries.about["model"], "layer": layer.queries.layer} for layer in plan.layers]
-    return write_artifact(
+    header = write_artifact(
         frame.project.path("cut", plan.recipe.name),
         plan.recipe,
         tensors,
@@ -124,6 +127,8 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
         parents=plan.parents,
         certificates=certificates(solved),
     )
+    graph_parts(frame, plan).drop()
+    return header
 
 
 def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
@@ -136,34 +141,31 @@ def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
 
     params = plan.recipe.params
     precision = _precision(plan)
-    work = sum(len(plan.images) * layer.places for layer in plan.layers)
     found: list[Solved] = []
-    with frame.output.progress("finding neighbours", work, "places") as advance:
-        for group in plan.groups:
-            numbers = [plan.layers.index(layer) for layer in group]
-            for layers in _graphs(plan, group, precision, advance):
-                for number, graphs in zip(numbers, layers, strict=True):
-                    beside.isolated[number] += _isolated(graphs)
-                flat = [graph for graphs in layers for graph in graphs]
-                if plan.extensible:
-                    beside.degrees += [one.graph.degrees for one in flat]
-                    beside.least += [_least(one.graph, params["threshold"]) for one in flat]
-                try:
-                    seed = stream(params["seed"], "cut", len(found))
-                    if params["solver"] == "gradient":
-                        made = gradient_cut_of_image(flat, params["eigenvectors"], updates=params["epochs"], seed=seed)
-                        cut = made.cut
-                        beside.losses.append(made.losses)
-                    else:
-                        cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
-                except NumericsError as error:
-                    raise DataError(
-                        "cannot-cut",
-                        f"graph {len(found)}: {error}",
-                        "Ask for fewer --eigenvectors, or a lower --threshold",
-                    ) from None
-                found.append(Solved(cut, None, precision))
-                _tell(frame, len(found) - 1, found[-1])
+    for numbers, layers in _graphs(frame, plan, precision):
+        for number, graphs in zip(numbers, layers, strict=True):
+            beside.isolated[number] += _isolated(graphs)
+        flat = [graph for graphs in layers for graph in graphs]
+        if plan.extensible:
+            beside.degrees += [one.graph.degrees for one in flat]
+            beside.least += [_least(one.graph, params["threshold"]) for one in flat]
+        try:
+            seed = stream(params["seed"], "cut", len(found))
+            if params["solver"] == "gradient":
+                made = gradient_cut_of_image(flat, params["eigenvectors"], updates=params["epochs"], seed=seed)
+                cut = made.cut
+                beside.losses.append(made.losses)
+            else:
+                cut = ncut_of_graphs(flat, params["eigenvectors"], seed=seed)
+        except NumericsError as error:
+            graph_parts(frame, plan).drop()  # of no use to another recipe
+            raise DataError(
+                "cannot-cut",
+                f"graph {len(found)}: {error}",
+                "Ask for fewer --eigenvectors, or a lower --threshold",
+            ) from None
+        found.append(Solved(cut, None, precision))
+        _tell(frame, len(found) - 1, found[-1])
     return found
 
 
@@ -210,7 +212,7 @@ def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable
         found = []
         for layer, (queries, keys) in zip(group, rows, strict=True):
             places = (ids[:, None] * layer.places + torch.arange(layer.places)).reshape(-1)
-            found += _layer_graphs(plan, layer, queries[places], keys[places], "float32", lambda _: None)
+            found += layer_graphs(plan, layer, queries[places], keys[places], "float32", lambda _: None)
         if len(key) == len(plan.images):
             known[key] = found
         return found
@@ -230,51 +232,42 @@ def _precision(plan: GraphPlan) -> str:
 
 
 def _graphs(
-    plan: GraphPlan, group: Sequence[GraphLayer], precision: str, advance: Callable[[int], None]
-) -> Iterator[list[list[LayerGraph]]]:
-    """For each cut of a slot, the graphs of each of its layers: one cut over all images, or one per image."""
+    frame: Frame, plan: GraphPlan, precision: str
+) -> Iterator[tuple[Sequence[int], Sequence[Sequence[LayerGraph]]]]:
+    """For each cut, the numbers of its layers and the graphs of each: one cut a slot, or one a slot and image."""
+    numbers = [[plan.layers.index(layer) for layer in group] for group in plan.groups]
     if not plan.by_image:
-        yield [_layer_graphs(plan, layer, *layer.rows(), precision, advance) for layer in group]
+        parts = graph_parts(frame, plan)
+        run_here(frame, graph_sweeps(plan, parts, precision))
+        for own in numbers:
+            yield own, [read_graphs(plan, parts, number) for number in own]
         return
-    rows = [layer.rows() for layer in group]
-    for image in range(len(plan.images)):
-        found = []
-        for layer, (queries, keys) in zip(group, rows, strict=True):
-            own = slice(image * layer.places, (image + 1) * layer.places)
-            found.append(_layer_graphs(plan, layer, queries[own], keys[own], precision, advance))
-        yield found
+    work = sum(len(plan.images) * layer.places for layer in plan.layers)
+    with frame.output.progress("finding neighbours", work, "places") as advance:
+        for own in numbers:
+            rows = [plan.layers[number].rows() for number in own]
+            for image in range(len(plan.images)):
+                yield (
+                    own,
+                    [
+                        _of_image(plan, plan.layers[number], image, *pair, precision, advance)
+                        for number, pair in zip(own, rows, strict=True)
+                    ],
+                )
 
 
-def _layer_graphs(
+def _of_image(
     plan: GraphPlan,
     layer: GraphLayer,
+    image: int,
     queries: Tensor,
     keys: Tensor,
     precision: str,
     advance: Callable[[int], None],
 ) -> list[LayerGraph]:
-    """The graphs of one layer over the places of `queries`: one, or one per head, of equal weight."""
-    from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
-    from alignedcut_cli.core.graph.sparse_graph import attention_graph, cosine_graph, split_heads
-
-    params = plan.recipe.params
-    about, places, limits = layer.queries.about, layer.places, {"threshold": params["threshold"]}
-    heads = about.get("heads", 1)
-    parts = list(zip(*(split_heads(one, heads) for one in (queries, keys)), strict=True))
-    given = parts if params["heads"] else [(queries, keys)]
-    graphs = []
-    for left, right in given:
-        if params["graph"] == "attn":
-            scales = [about["scale"]] * (1 if params["heads"] else heads)
-            graph = attention_graph(left, right, places, scales, within=params["neighbors"], **limits)
-        else:
-            across = params["neighbors_across"]
-            graph = cosine_graph(
-                left, right, places, within=params["neighbors"], across=across, precision=precision, **limits
-            )
-        graphs.append(LayerGraph(graph, layer.grid, layer.weight / len(given)))
-    advance(len(queries))
-    return graphs
+    """The graphs of a layer over the places of one image."""
+    own = slice(image * layer.places, (image + 1) * layer.places)
+    return layer_graphs(plan, layer, queries[own], keys[own], precision, advance)
 
 
 def _least(graph: SparseGraph, threshold: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from alignedcut_cli.store.project import check_name
 
 __all__ = ["Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 USED = {"classify": ("--labels",), "brain": ("--brain", "--subject", "--roi", "--random", "--pool")}
 ALPHAS = {"classify": "1e-3:1e3:7", "brain": "1e-1:1e5:7"}
 

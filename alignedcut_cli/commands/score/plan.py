@@ -20,7 +20,7 @@ from alignedcut_cli.store.project import check_name
 
 __all__ = ["FITTED", "METRICS", "Layer", "Line", "Plan", "make_plan"]
 
-ALGORITHM = 1
+ALGORITHM = 2
 METRICS = ("crsa", "ereg", "ersa", "cka")
 FITTED = ("ereg", "ersa")
 LONGEST_NAME = 120

@@ -6,13 +6,14 @@ the fit to all others is exactly
     y_i - y_-i = (C y)_i / C_ii,    C = U diag(s) U^T over all n - 1 directions of centred images,
 
 with the intercept, which is not penalised, refitted each time. Only an n x n (dual) or d x d (primal) matrix, whichever
-is smaller, is decomposed, in float64; products with targets are in the features' dtype.
+is smaller, is decomposed, in float64; products with targets are in the features' dtype. So are those among images,
+slice by slice of features, unless X X^T is too close to singular for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +41,10 @@ PENALTIES = ("target", "shared")
 BATCH = 1024
 """Targets per batch."""
 _LOST = 1e-10
+_FLAT = 1e-4
+"""Smallest over largest eigenvalue of X X^T: above, its rounding in float32, about 1e-7 of the largest, hardly matters."""
+_SLICE, _ROWS = 512, 128
+"""Of products in float32: features added up in it, and rows of a block."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,22 @@ def ridge_basis(rows: Tensor, heldout: Tensor) -> Basis:
     mean = rows.mean(0)
     centred, new = rows - mean, heldout - mean
     if images <= width:
-        return ridge_basis_of_kernel(_gram(centred), new @ centred.T)
+        return _dual_basis(centred, new)
     values, vectors = torch.linalg.eigh(_gram(centred.T))
     kept = values > _LOST * values[-1].clamp_min(torch.finfo(torch.float64).tiny)
     values, right = values[kept].flip(0), vectors[:, kept].flip(1)
     left = (centred @ right.to(centred)) / values.sqrt().to(centred)
     return Basis(left, values, (new @ right.to(new)) * values.sqrt().to(new), whole=False)
+
+
+def _dual_basis(centred: Tensor, new: Tensor) -> Basis:
+    """That of centred features (n, d) and `new` (m, d): by products in float32 where the least eigenvalue bears it."""
+    if centred.dtype != torch.float64:
+        basis = ridge_basis_of_kernel(_quick_gram(centred), new @ centred.T)
+        if float(basis.values[-1]) > _FLAT * float(basis.values[0]):
+            return basis
+    basis = ridge_basis_of_kernel(_gram(centred), _wide_products(new, centred))
+    return replace(basis, left=basis.left.to(centred), seen=basis.seen.to(centred))
 
 
 def ridge_basis_of_kernel(kernel: Tensor, heldout: Tensor) -> Basis:
@@ -159,6 +174,23 @@ def _gram(rows: Tensor, width: int = 4096) -> Tensor:
     for part in parts:
         wide = part.double()
         found += _square(wide)
+    return found
+
+
+def _quick_gram(rows: Tensor) -> Tensor:
+    """X X^T (n, n) float64 of (n, d): products of slices in the dtype of X, of each pair of rows once."""
+    found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for part in rows.split(_SLICE, 1):
+        for first in range(0, len(rows), _ROWS):
+            found[first:, first : first + _ROWS] += part[first:] @ part[first : first + _ROWS].T
+    return found.tril() + found.tril(-1).T
+
+
+def _wide_products(left: Tensor, right: Tensor, width: int = 4096) -> Tensor:
+    """A B^T (m, n) of (m, d) and (n, d), float64."""
+    found = torch.zeros(len(left), len(right), dtype=torch.float64, device=left.device)
+    for one, other in zip(left.split(width, 1), right.split(width, 1), strict=True):
+        found += one.double() @ other.double().T
     return found
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from alignedcut_cli.core.graph.affinity import unit_rows
 from alignedcut_cli.core.graph.mean_of_graphs import GridMap
-from alignedcut_cli.core.graph.neighbours import COLUMN_TILE, ROW_TILE, nearest_among, nearest_within
+from alignedcut_cli.core.graph.nearest_search import COLUMN_TILE, ROW_TILE
+from alignedcut_cli.core.graph.neighbours import nearest_among, nearest_within
 from alignedcut_cli.core.graph.parallel_tiles import share_tiles
 from alignedcut_cli.core.graph.sparse_graph import as_rows, symmetric
 from alignedcut_cli.core.numerics import NumericsError

@@ -18,6 +18,7 @@ __all__ = [
     "blur",
     "columns_at",
     "cosines_at",
+    "error_at",
     "product_speed",
     "quick_precisions",
 ]
@@ -55,6 +56,34 @@ def cosines_at(landmarks: Tensor, precision: str) -> Columns:
         turned = landmarks.T
         return lambda units: units @ turned
     return _scaled_cosines(landmarks, 1.0, 0.0, precision)
+
+
+def error_at(landmarks: Tensor, precision: str) -> Callable[[Tensor], float]:
+    """The most by which what `cosines_at` gives for some rows (t, D) may be off, beyond the rounding of float32.
+
+    With u + e for u and z + f for z, (u + e)(z + f) - u z <= |e| |z| + |u| |f| + |e| |f|, and bfloat16 rounds products.
+    """
+    if precision == "float32":
+        return lambda _: 0.0
+    centre = landmarks.mean(0)
+    theirs, their_loss = _lost(landmarks - centre, precision)
+    of_product = 2.0**-8 if precision == "bfloat16" else 0.0
+
+    def error(units: Tensor) -> float:
+        own, loss = _lost(units - centre, precision)
+        return loss * theirs + own * their_loss + loss * their_loss + of_product * (own + loss) * (theirs + their_loss)
+
+    return error
+
+
+def _lost(rows: Tensor, precision: str) -> tuple[float, float]:
+    """The greatest length of rows (t, D), and that of what a low precision takes from one."""
+    if precision == "bfloat16":
+        rounded = rows.bfloat16().float()
+    else:
+        codes, steps = _codes(rows.clone())
+        rounded = codes.float() * steps
+    return float(rows.norm(dim=1).max()), float((rows - rounded).norm(dim=1).max())
 
 
 def _scaled_cosines(landmarks: Tensor, scale: float, shift: float, precision: str) -> Columns:

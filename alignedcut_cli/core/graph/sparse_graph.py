@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,16 @@ class SparseGraph:
     def nbytes(self) -> int:
         more = 0 if self.least is None else self.least.nbytes
         return self.starts.nbytes + self.columns.nbytes + self.entries.nbytes + self.degrees.nbytes + more
+
+    def tensors(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """The arrays by name; `of_tensors` makes the graph of them again."""
+        return {f"{prefix}{one.name}": own for one in fields(self) if (own := getattr(self, one.name)) is not None}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, np.ndarray], prefix: str = "") -> SparseGraph:
+        """The graph of arrays, copied into memory, as `tensors` named them."""
+        names = [one.name for one in fields(cls) if f"{prefix}{one.name}" in tensors]
+        return cls(**{name: np.array(tensors[f"{prefix}{name}"]) for name in names})
 
     def add_product(self, vectors: Tensor, scale: float, result: Tensor) -> None:
         """result += scale N X for X and result (n, b), float32 on the CPU. Work: 2 b per stored entry, rows in tiles."""
@@ -134,12 +144,23 @@ def cosine_graph(
     above `threshold`, else 0; A = (S + S^T) / 2. q, k (N, D) image by image of P = `per_image` places. Raises
     NumericsError for zero or non-finite rows.
     """
-    queries, keys = unit_rows(queries), unit_rows(keys)
+    units = unit_rows(queries)
+    keys = units if _are_one(queries, keys) else unit_rows(keys)
+    queries = units
     parts = [nearest_within(queries, keys, per_image, within, threshold)]
     if not across:
         return normalized(symmetric(parts, len(queries)))
     others = nearest_across(queries, keys, per_image, across, threshold, precision=precision, tick=tick)
     return replace(normalized(symmetric([*parts, others], len(queries))), least=others.least(threshold))
+
+
+def _are_one(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors are the same numbers in the same place."""
+    return left is right or (left.data_ptr(), left.shape, left.stride()) == (
+        right.data_ptr(),
+        right.shape,
+        right.stride(),
+    )
 
 
 def attention_graph(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alignedcut_cli.commands.score.asked import Asked
 from alignedcut_cli.commands.score.sweeps import open_sweeps
+from alignedcut_cli.core.numerics import torch_threads
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.project import Project
@@ -21,8 +23,15 @@ OPTIONS = {"bootstrap": 20, "permutations": 9, "bands": True, "per_voxel": True}
 WORDS = ("--bootstrap", 20, "--permutations", 9, "--bands", "--per-voxel")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread, as the two workers of a machine of two cores have: sums of a scoring depend on it in their last bits."""
+    with torch_threads(1):
+        yield
+
+
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fresh(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with maps of two models, and score/s, made by one run, beside it."""
     from alignedcut_cli.main import main
 

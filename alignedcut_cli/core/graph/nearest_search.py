@@ -1,0 +1,269 @@
+"""The search of each row's nearest among all rows: a tile of bounds at a time, the cosine only where its bound is large.
+
+Where queries and keys are the same rows, a tile serves its rows and its columns, and each pair is looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignedcut_cli.core.graph.cosine_bounds import cosine_bounds, like_beside_like
+from alignedcut_cli.core.graph.parallel_tiles import share_tiles
+from alignedcut_cli.core.graph.quantised_cosines import cosines_at, error_at
+from alignedcut_cli.core.numerics import Tick, compiled
+
+__all__ = ["COLUMN_TILE", "ROW_TILE", "Neighbours", "find_nearest", "keep_largest"]
+
+ROW_TILE, COLUMN_TILE = 256, 2048
+"""A tile of bounds stays near the caches."""
+_GROUP = 64
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Row i has the neighbours ids[i, :counts[i]] (N, K) int32 with the cosines `values` (N, K) float32, ids ascending."""
+
+    ids: np.ndarray
+    values: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def none(cls, rows: int, most: int) -> Neighbours:
+        """Room for at most `most` neighbours of each of some rows."""
+        return cls(np.zeros((rows, most), np.int32), np.zeros((rows, most), np.float32), np.zeros(rows, np.int32))
+
+    def least(self, threshold: float) -> np.ndarray:
+        """The cosine (N,) float32 that one more place must exceed to be among the neighbours of each."""
+        found = np.full(len(self.counts), threshold, np.float32)
+        full = self.counts == self.ids.shape[1]
+        if self.ids.shape[1]:
+            found[full] = self.values[full].min(1)
+        return found
+
+
+def find_nearest(
+    queries: Tensor,
+    keys: Tensor,
+    kept: int,
+    threshold: float,
+    *,
+    precision: str,
+    per_image: int | None,
+    tick: Tick | None,
+) -> Neighbours:
+    """The `kept` keys (M, D) with the largest cosine above `threshold` of each query (n, D); of equals the first ones.
+
+    With `per_image` both are the same places, and those of one image are none. A cosine is a float32 sum over channels in
+    one fixed order: equal rows have equal ones.
+    """
+    found = Neighbours.none(len(queries), kept)
+    if kept:
+        search = _Search(queries, keys, kept, threshold, precision, per_image)
+        search.run(tick)
+        search.finish(np.float32(threshold), found)
+    return found
+
+
+class _Search:
+    """The rows and the bounds in blocks of columns, like beside like, and what is nearest so far.
+
+    least   (n,), what a cosine may not be below to be among a row's nearest
+    best    (n, up to 2 kept), by the numbers that keys had as they were given
+    """
+
+    def __init__(
+        self, queries: Tensor, keys: Tensor, kept: int, threshold: float, precision: str, per_image: int | None
+    ) -> None:
+        self.kept, self.is_symmetric = kept, keys is queries and per_image is not None
+        bounds, order = cosine_bounds(queries, keys, kept, per_image), like_beside_like(queries, keys, COLUMN_TILE)
+        self.homes, self.slack = order.homes, bounds.slack
+        self.bounds = bounds.queries[order.queries]
+        theirs = bounds.keys[order.keys]
+        self.rows = queries[order.queries].numpy()
+        self.others = self.rows if self.is_symmetric else keys[order.keys].numpy()
+        self.names, self.other_names = (one.int().numpy() for one in (order.queries, order.keys))
+        size = per_image or 1
+        self.images = self.names // size if per_image else np.full(len(queries), -1, np.int32)
+        self.other_images = self.other_names // size
+        self.least = np.full(len(queries), threshold, np.float32)
+        self.best = Neighbours.none(len(queries), 2 * kept)
+        self.blocks = [(cosines_at(one, precision), error_at(one, precision)) for one in theirs.split(COLUMN_TILE)]
+        self._locks = [Lock() for _ in range(-(-len(queries) // COLUMN_TILE))]
+
+    def run(self, tick: Tick | None) -> None:
+        """Each row meets the block of its like first, so that few others exceed its nearest."""
+        cpu, total = torch.device("cpu"), len(self.rows)
+        share_tiles(total, ROW_TILE, cpu, partial(self._work, at_home=True))
+        share_tiles(total, ROW_TILE, cpu, partial(self._work, at_home=False), tick)
+
+    def finish(self, threshold: np.float32, found: Neighbours) -> None:
+        """Write what was found for the rows as they were given."""
+        best = self.best
+        _finish(
+            best.ids, best.values, best.counts, threshold, self.kept, self.names, found.ids, found.values, found.counts
+        )
+
+    def _work(self, tiles: Iterator[tuple[int, int]], *, at_home: bool) -> None:
+        for start, stop in tiles:
+            home = int(self.homes[(start + stop) // 2]) // COLUMN_TILE
+            after = start // COLUMN_TILE if self.is_symmetric else 0  # rows before have met these as their columns
+            others = [number for number in range(after, len(self.blocks)) if number != home]
+            for number in [home] if at_home else others:
+                cosines, error = self.blocks[number]
+                units = self.bounds[start:stop]
+                self._collect(cosines(units), start, number, np.float32(self.slack + error(units)))
+
+    def _collect(self, tile: Tensor, start: int, block: int, slack: np.float32) -> None:
+        rows = {start // COLUMN_TILE, (start + len(tile) - 1) // COLUMN_TILE}
+        with ExitStack() as held:
+            for number in sorted(rows | {block}) if self.is_symmetric else []:
+                held.enter_context(self._locks[number])
+            _collect(
+                tile.numpy(), start, block * COLUMN_TILE, slack, self.rows, self.others, self.images, self.other_images,
+                self.other_names, self.kept, self.is_symmetric, self.least, self.best.ids, self.best.values,
+                self.best.counts,
+            )  # fmt: skip
+
+
+@compiled
+def keep_largest(ids: np.ndarray, values: np.ndarray, count: int, kept: int) -> np.float32:
+    """Move the `kept` largest of `count` > kept values to the front; the smallest of them is returned.
+
+    Of equal values those with the smallest ids stay.
+    """
+    least = np.partition(values[:count], count - kept)[count - kept]
+    equal, above = 0, 0
+    for place in range(count):
+        above += values[place] > least
+        equal += values[place] == least
+    last = ids.max()
+    if above + equal > kept:
+        same = np.empty(equal, np.int32)
+        filled = 0
+        for place in range(count):
+            if values[place] == least:
+                same[filled] = ids[place]
+                filled += 1
+        same.sort()
+        last = same[kept - above - 1]
+    filled = 0
+    for place in range(count):
+        if values[place] > least or (values[place] == least and ids[place] <= last):
+            values[filled], ids[filled] = values[place], ids[place]
+            filled += 1
+    return least
+
+
+@compiled
+def _offer(
+    row: int,
+    other: int,
+    value: np.float32,
+    kept: int,
+    least: np.ndarray,
+    ids: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Add `other`, not below least[row], to the nearest of `row`; where its room is full, the `kept` nearest stay."""
+    count = counts[row]
+    ids[row, count], values[row, count] = other, value
+    count += 1
+    if count == 2 * kept:
+        least[row] = max(least[row], keep_largest(ids[row], values[row], count, kept))
+        count = kept
+    counts[row] = count
+
+
+@compiled
+def _collect(
+    tile: np.ndarray,
+    start: int,
+    first: int,
+    slack: np.float32,
+    queries: np.ndarray,
+    keys: np.ndarray,
+    images: np.ndarray,
+    their_images: np.ndarray,
+    names: np.ndarray,
+    kept: int,
+    is_symmetric: bool,
+    least: np.ndarray,
+    ids: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Offer each other the rows from `start` on and the columns from `first` on whose bound in `tile` (t, w) is enough.
+
+    Columns are looked through in groups, most of which hold nothing. `least` (n,), ids and values (n, 2 kept) are changed.
+    """
+    rows, width = tile.shape
+    channels = queries.shape[1]
+    places = np.empty(_GROUP, np.int64)
+    for i in range(rows):
+        row = start + i
+        for begin in range(0, width, _GROUP):
+            stop, bound = min(begin + _GROUP, width), least[row] - slack
+            hits, found = np.int32(0), 0
+            if is_symmetric:
+                for j in range(begin, stop):
+                    hits += np.int32(1) if tile[i, j] >= min(bound, least[first + j] - slack) else np.int32(0)
+                if hits == 0:
+                    continue
+                for j in range(begin, stop):
+                    places[found] = first + j
+                    found += 1 if tile[i, j] >= min(bound, least[first + j] - slack) else 0
+            else:
+                for j in range(begin, stop):
+                    hits += np.int32(1) if tile[i, j] >= bound else np.int32(0)
+                if hits == 0:
+                    continue
+                for j in range(begin, stop):
+                    places[found] = first + j
+                    found += 1 if tile[i, j] >= bound else 0
+            for number in range(found):
+                column = places[number]
+                if (is_symmetric and column <= row) or images[row] == their_images[column]:
+                    continue
+                value = np.float32(0)
+                for channel in range(channels):
+                    value += queries[row, channel] * keys[column, channel]
+                if value >= least[row]:
+                    _offer(row, names[column], value, kept, least, ids, values, counts)
+                if is_symmetric and value >= least[column]:
+                    _offer(column, names[row], value, kept, least, ids, values, counts)
+
+
+@compiled
+def _finish(
+    ids: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+    threshold: np.float32,
+    kept: int,
+    names: np.ndarray,
+    to_ids: np.ndarray,
+    to_values: np.ndarray,
+    to_counts: np.ndarray,
+) -> None:
+    """Write the `kept` largest candidates above `threshold` of row i to row names[i] of `to_ids`, ids ascending."""
+    for i in range(len(ids)):
+        count, row = counts[i], names[i]
+        if count > kept:
+            keep_largest(ids[i], values[i], count, kept)
+            count = kept
+        order = np.argsort(ids[i, :count])
+        filled = 0
+        for place in order:
+            if values[i, place] > threshold:
+                to_ids[row, filled], to_values[row, filled] = ids[i, place], values[i, place]
+                filled += 1
+        to_counts[row] = filled
