@@ -59,7 +59,7 @@ def command(frame: Frame, asked: Asked) -> None:
     if other and asked.ablate:
         raise UsageError("option-unused", "--compare does not go with --ablate", "Compare them one by one")
     values = _ablated(asked)
-    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
+    device, budget = resolve_device(asked.device, asked.cluster), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
         raise OutOfMemoryError(

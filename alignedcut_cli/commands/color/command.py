@@ -51,7 +51,7 @@ def command(frame: Frame, asked: Asked) -> None:
     each image a row of its layers, and a contact sheet per model.
     """
     require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
-    device, plan = tsne_device(asked.device), make_plan(frame, asked)
+    device, plan = tsne_device(asked.device, asked.cluster), make_plan(frame, asked)
     folder = frame.project.pictures("color", plan.recipe.name)
     files = Parts(frame.project, plan.recipe, numerics(device))
     if asked.dry_run:

@@ -100,18 +100,18 @@ def node_ranges(graphs: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
 
 def _require_unused(asked: Asked) -> None:
     """Raise UsageError for options of t-SNE given with --onto, which runs no t-SNE."""
-    typed = [option for option in PLACING if option in asked.explicit]
-    if typed:
+    unused = [option for option in PLACING if option in asked.explicit]
+    if unused:
         raise UsageError(
-            "option-unused", f"--onto does not use {', '.join(typed)}: they are the other coloring's", "Leave it out"
+            "option-unused", f"--onto does not use {', '.join(unused)}: they are the other coloring's", "Leave it out"
         )
 
 
-def tsne_device(text: str) -> torch.device:
-    """The device of t-SNE: CUDA if it is there, else the CPU (MPS has no float64)."""
+def tsne_device(text: str, cluster: str | None = None) -> torch.device:
+    """The device of t-SNE, here or of a `cluster`: CUDA if it is there, else the CPU (MPS has no float64)."""
     import torch
 
-    found = resolve_device(text)
+    found = resolve_device(text, cluster)
     if found.type == "mps" and text != "auto":
         raise UsageError("bad-device", f"--device {text} has no float64, which color needs", "Give cpu")
     return torch.device("cpu") if found.type == "mps" else found

@@ -104,7 +104,7 @@ def command(frame: Frame, asked: Asked) -> None:
     require_choice("--balance", asked.balance, BALANCES)
     if not 0 < asked.gamma < float("inf"):
         raise UsageError("bad-gamma", f"--gamma {asked.gamma} is not positive", "Give a number above 0, such as 0.3")
-    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
+    device, budget = resolve_device(asked.device, asked.cluster), memory_bytes(asked.memory)
     if asked.onto is not None:
         require_unshaped(asked, OF_THE_BASE)
         if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):

@@ -315,7 +315,7 @@ def _require_alike(base: Header, backbone: Backbone, text: str, sets: Sequence[_
 
 
 def _require_given(asked: Asked, base: Header, sets: Sequence[_Set], sources: Sequence[Source]) -> None:
-    """Raise UsageError for options that were typed and differ from what the base cut was made with."""
+    """Raise UsageError for options that were given and differ from what the base cut was made with."""
     taps = tuple(dict.fromkeys(one.params["tap"] for one in sets))
     dtypes = {one.params["dtype"] for one in sets}
     given = {

@@ -47,7 +47,7 @@ def command(frame: Frame, asked: Asked) -> None:
 
     from alignedcut_cli.commands.score.plan import make_plan
 
-    device, budget = resolve_device(asked.device), memory_bytes(asked.memory)
+    device, budget = resolve_device(asked.device, asked.cluster), memory_bytes(asked.memory)
     plan = make_plan(frame, asked)
     if plan.need() > budget:
         raise OutOfMemoryError(
