@@ -118,8 +118,8 @@ class Asked(options.Asked):
         str,
         typer.Option(
             "--precision",
-            help="lowrank and graphs, large ones: auto (bfloat16 or int8 cosines where they are faster and blur little) or "
-            "float32.",
+            help="large ones: auto (bfloat16 or int8 cosines where they are faster, in lowrank if they are near enough; "
+            "in graphs they change nothing) or float32.",
         ),
     ] = "auto"
     refine: Annotated[

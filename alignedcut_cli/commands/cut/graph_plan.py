@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_SOLVERS", "GraphLayer", "GraphPlan", "joint_slots", "make_graph_plan"]
 
-ALGORITHM = 2
+ALGORITHM = 3
 GRAPH_SOLVERS = ("auto", "direct", "gradient")
 NEIGHBORS, THRESHOLD = 50, 0.1
 OF_FEATURES = (
