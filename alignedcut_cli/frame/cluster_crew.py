@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["WORKERS_SECONDS", "Crew"]
 
 WORKERS_SECONDS = 60
-"""Seconds to wait for a first worker, and for the answers of all."""
+"""Seconds to wait for a first worker, and for the answers of all once one has answered."""
+ANSWER_SECONDS = 600
+"""Seconds to wait for the first answer: on busy machines it takes minutes to load torch and to plan."""
 STARTS = 4
 """Attempts to find a worker that lives long enough to answer."""
 FETCH_SECONDS = 10
@@ -73,10 +75,11 @@ class Crew:
         """
         for _ in range(STARTS):
             asked = self._asked(job)
-            until = time.monotonic() + WORKERS_SECONDS
+            began = time.monotonic()
             while waiting := [one for one, future in asked.items() if not future.done()]:
                 waiting = [one for one in waiting if one in self.busy()]
-                if not waiting or time.monotonic() > until or self._client.status != "running":
+                limit = WORKERS_SECONDS if len(waiting) < len(asked) else ANSWER_SECONDS
+                if not waiting or time.monotonic() > began + limit or self._client.status != "running":
                     break
                 time.sleep(_STEP)
             answers = [self.answer(future, worker) for worker, future in asked.items() if future.done()]
