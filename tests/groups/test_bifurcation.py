@@ -69,10 +69,10 @@ def by_least_squares(world: World, concepts: int) -> tuple[float, list[float]]:
 def test_the_distance_is_that_of_least_squares(images: int, places: int, concepts: int, seed: int) -> None:
     world = small(seed, images, places, concepts)
     found = parting_of(*world, concepts, permutations=3, seed=0)
-    distance, rows = by_least_squares(world, concepts)
+    both = [any({0, 1} <= set(world[2][b][world[0][b] == i].tolist()) for i in range(concepts)) for b in range(images)]
+    distance, rows = by_least_squares(world, concepts) if any(both) else (0.0, [0.0] * concepts)
     assert found.distance == pytest.approx(distance, abs=1e-4)
     np.testing.assert_allclose(found.rows, rows, atol=1e-3)
-    both = [any({0, 1} <= set(world[2][b][world[0][b] == i].tolist()) for i in range(concepts)) for b in range(images)]
     assert found.images == (sum(both) if found.weights.any() else 0)
     assert (found.rows * found.weights).sum() == pytest.approx(found.distance, abs=1e-4)
     assert 0 < found.p <= 1
@@ -167,6 +167,11 @@ def test_what_cannot_be_compared_is_no_evidence() -> None:
         assert (found.distance, found.p, found.images) == (0.0, 1.0, 0)
     nowhere = parting_of(np.full_like(before, -1), after, labels, 2, permutations=99, seed=0)
     assert (nowhere.distance, nowhere.p) == (0.0, 1.0)
+    apart = (
+        np.where(np.arange(len(labels))[:, None] % 2, 0, 1) + 0 * labels
+    )  # each image has one group: no pair to compare
+    apart[:, 0] = -1
+    assert parting_of(before, after, apart, 2, permutations=99, seed=0).distance == 0
     kept = parting_of(before, np.where(before < 0, 0, before), labels, 2, permutations=99, seed=0)
     assert kept.distance == pytest.approx(0, abs=1e-6)
     assert kept.p == 1

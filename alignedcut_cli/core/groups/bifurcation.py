@@ -73,7 +73,8 @@ def bifurcation(
     already lie in different concepts, and so have less to compare, do not count as divergence here, and so that the T of
     different maps can be averaged (`joint_p`). `orders` (P, B) are the permutations. With `places` (B, P, C), coordinates of
     the nodes before, e and l are freed of these too (linearly, in each concept), so that groups already separated within a
-    concept, which move on unchanged, diverge little. With nothing to compare all T are 0 and p is 1. Memory: B B (k + 1).
+    concept, which move on unchanged, diverge little. With nothing to compare (no image
+    with both groups in one concept) all T are 0 and p is 1. Memory: B B (k + 1).
     """
     codes = _codes(labels)
     orders = np.vstack([np.arange(len(codes)), orders])
@@ -96,13 +97,12 @@ def bifurcation(
         first = reached[0]
         _add_permuted(scores, orders, np.empty((2, concepts + 1)), reached, spread)
         parted[concept] = reached[0] - first
-    total = weights.sum()
-    if total < _NOTHING:
+    total, images = weights.sum(), _images_with_both(before, labels, concepts)
+    if total < _NOTHING or not images:
         nothing = np.zeros(concepts)
         return Bifurcation(nothing, nothing, 0.0, 0.0, np.zeros(len(orders)), 0)
     rows = np.divide(parted, weights, out=np.zeros(concepts), where=weights > _NOTHING)
     ratios = np.divide(reached, spread, out=np.zeros_like(reached), where=spread > _NOTHING)  # T
-    images = _images_with_both(before, labels, concepts)
     distance, expected = reached[0] / total, np.sqrt(2 / np.pi) * spread[0] / total
     return Bifurcation(rows, weights / total, distance, expected, ratios, images)
 
