@@ -167,10 +167,8 @@ def test_what_cannot_be_compared_is_no_evidence() -> None:
         assert (found.distance, found.p, found.images) == (0.0, 1.0, 0)
     nowhere = parting_of(np.full_like(before, -1), after, labels, 2, permutations=99, seed=0)
     assert (nowhere.distance, nowhere.p) == (0.0, 1.0)
-    apart = (
-        np.where(np.arange(len(labels))[:, None] % 2, 0, 1) + 0 * labels
-    )  # each image has one group: no pair to compare
-    apart[:, 0] = -1
+    apart = np.where(before == 0, 1, 0)  # each concept has one group, and nodes of neither: no pair to compare
+    apart[np.random.default_rng(0).random(apart.shape) < 0.5] = -1
     assert parting_of(before, after, apart, 2, permutations=99, seed=0).distance == 0
     kept = parting_of(before, np.where(before < 0, 0, before), labels, 2, permutations=99, seed=0)
     assert kept.distance == pytest.approx(0, abs=1e-6)
