@@ -61,13 +61,14 @@ def spectral_tsne(
     perplexity: float = 30.0,
     seed: int = 0,
     device: torch.device | None = None,
+    tick: Callable[[int], None] | None = None,
 ) -> Embedding:
     """All M rows of `eigenvectors` (M, C) in `dims` dimensions (paper, Sec. 3 and C.5).
 
     t-SNE embeds m = `nodes` uniformly sampled rows (`embed_sample`); every other row takes the coordinates of its nearest
-    sampled row (K = 1; `nearest_sampled`).
+    sampled row (K = 1; `nearest_sampled`). `tick` counts iterations.
     """
-    sample = embed_sample(eigenvectors, dims, nodes=nodes, perplexity=perplexity, seed=seed, device=device)
+    sample = embed_sample(eigenvectors, dims, nodes=nodes, perplexity=perplexity, seed=seed, device=device, tick=tick)
     nearest = nearest_sampled(eigenvectors, *marks_of(eigenvectors, sample.ids, (0, len(eigenvectors))), sample.ids)
     return Embedding(sample.places[nearest], sample.ids, sample.divergence, sample.perplexity)
 
