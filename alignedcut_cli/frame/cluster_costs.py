@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignedcut_cli.frame.cluster_open import local_workers
-from alignedcut_cli.frame.cluster_run import for_workers
-from alignedcut_cli.frame.cluster_task import Job, versions
 from alignedcut_cli.frame.sweep import Sweep
 from alignedcut_cli.frame.sweeps import parse_shard, share_of
 
@@ -39,5 +37,8 @@ def shared_counts(
 
 def _message_bytes(asked: Any, command: str, tasks: int) -> int:
     """The bytes of the messages of some tasks, estimated from the size of the job; 6,500 per task, measured on loopback."""
+    from alignedcut_cli.frame.cluster_run import for_workers  # loads asyncio, which no help needs
+    from alignedcut_cli.frame.cluster_task import Job, versions
+
     job = Job(command, for_workers(asked), "0" * 64, str(asked.project.absolute()), "0" * 64, versions())
     return tasks * (HOPS * len(pickle.dumps(job)) + TASK_BYTES) + max(1, local_workers(asked.cluster)) * WORKER_BYTES

@@ -36,9 +36,8 @@ from alignedcut_cli.frame.sweeps import run_sweeps
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli
 from tests.helpers.forks import ROOT
-from tests.helpers.toy.__main__ import NAME
 from tests.helpers.toy.asked import Asked
-from tests.helpers.toy.command import make
+from tests.helpers.toy.command import NAME, make
 from tests.helpers.toy.sweeps import open_sweeps, parts_of, recipe_of
 
 Make = Callable[..., bytes]

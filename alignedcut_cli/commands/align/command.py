@@ -9,12 +9,10 @@ from alignedcut_cli.commands.align.asked import Asked
 from alignedcut_cli.commands.align.export import EXPORTS
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.frame.sweeps import make_shard
-from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +114,7 @@ def _ablated(asked: Asked) -> list[float]:
 def _make_shard(frame: Frame, shared: Shared, asked: Asked, shard: str, device: torch.device) -> None:
     """Do a share of the alignment's tasks, or of the alignments of --ablate."""
     from alignedcut_cli.commands.align.tasks import numerics
+    from alignedcut_cli.store.parts import Parts
 
     recipe, sweeps = shared
 
@@ -128,6 +127,8 @@ def _make_shard(frame: Frame, shared: Shared, asked: Asked, shard: str, device: 
 
 
 def _dry_run(frame: Frame, plan: Plan, asked: Asked, values: Sequence[float], sweeps: list[Sweep]) -> DryRun:
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
     channels = sum(slot.about["width"] for slot in plan.slots)
     voxels = plan.responses.values.shape[1]
     size = 4 * (plan.most_channels * (channels + voxels) + 6 * voxels)

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.color.asked import Asked
 from alignedcut_cli.commands.color.export import EXPORTS
-from alignedcut_cli.commands.color.plan import Plan, make_plan, tsne_device
-from alignedcut_cli.commands.color.sweeps import Placing, finished, numerics
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.cluster_costs import shared_counts
-from alignedcut_cli.frame.keep import Held, Keeper
-from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
 from alignedcut_cli.frame.sweeps import Sweep, make_shard, run_sweeps
 from alignedcut_cli.store.artifact import load_tensors, open_tensors, write_artifact
 from alignedcut_cli.store.header import Header
-from alignedcut_cli.store.parts import Parts
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from alignedcut_cli.commands.color.plan import Plan
+    from alignedcut_cli.commands.color.sweeps import Placing
     from alignedcut_cli.frame.keep import Arrays
+    from alignedcut_cli.store.parts import Parts
 
 __all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
@@ -50,6 +47,10 @@ def command(frame: Frame, asked: Asked) -> None:
     --onto, nodes of a cut that was embedded onto another take the places and colours of that one's nodes. Pictures: for
     each image a row of its layers, and a contact sheet per model.
     """
+    from alignedcut_cli.commands.color.plan import make_plan, tsne_device
+    from alignedcut_cli.commands.color.sweeps import Placing, numerics
+    from alignedcut_cli.store.parts import Parts
+
     require_choice("--upscale", asked.upscale, ("nearest", "bilinear"))
     device, plan = tsne_device(asked.device, asked.cluster), make_plan(frame, asked)
     folder = frame.project.pictures("color", plan.recipe.name)
@@ -71,6 +72,8 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep], folder: Path) -> DryRun:
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
     total, dims = plan.parent.axes["M"]["size"], plan.recipe.params["dims"]
     size = total * (3 + 4 * dims + 16)
     return DryRun(
@@ -85,12 +88,17 @@ def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep], folder
 
 
 def _open(frame: Frame, plan: Plan, files: Parts, device: torch.device) -> list[Sweep]:
+    from alignedcut_cli.commands.color.sweeps import Placing
+
     files.open()
     return Placing(frame, plan, files, device).sweeps()
 
 
 def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.device) -> tuple[Header, bool]:
     """The coloring, made unless it is up to date. Without a cluster, what the tasks give is held in memory."""
+    from alignedcut_cli.commands.color.sweeps import Placing, numerics
+    from alignedcut_cli.frame.keep import Held, Keeper
+
     recipe, graphs = plan.recipe, len(plan.graphs)
 
     def made() -> Header:
@@ -116,6 +124,7 @@ def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.de
 
 def _told(state: Arrays, graphs: int) -> str:
     """How far the state of a checkpoint is."""
+    from alignedcut_cli.commands.color.sweeps import finished
     from alignedcut_cli.core.embed.colours import ITERATIONS
 
     done = finished(state)
@@ -128,6 +137,7 @@ def _told(state: Arrays, graphs: int) -> str:
 def _write(frame: Frame, plan: Plan, placing: Placing, nodes: np.ndarray, device: torch.device) -> Header:
     """The artifact, from what the tasks gave."""
     from alignedcut_cli.commands.color.place import coloured
+    from alignedcut_cli.commands.color.sweeps import numerics
 
     found, parent, base = coloured(frame, plan, placing), plan.parent, plan.base
     meanings = {
@@ -167,6 +177,7 @@ def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) ->
 
 
 def _draw(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
+    from alignedcut_cli.frame.photos import Photos
     from alignedcut_cli.report.sheets import Sheet, by_model, colour_grids, contact_sheet, image_rows, save_picture
 
     _, tensors = load_tensors(frame.project.path("color", header.name))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.concepts.asked import Asked
 from alignedcut_cli.commands.concepts.export import EXPORTS
-from alignedcut_cli.commands.concepts.plan import Plan, make_plan
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from alignedcut_cli.commands.concepts.data import Readout
+    from alignedcut_cli.commands.concepts.plan import Plan
 
 __all__ = ["EXAMPLES", "EXPORTS", "NAME", "command"]
 
@@ -49,6 +49,8 @@ def command(frame: Frame, asked: Asked) -> None:
     the words. It is unnamed unless it is nearer than with the shares permuted over images at random: p of the best of all
     words, at most .05 after Holm over concepts.
     """
+    from alignedcut_cli.commands.concepts.plan import make_plan
+
     if asked.space is not None:
         require_choice("--space", asked.space, SPACES)
     device, budget = resolve_device(asked.device), memory_bytes(asked.memory)

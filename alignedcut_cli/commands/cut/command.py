@@ -7,31 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.asked import Asked
-from alignedcut_cli.commands.cut.embedding import run_onto
 from alignedcut_cli.commands.cut.export import EXPORTS
-from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
-from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
-from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
-from alignedcut_cli.commands.cut.graph_run import run_graphs
 from alignedcut_cli.commands.cut.onto import OF_THE_BASE, require_unshaped
-from alignedcut_cli.commands.cut.plan import Plan, make_plan
-from alignedcut_cli.commands.cut.run import (
-    Solved,
-    certificates,
-    cut_axes,
-    cut_tensors,
-    solve_graphs,
-    tell_cut,
-    tell_plan,
-)
 from alignedcut_cli.commands.cut.solver import BALANCES, PRECISION_CHOICES, SOLVERS, require_affordable
-from alignedcut_cli.commands.cut.stability import stability_summary
-from alignedcut_cli.commands.cut.stability_pictures import draw_stability
-from alignedcut_cli.commands.cut.sweeps import cut_sweeps, require_sweeps
-from alignedcut_cli.commands.cut.tasks import Cutting
 from alignedcut_cli.errors import OutOfMemoryError, UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -43,6 +23,10 @@ from alignedcut_cli.store.header import Header
 
 if TYPE_CHECKING:
     import torch
+
+    from alignedcut_cli.commands.cut.plan import Plan
+    from alignedcut_cli.commands.cut.run import Solved
+    from alignedcut_cli.commands.cut.tasks import Cutting
 
 __all__ = ["BEFORE", "EXAMPLES", "EXPORTS", "NAME", "command"]
 
@@ -96,6 +80,15 @@ def command(frame: Frame, asked: Asked) -> None:
     its mean cosine with the span of a replicate's C eigenvectors is at least .9, and so are all before it; a node is
     uncertain if its row moves far between replicates.
     """
+    from alignedcut_cli.commands.cut.embedding import run_onto
+    from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
+    from alignedcut_cli.commands.cut.graph_onto import run_graphs_onto
+    from alignedcut_cli.commands.cut.graph_plan import GRAPH_SOLVERS
+    from alignedcut_cli.commands.cut.graph_run import run_graphs
+    from alignedcut_cli.commands.cut.plan import make_plan
+    from alignedcut_cli.commands.cut.sweeps import require_sweeps
+    from alignedcut_cli.commands.cut.tasks import Cutting
+
     require_choice("--graph", asked.graph, ("features", *GRAPHS))
     require_choice("--space", asked.space, SPACES)
     require_choice("--solver", asked.solver, SOLVERS if asked.graph == "features" else GRAPH_SOLVERS)
@@ -145,6 +138,8 @@ def command(frame: Frame, asked: Asked) -> None:
 
 def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
     """Report what is stable, draw it, if asked to, and print the result."""
+    from alignedcut_cli.commands.cut.stability_pictures import draw_stability
+
     lines = [str(frame.project.path("cut", header.name))]
     value = {
         "schema": "alignedcut.cut/1",
@@ -174,6 +169,8 @@ def _require_alone(asked: Asked, what: str) -> None:
 
 def _require_features(asked: Asked) -> None:
     """Raise UsageError for options given explicitly that apply only to graphs of q, k and v."""
+    from alignedcut_cli.commands.cut.graph_inputs import GRAPHS
+
     drawn = ("--images", "--pictures") if asked.bootstrap else ()
     unused = [option for option in OF_GRAPHS if option in asked.explicit and option not in drawn]
     if unused:
@@ -199,6 +196,9 @@ def _print_dry_run(frame: Frame, plan: Plan, cost: str | None, need: int, counts
 
 def _counts(asked: Asked, plan: Plan, cutting: Cutting) -> Counts:
     """What --dry-run tells of shared work."""
+    from alignedcut_cli.commands.cut.sweeps import cut_sweeps
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
     streamed = sum(plan.nodes[graph] for graph in cutting.streamed)
     read = plan.feature_bytes() * (2 if cutting.is_balanced else 1) + 2 * plan.projected_bytes(streamed)
     most = max((stop - start for _, start, stop in cutting.ranges), default=0)
@@ -207,6 +207,8 @@ def _counts(asked: Asked, plan: Plan, cutting: Cutting) -> Counts:
 
 def _opened(cutting: Cutting) -> list[Sweep]:
     """The sweeps, with a folder for their parts."""
+    from alignedcut_cli.commands.cut.sweeps import cut_sweeps
+
     cutting.parts.open()
     return cut_sweeps(cutting)
 
@@ -215,6 +217,8 @@ def _solved(
     frame: Frame, plan: Plan, asked: Asked, device: torch.device, budget: int, cutting: Cutting
 ) -> list[Solved]:
     """The cuts: by parts on a cluster, or where jobs have left some; else held in memory."""
+    from alignedcut_cli.commands.cut.run import solve_graphs, tell_cut, tell_plan
+
     if not (asked.cluster or cutting.parts.begun):
         return solve_graphs(frame, plan, device, budget)
     tell_plan(frame, plan, device)
@@ -229,6 +233,9 @@ def _make(
     frame: Frame, plan: Plan, asked: Asked, device: torch.device, budget: int, cutting: Cutting
 ) -> tuple[Header, bool]:
     import torch
+
+    from alignedcut_cli.commands.cut.run import certificates, cut_axes, cut_tensors
+    from alignedcut_cli.commands.cut.stability import stability_summary
 
     recipe = plan.recipe
 

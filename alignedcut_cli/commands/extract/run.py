@@ -69,6 +69,7 @@ def make_shares(
         else:
             _require_own(frame, plan, asked.overwrite)
     for one in passes_of(frame, [plan for plan in plans if plan.recipe.name not in left], asked, device):
+        one.prepare(here=True)
         _begin(frame, one, shared=True)
         lock = frame.project.lock_path("features", f"{one.plans[0].recipe.name}.first")
         with told_when_stopped(frame, list(one.writers.values()), "shards"):
@@ -130,6 +131,7 @@ def _begin(frame: Frame, one: Pass, *, shared: bool) -> None:
 
 def _extract(frame: Frame, one: Pass, asked: Asked) -> list[Header]:
     """The headers of the sets of one pass over the images."""
+    one.prepare(here=asked.cluster is None)
     _begin(frame, one, shared=False)
     with told_when_stopped(frame, list(one.writers.values()), "shards"):
         run_sweeps(frame, asked, [one.sweep], one.plans[0].recipe)

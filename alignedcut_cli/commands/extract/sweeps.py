@@ -23,6 +23,8 @@ from alignedcut_cli.store.header import Recipe
 if TYPE_CHECKING:
     import torch
 
+    from alignedcut_cli.backbones.load import Backbone
+
 __all__ = ["Pass", "open_sweeps", "passes_of", "shard_axes"]
 
 
@@ -64,6 +66,18 @@ class Pass:
         names = ", ".join(one.recipe.name for one in self.plans)
         return Sweep("shards", names, "images", sizes, self._missing, self._run)
 
+    def prepare(self, *, here: bool) -> None:
+        """Raise what bad options or weights raise, before anything is begun; `here` the model is loaded, which is kept."""
+        from alignedcut_cli.backbones.pipeline import batch_size_for
+
+        batch_size_for(self._asked.batch_size, self._device)
+        if here:
+            self._loaded()
+
+    def _loaded(self) -> Backbone:
+        plan = self.plans[0]
+        return loaded(plan.backbone, plan.weights, plan.recipe.external["weights"], self._device)
+
     def _missing(self) -> list[int]:
         return sorted(set().union(*(writer.missing() for writer in self.writers.values())))
 
@@ -83,7 +97,7 @@ class Pass:
         size = batch_size_for(self._asked.batch_size, self._device)
         frame.output.detail(f"{plan.recipe.params['model']} on {self._device}, {size} images a batch")
         shards = extract_shards(
-            loaded(plan.backbone, plan.weights, plan.recipe.external["weights"], self._device),
+            self._loaded(),
             plan.manifest.paths(),
             [(number, *plan.ranges[number]) for number in sorted(set().union(*due.values()))],
             plan.layers,

@@ -9,7 +9,6 @@ from alignedcut_cli.commands.score.export import EXPORTS
 from alignedcut_cli.core.resample.words import stated
 from alignedcut_cli.errors import OutOfMemoryError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.config import memory_bytes, resolve_device
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame, require_choice
@@ -76,6 +75,8 @@ def command(frame: Frame, asked: Asked) -> None:
 
 
 def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep]) -> DryRun:
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
     cells = len(plan.layers) * len(plan.lines)
     outputs = [(str(frame.project.path("score", plan.recipe.name)), 120 * cells)]
     outputs += [(f"{frame.project.pictures('score', plan.recipe.name)}/", 0)] if asked.pictures else []
