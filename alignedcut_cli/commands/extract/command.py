@@ -33,6 +33,7 @@ EXAMPLES = (
     "alignedcut extract photos/ --captions captions.csv --model local-dir:minilm --name sentences -p study",
     "ls photos/*.png | alignedcut extract - --model tiny-clip --name few --json -p study",
     "alignedcut extract photos/ --model tiny-clip --name shared --shard 1/4 -p study",
+    "alignedcut extract photos/ --model tiny-clip --name shared -p study",
     "alignedcut extract photos/ --onto cut/few --name more -p study",
 )
 BEFORE = (
