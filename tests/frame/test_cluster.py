@@ -30,14 +30,16 @@ from alignedcut_cli.errors import (
 from alignedcut_cli.frame import cluster_course, cluster_crew, cluster_open, cluster_run
 from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.cluster_open import connect, require_cluster
+from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweeps import run_sweeps
+from alignedcut_cli.main import app
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli
 from tests.helpers.forks import ROOT
 from tests.helpers.toy.asked import Asked
-from tests.helpers.toy.command import NAME, make
+from tests.helpers.toy.command import NAME, command, make
 from tests.helpers.toy.sweeps import open_sweeps, parts_of, recipe_of
 
 Make = Callable[..., bytes]
@@ -250,7 +252,15 @@ def test_a_scheduler_that_dies_ends_the_run_and_breaks_nothing(study: Frame) -> 
     assert made(study) == alone(study)
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study: Frame, where: str, cli: Cli) -> None:
+@pytest.fixture
+def toy_command() -> Iterator[None]:
+    """The toy command in the command line of this process, for one test."""
+    app.command(name=NAME, cls=ConfiguredCommand)(command)
+    yield
+    app.registered_commands.pop()
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study: Frame, where: str, cli: Cli, toy_command: None) -> None:
     words = (NAME, "-p", "study", "--cluster", where)
     rows = study.project.parts_folder("cut", "toy")
 
@@ -317,7 +327,7 @@ def test_a_place_that_is_none_is_refused(text: str) -> None:
         require_cluster(text)
 
 
-def test_a_cluster_and_a_share_exclude_each_other(study: Frame, cli: Cli) -> None:
+def test_a_cluster_and_a_share_exclude_each_other(study: Frame, cli: Cli, toy_command: None) -> None:
     ended = cli(NAME, "-p", "study", "--cluster", "local:2", "--shard", "1/2")
     assert ended.status == 2 and "option-contradicts" in ended.err
 
