@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alignedcut_cli.core.graph.certificate import CERTIFICATE_ROWS
 from alignedcut_cli.core.graph.lowrank import landmark_count, pilot_nodes, spare_columns
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Limit", "Machines", "Step", "Study", "limits_of", "steps_of"]
 
-EXACT_ROWS = 256
-"""Exact rows of a cut's certificate, multiplied together with the landmarks."""
 NODE_TABLE, COLOUR = 16, 3
 """Bytes of a node's image, slot, row and column, and of its colour."""
 TASK = 64 << 20
@@ -47,6 +46,11 @@ class Study:
     def bytes_per_image(self) -> int:
         """Bytes of stored features."""
         return sum(model.bytes_per_image for model in self.models)
+
+    @property
+    def width(self) -> int:
+        """E, or D where nodes are compared as they are stored."""
+        return self.channels or max(model.widths[0] for model in self.models)
 
     @property
     def kept(self) -> int:
@@ -155,7 +159,7 @@ def _cut(study: Study, rates: Rates, machines: Machines) -> Step:
     """The pass over the features, then two over its results, which on several machines go through the disk."""
     nodes, size = study.nodes, landmark_count(study.nodes)
     pilot, columns = pilot_nodes(nodes, size), spare_columns(study.count)
-    width = study.channels or max(model.widths[0] for model in study.models)
+    width = study.width
     features = study.images * study.bytes_per_image
     moved = sum(
         2 * tokens * own * study.channels
@@ -163,7 +167,8 @@ def _cut(study: Study, rates: Rates, machines: Machines) -> Step:
         for tokens, own in zip(model.tokens, model.widths, strict=True)
         if study.channels
     )
-    work = nodes * (2 * width * (size + EXACT_ROWS) + 2 * size * columns + 4 * columns * columns) + study.images * moved
+    per_node = 2 * width * (size + CERTIFICATE_ROWS) + 2 * size * columns + 4 * columns * columns
+    work = nodes * per_node + study.images * moved
     work += 2 * pilot * size * (width + size)
     alone = machines.count == 1
     parts = 0 if alone else nodes * study.kept
@@ -203,7 +208,7 @@ def _colours(study: Study, rates: Rates, machines: Machines) -> Step:
 def _from_images(study: Study, rates: Rates, images: Sequence[float], machines: Machines) -> Step:
     """`extract --onto` a cut of fewer images: features are embedded as they are computed, and never stored."""
     nodes, written = study.nodes, study.nodes * study.row
-    width, size = study.channels or max(model.widths[0] for model in study.models), landmark_count(study.nodes)
+    width, size = study.width, landmark_count(study.nodes)
     forward = sum(model.operations for model in study.models) * study.images
     seconds = sum(study.images / rate for rate in images) + nodes / rates.embedded
     return Step(
