@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,22 +17,7 @@ from typing import Any
 import typer
 
 from alignedcut_cli import __version__
-from alignedcut_cli.commands import brain, check, demo, models, show, status
-from alignedcut_cli.commands.align import command as align
-from alignedcut_cli.commands.color import command as color
-from alignedcut_cli.commands.compare import command as compare
-from alignedcut_cli.commands.concepts import command as concepts
-from alignedcut_cli.commands.cut import command as cut
-from alignedcut_cli.commands.extract import command as extract
-from alignedcut_cli.commands.look import command as look
-from alignedcut_cli.commands.pathways import command as pathways
-from alignedcut_cli.commands.plan import command as plan
-from alignedcut_cli.commands.probe import command as probe
-from alignedcut_cli.commands.report import command as report
-from alignedcut_cli.commands.score import command as score
-from alignedcut_cli.commands.segment import command as segment
-from alignedcut_cli.commands.trace import command as trace
-from alignedcut_cli.commands.tree import command as tree
+from alignedcut_cli.commands import COMMANDS, GROUPS, module_of
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
 from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
@@ -40,52 +25,58 @@ from alignedcut_cli.frame.quiet import quiet_libraries
 
 __all__ = ["app", "main"]
 
-GROUPS = {
-    "Begin": (demo, look, models, plan),
-    "From photographs to eigenvectors and colours": (extract, brain, align, cut, color),
-    "What the eigenvectors and features tell": (
-        segment,
-        pathways,
-        compare,
-        tree,
-        trace,
-        concepts,
-        score,
-        probe,
-        report,
-    ),
-    "Look after a project": (status, show, check),
-}
-"""The commands as the help lists them."""
-COMMANDS = tuple(module for modules in GROUPS.values() for module in modules)
 EXAMPLES = (
     "alignedcut demo",
     "alignedcut look photos/ --model dino --model clip -p study",
     "alignedcut COMMAND --help",
 )
 
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each loaded and made when it is asked for: the help does without 0.2 s of imports."""
+
+    def __init__(self, more: Mapping[str, Any]) -> None:
+        self.more = more
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.more:
+            return self.more[name]
+        if name not in COMMANDS:
+            raise KeyError(name)
+        module = module_of(name)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT)
+        epilog = examples_epilog(module.EXAMPLES, getattr(module, "BEFORE", ()))
+        make = alone.command(name=name, cls=ConfiguredCommand, short_help=COMMANDS[name], epilog=epilog)
+        make(module.command)
+        return typer.main.get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*COMMANDS, *self.more))
+
+    def __len__(self) -> int:
+        return len(COMMANDS) + len(self.more)
+
+
+class _App(GroupedApp):
+    """The app, with the commands in groups."""
+
+    listed = GROUPS
+
+    def __init__(self, *, commands: Mapping[str, Any] | None = None, **told: Any) -> None:
+        super().__init__(commands=_Commands(commands or {}), **told)  # type: ignore[arg-type]  # nothing is put into it
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 app = typer.Typer(
     name="alignedcut",
-    cls=GroupedApp,
+    cls=_App,
     epilog=examples_epilog(EXAMPLES),
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT,
 )
-
-
-for title, modules in GROUPS.items():
-    for module in modules:
-        app.command(
-            name=module.NAME,
-            cls=ConfiguredCommand,
-            short_help=(module.command.__doc__ or "").splitlines()[0],
-            epilog=examples_epilog(module.EXAMPLES, getattr(module, "BEFORE", ())),
-            rich_help_panel=title,
-        )(module.command)
-show.TABLES |= {module.NAME: module.EXPORTS for module in COMMANDS if hasattr(module, "EXPORTS")}
 
 
 def _print_version(wanted: bool) -> None:

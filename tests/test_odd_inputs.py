@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from alignedcut_cli.brain.tables import READERS as TABLES
+from alignedcut_cli.commands import COMMANDS, module_of
 from alignedcut_cli.datasets.images import SUFFIXES
 from alignedcut_cli.datasets.open_masks import MASK_READERS
-from alignedcut_cli.main import COMMANDS
 from tests.helpers.odd_attempts import attempt
 from tests.helpers.odd_bytes import Calls
 from tests.helpers.odd_inputs import PATH_OPTIONS, READERS, Odd, odd_inputs, tree_of
@@ -68,7 +68,7 @@ def test_every_reader_of_the_product_has_odd_inputs() -> None:
 
 
 def test_every_path_that_a_command_takes_has_odd_inputs() -> None:
-    taken = {module.NAME: set(_paths(module.command)) - {"project"} for module in COMMANDS}
+    taken = {name: set(_paths(module_of(name).command)) - {"project"} for name in COMMANDS}
     assert {name: paths for name, paths in taken.items() if paths} == {
         name: set(readers) for name, readers in PATH_OPTIONS.items()
     }

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alignedcut_cli.commands import COMMANDS, module_of
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame import options
 from alignedcut_cli.frame.export import Offer, export_table, require_free
@@ -19,7 +20,7 @@ from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 
-__all__ = ["BEFORE", "EXAMPLES", "NAME", "TABLES", "command"]
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "command", "tables_of"]
 
 NAME = "show"
 EXAMPLES = (
@@ -31,8 +32,6 @@ BEFORE = (
     "alignedcut extract photos/ --model tiny-clip -p study",
     "alignedcut cut --from features/tiny-clip -p study",
 )
-TABLES: dict[str, Mapping[str, Offer]] = {}
-"""The tables of each kind of artifact, the main one first: `main` collects them from the commands that make them."""
 
 
 def command(
@@ -70,12 +69,18 @@ def command(
     frame.output.result(_history(header) if history else _summary(header), value)
 
 
+def tables_of(kind: str) -> Mapping[str, Offer]:
+    """The tables of a kind of artifact, the main one first; the command that makes them has the same name."""
+    return getattr(module_of(kind), "EXPORTS", {}) if kind in COMMANDS else {}
+
+
 def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
     """Write one table of an artifact, after checking its content."""
     reference = f"{header.kind}/{header.name}"
-    offers = {name: one for name, one in TABLES.get(header.kind, {}).items() if one.is_there(header)}
+    offers = {name: one for name, one in tables_of(header.kind).items() if one.is_there(header)}
     if not offers:
-        raise UsageError("no-table", f"{reference} has no table", f"What has tables: {', '.join(sorted(TABLES))}")
+        told = ", ".join(sorted(name for name in COMMANDS if tables_of(name)))
+        raise UsageError("no-table", f"{reference} has no table", f"What has tables: {told}")
     chosen = which or next(iter(offers))
     if chosen not in offers:
         raise UsageError("bad-table", f"{reference} has no table {chosen!r}", f"Give one of: {', '.join(offers)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -77,18 +77,18 @@ class GroupedCommand(TyperCommand):
 
 
 class GroupedApp(TyperGroup):
-    """The app, whose help shows examples (its epilog) and the commands in groups, those of their `rich_help_panel`."""
+    """An app whose help shows examples (its epilog) and what is `listed`: the commands in groups, in a line each."""
+
+    listed: Mapping[str, Mapping[str, str]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.format_usage(ctx, formatter)
         _write_text(formatter, self.help or "")
         _write_examples(formatter, self.epilog)
-        records: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            command: Any = self.get_command(ctx, name)
-            title = command.rich_help_panel or "Commands"
-            records.setdefault(title, []).append((name, command.get_short_help_str(1000)))
-        _write_lists(formatter, records)
+        _write_lists(formatter, {title: list(commands.items()) for title, commands in self.listed.items()})
         options = (one.get_help_record(ctx) for one in self.get_params(ctx))
         _write_lists(formatter, {"Options": [record for record in options if record]})
 

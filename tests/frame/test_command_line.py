@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from alignedcut_cli.commands import COMMANDS, module_of
+from alignedcut_cli.commands import GROUPS as LISTED
 from alignedcut_cli.commands.color import command as color
 from alignedcut_cli.commands.color.plan import JOINT_NODES
 from alignedcut_cli.commands.cut import command as cut
@@ -28,8 +30,6 @@ from alignedcut_cli.commands.extract import command as extract
 from alignedcut_cli.errors import EXIT_STATUSES, AlignedcutError, DataError, UsageError
 from alignedcut_cli.frame.config import memory_bytes, parse_layers, project_argument
 from alignedcut_cli.frame.help import GROUPS
-from alignedcut_cli.main import COMMANDS
-from alignedcut_cli.main import GROUPS as MAIN_GROUPS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
 from tests.helpers.forks import ROOT, fresh_python
@@ -78,24 +78,26 @@ def require_error(said: str, status: int, code: str, command: str) -> re.Match[s
 # help
 
 
-@pytest.mark.parametrize("module", COMMANDS, ids=lambda module: module.NAME)
-def test_every_command_has_help_with_examples(cli: Cli, module: Any) -> None:
-    asked = cli(module.NAME, "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_examples(cli: Cli, name: str) -> None:
+    module = module_of(name)
+    assert (module.NAME, module.command.__doc__.splitlines()[0]) == (name, COMMANDS[name])
+    asked = cli(name, "--help")
     assert (asked.status, asked.err) == (0, "")
-    assert cli(module.NAME, "-h").out == asked.out
+    assert cli(name, "-h").out == asked.out
     assert len(module.EXAMPLES) >= 2
     before, _, told = asked.out.partition("\nExamples:\n")
     assert told.partition("\n\n")[0].splitlines() == [f"  {line}" for line in module.EXAMPLES]
     needed = told.partition("\n\nBefore these, once:\n")[2].partition("\n\n")[0].splitlines()
     assert needed == [f"  {line}" for line in getattr(module, "BEFORE", ())]
     assert before.startswith("Usage: ") and not any(f"\n{title}:\n" in before for title in GROUPS)
-    assert all(example.split("|")[-1].split()[:2] == ["alignedcut", module.NAME] for example in module.EXAMPLES)
+    assert all(example.split("|")[-1].split()[:2] == ["alignedcut", name] for example in module.EXAMPLES)
 
 
 def test_the_command_itself(cli: Cli) -> None:
     asked = cli("--help")
     assert asked.status == 0
-    assert all(f"  {module.NAME} " in asked.out for module in COMMANDS)
+    assert all(f"  {name} " in asked.out for name in COMMANDS)
     bare = cli()
     assert (bare.status, bare.out) == (2, "")
     assert bare.err.startswith("Usage: alignedcut")
@@ -107,8 +109,8 @@ def test_the_command_itself(cli: Cli) -> None:
 def test_help_has_every_option_once_in_its_group(cli: Cli) -> None:
     """Groups come in one order; every option that a group names is some command's, and stands there and nowhere else."""
     found: dict[str, set[str]] = {title: set() for title in GROUPS}
-    for module in COMMANDS:
-        told = cli(module.NAME, "--help").out
+    for name in COMMANDS:
+        told = cli(name, "--help").out
         parts = re.split(r"^(\S.*):\n", told, flags=re.M)
         assert [title for title in parts[1::2] if title in GROUPS] == [one for one in GROUPS if f"\n{one}:\n" in told]
         groups = dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -121,11 +123,11 @@ def test_help_has_every_option_once_in_its_group(cli: Cli) -> None:
 
 def test_the_commands_stand_in_groups(cli: Cli) -> None:
     told = cli("--help").out
-    places = [told.index(f"\n{title}:\n") for title in MAIN_GROUPS]
+    places = [told.index(f"\n{title}:\n") for title in LISTED]
     assert places == sorted(places)
-    for title, modules in MAIN_GROUPS.items():
+    for title, names in LISTED.items():
         listed = told.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
-        assert re.findall(r"^  (\w+)", listed, re.M) == [module.NAME for module in modules]
+        assert re.findall(r"^  (\w+)", listed, re.M) == list(names)
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
@@ -197,16 +199,35 @@ def test_the_commands_themselves_load_no_arrays() -> None:
 
 
 def test_help_takes_less_than_three_tenths_of_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best of five, by the processor's time, with the sources compiled once, as those of an installed package are."""
+    """By the processor's time, with the sources compiled once, as those of an installed package are.
+
+    What else runs on the machine only adds to it, so the best of up to twenty counts.
+    """
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
-    taken = []
-    for _ in range(5):
+    taken = [10.0]
+    while min(taken) >= 0.3 and len(taken) <= 20:
         before = os.times()
         assert shell("--help").returncode == 0
         after = os.times()
         taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(taken) < 0.3, taken
+
+
+def test_a_command_loads_no_other(toy: Path) -> None:
+    code = f"""
+import contextlib, io, sys
+from alignedcut_cli.main import main
+def loaded():
+    return {{name.split(".")[2] for name in sys.modules if name.startswith("alignedcut_cli.commands.")}}
+with contextlib.redirect_stdout(io.StringIO()):
+    for line in ([], ["--help"], ["--version"], ["nonsense"]):
+        main(line)
+        assert not loaded(), (line, loaded())
+    main(["check", "-p", {str(toy)!r}])
+assert loaded() == {{"check"}}, loaded()
+"""
+    assert fresh_python(code).returncode == 0, fresh_python(code).stderr
 
 
 # errors
@@ -773,8 +794,8 @@ def test_the_defaults_of_options_are_those_of_the_functions() -> None:
 def test_common_options_mean_the_same_everywhere() -> None:
     for name, wanted in (("seed", 0), ("overwrite", False), ("dry_run", False), ("project", Path())):
         assert {_defaults(module.command)[name] for module in (extract, cut, color)} == {wanted}
-    for module in COMMANDS:
-        assert _defaults(module.command)["json"] is False
+    for name in COMMANDS:
+        assert _defaults(module_of(name).command)["json"] is False
 
 
 def test_every_failure_has_a_status_of_the_table() -> None:

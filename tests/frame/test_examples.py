@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import typer
 
-from alignedcut_cli.commands import demo, show
+from alignedcut_cli.commands import COMMANDS, demo, module_of, show
 from alignedcut_cli.datasets.masks_folder import open_folder
 from alignedcut_cli.datasets.samples import sample_data, sample_models
 from alignedcut_cli.errors import EXIT_STATUSES
-from alignedcut_cli.main import COMMANDS, app, main
+from alignedcut_cli.main import app, main
 from alignedcut_cli.store.project import Project
 from sample_data.make.brain import write_brain
 from tests.conftest import Cli
@@ -29,7 +29,8 @@ from tests.helpers.probing import make_probed
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FEW, SHOWN, RATED = 2, 3, 20
-CHAIN = [module for module in COMMANDS if module.NAME != "demo"]
+CHAIN = [module_of(name) for name in COMMANDS if name != "demo"]
+TABLES = {name: tables for name in COMMANDS if (tables := show.tables_of(name))}
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
 def require_tables(cli: Cli, folder: Path) -> None:
     """Every table of the first artifact of each kind can be exported, those drawn as csv with the same rows."""
     project = Project(folder)
-    for kind, offers in show.TABLES.items():
+    for kind, offers in TABLES.items():
         for name in project.names(kind)[:1]:
             there = [table for table, offer in offers.items() if offer.is_there(project.header(kind, name))]
             assert there[:1] == list(offers)[:1]
@@ -226,8 +227,8 @@ def test_the_readme_lists_every_option_of_every_command() -> None:
 def test_the_readme_lists_every_table_that_show_exports() -> None:
     section = README.split("### `alignedcut show`")[1].split("\n###")[0]
     rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", section.split("| kind |")[1], re.M))
-    assert set(rows) == set(show.TABLES)
-    for kind, tables in show.TABLES.items():
+    assert set(rows) == set(TABLES)
+    for kind, tables in TABLES.items():
         listed = re.findall(r"\w+", rows[kind])
         assert set(tables) <= set(listed) and listed[0] == next(iter(tables)), kind
 
