@@ -29,6 +29,7 @@ MOST_BLUR = 0.01
 """The largest acceptable `blur`: beyond, rounding adds as much to a cut's error as 1,000 landmarks leave."""
 _WORTH_IT = 1.3
 _TURNS = 9
+_EMULATED = 4
 _LEVELS = 127
 _int8_product = torch._int_mm  # pyright: ignore[reportPrivateImportUsage]
 """(n, k) by (k, m) of int8 to int32: the only such product in torch, used by its own quantisation library."""
@@ -135,16 +136,19 @@ def quick_precisions(device: torch.device) -> list[str]:
 
     Machines with bfloat16 or int8 instructions gain a factor of two or more at each step, others lose: the margin is wide.
     So that a busy machine decides as an idle one, all are timed alternately, the best of nine counts, and on a CPU only the
-    processor time of this thread.
+    processor time of this thread. What emulates such instructions takes 8 to 30 times as long, and is left out after the
+    best of five smaller products.
     """
     able = PRECISIONS[: 3 if device.type == "cpu" else 2]
     clock = time.thread_time if device.type == "cpu" else time.perf_counter
     with torch_threads(1):
-        turns = [[_product_seconds(device, kind, clock) for kind in able] for _ in range(_TURNS)]
+        small = {kind: min(_product_seconds(device, kind, clock, rows=32) for _ in range(5)) for kind in able}
+        able = [kind for kind in able if small[kind] < _EMULATED * small["float32"]]
+        turns = [[_product_seconds(device, kind, clock) for kind in able] for _ in range(_TURNS if able[1:] else 1)]
     best: dict[str, float] = dict(zip(able, map(min, zip(*turns, strict=True)), strict=True))
     found = ["float32"]
-    for coarser in able[1:]:
-        if best[found[-1]] > _WORTH_IT * best[coarser]:
+    for coarser in PRECISIONS[1:]:
+        if coarser in best and best[found[-1]] > _WORTH_IT * best[coarser]:
             found.append(coarser)
     return found
 
@@ -154,10 +158,10 @@ def product_speed(device: torch.device, precision: str = "float32") -> float:
     return 2 * 512 * 768 * 512 / min(_product_seconds(device, precision, time.perf_counter) for _ in range(4))
 
 
-def _product_seconds(device: torch.device, precision: str, clock: Callable[[], float]) -> float:
-    """Seconds, by a clock, of a (512, 768) by (768, 512) product."""
+def _product_seconds(device: torch.device, precision: str, clock: Callable[[], float], rows: int = 512) -> float:
+    """Seconds, by a clock, of a (rows, 768) by (768, 512) product."""
     kind = getattr(torch, precision)
-    left, right = (torch.ones(512, 768, dtype=kind, device=device) for _ in range(2))
+    left, right = (torch.ones(count, 768, dtype=kind, device=device) for count in (rows, 512))
     multiply = _int8_product if precision == "int8" else torch.mm
     began = clock()
     multiply(left, right.T)[0, 0].item()
