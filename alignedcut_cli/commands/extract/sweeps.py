@@ -67,7 +67,7 @@ class Pass:
         return Sweep("shards", names, "images", sizes, self._missing, self._run)
 
     def prepare(self, *, here: bool) -> None:
-        """Raise what bad options or weights raise, before anything is begun; a model that is needed `here` is loaded and kept."""
+        """Raise what bad options or weights raise, before anything is begun; a model needed `here` is loaded and kept."""
         from alignedcut_cli.backbones.pipeline import batch_size_for
 
         batch_size_for(self._asked.batch_size, self._device)
