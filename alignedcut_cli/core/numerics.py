@@ -17,6 +17,7 @@ __all__ = [
     "fixing_signs",
     "halving",
     "is_out_of_memory",
+    "keep_to_torch_threads",
     "stream",
     "torch_threads",
 ]
@@ -104,3 +105,13 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_to_torch_threads() -> None:
+    """Let matrix products of a new thread take as many threads as torch was told, not one a core, which is MKL's default.
+
+    Torch passes its number on to MKL in each thread alone, at the first operation there that asks for it; products do not.
+    """
+    import torch
+
+    torch.get_num_threads()

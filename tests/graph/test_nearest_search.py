@@ -126,15 +126,23 @@ def test_what_a_precision_may_be_off_is_not_exceeded(precision: str) -> None:
     assert float(off.max()) <= error + 1e-6 and error < 0.05
 
 
-def test_like_rows_lie_side_by_side_and_queries_begin_where_their_like_do() -> None:
+def test_like_rows_lie_side_by_side() -> None:
     queries, keys = decaying(20, 15), decaying(30, 16)
-    order = cosine_bounds.like_beside_like(queries, keys, 30)
-    assert sorted(order.queries.tolist()) == list(range(140)) and sorted(order.keys.tolist()) == list(range(210))
-    near = (keys[order.keys][:-1] * keys[order.keys][1:]).sum(1).mean()
+    own, theirs = cosine_bounds.like_beside_like(queries, keys, 30)
+    assert sorted(own.tolist()) == list(range(140)) and sorted(theirs.tolist()) == list(range(210))
+    near = (keys[theirs][:-1] * keys[theirs][1:]).sum(1).mean()
     assert float(near) > float((keys[:-1] * keys[1:]).sum(1).mean()) + 0.01
     centres = keys[torch.linspace(0, 209, 8).long()].T
-    theirs, own = (keys[order.keys] @ centres).argmax(1), (queries[order.queries] @ centres).argmax(1)
-    assert (theirs.diff() >= 0).all() and (own.diff() >= 0).all()
-    assert order.homes.tolist() == [min(int((theirs < cell).sum()), 209) for cell in own]
-    alone = cosine_bounds.like_beside_like(keys, keys, 30)
-    assert alone.queries is alone.keys and alone.homes.tolist() == list(range(210))
+    cells = [(rows @ centres).argmax(1) for rows in (keys[theirs], queries[own])]
+    assert all((one.diff() >= 0).all() for one in cells)
+    mine, same = cosine_bounds.like_beside_like(keys, keys, 30)
+    assert mine is same and torch.equal(mine, theirs)
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("same", [True, False])
+def test_ticks_count_every_row(same: bool) -> None:
+    keys = decaying(30, 17)
+    ticks: list[int] = []
+    nearest_across(keys if same else decaying(30, 18), keys, P, 6, 0.1, tick=ticks.append)
+    assert sum(ticks) == 210 and len(ticks) > 10 and min(ticks) >= 0

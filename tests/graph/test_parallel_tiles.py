@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from alignedcut_cli.core.graph.parallel_tiles import MOST, fold_tiles, share_tiles
+from alignedcut_cli.core.graph.parallel_tiles import MOST, fold_tiles, share_items, share_tiles
 
 CPU = torch.device("cpu")
 
@@ -99,6 +99,49 @@ def test_an_error_stops_the_others_after_the_tile_in_hand() -> None:
     stopped = threading.Event()
     with pytest.raises(MemoryError, match="tile 1"):
         share_tiles(3000, 1, CPU, work)
+    assert len(seen) < 1000
+
+
+@given(some.lists(some.sets(some.integers(0, 5), min_size=1, max_size=2), max_size=60))
+def test_every_item_is_done_once_and_never_beside_one_that_needs_the_same(needs: list[set[int]]) -> None:
+    busy, done, lock = set[int](), list[int](), threading.Lock()
+
+    def work(number: int) -> None:
+        with lock:
+            assert busy.isdisjoint(needs[number])
+            busy.update(needs[number])
+        with lock:
+            busy.difference_update(needs[number])
+
+    share_items(needs, work, done.append)
+    assert sorted(done) == list(range(len(needs)))
+
+
+def test_items_run_side_by_side_and_pass_those_that_wait() -> None:
+    """Item 1 needs what item 0 has until item 2 is at work beside it."""
+    together, begun = threading.Barrier(2, timeout=30), list[int]()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        assert torch.get_num_threads() == 1
+        if number in (0, 2):
+            together.wait()
+
+    share_items([{0, 1}, {1}, {2}], work)
+    assert begun[-1] == 1 and sorted(begun) == [0, 1, 2]
+
+
+def test_an_error_stops_the_other_items() -> None:
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 1:
+            raise MemoryError("item 1")
+        seen.append(number)
+        threading.Event().wait(0.01)
+
+    with pytest.raises(MemoryError, match="item 1"):
+        share_items([{number} for number in range(3000)], work)
     assert len(seen) < 1000
 
 

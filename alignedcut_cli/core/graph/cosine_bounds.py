@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Bounds", "Order", "cosine_bounds", "like_beside_like"]
+__all__ = ["Bounds", "cosine_bounds", "like_beside_like"]
 
 SMALLEST = 4096
 """Queries and keys from which on it pays to look for axes."""
 STEP = 16
 """Counts of leading channels that are tried are multiples of it."""
 _QUERIES, _KEYS = 256, 4096
-_ONE_BY_ONE = 6
+_ONE_BY_ONE = 16
 """The time of a cosine computed for one pair, over that of one in a product of all."""
 _RISING = 3
 """While a search goes on, a row keeps what is among its nearest so far: about three times as many as in the end."""
@@ -99,27 +99,14 @@ def _shortened(rows: Tensor, axes: Tensor, leading: int) -> Tensor:
     return found
 
 
-@dataclass(frozen=True)
-class Order:
-    """Numbers of queries (n,) and of keys (M,) in an order in which like ones are neighbours, and for each query in its
-    order the place `homes` (n,), in the order of keys, where its like begin."""
+def like_beside_like(queries: Tensor, keys: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Numbers of queries (n,) and of keys (M,), both unit rows, in an order in which like ones are neighbours.
 
-    queries: Tensor
-    keys: Tensor
-    homes: Tensor
-
-
-def like_beside_like(queries: Tensor, keys: Tensor, size: int) -> Order:
-    """Unit rows in cells of about `size` keys, each around one of the keys; one tensor for both gives one order for both."""
+    They lie in cells of about `size` keys, each around one of the keys. One tensor for both gives one order for both.
+    """
     centres = keys[_sample(len(keys), len(keys) // size + 1)].T
-    cells = _nearest_of(keys, centres)
-    theirs = cells.argsort(stable=True)
-    if keys is queries:
-        return Order(theirs, theirs, torch.arange(len(keys)))
-    own = _nearest_of(queries, centres)
-    order = own.argsort(stable=True)
-    homes = torch.searchsorted(cells[theirs], own[order]).clamp_max_(len(keys) - 1)
-    return Order(order, theirs, homes)
+    theirs = _nearest_of(keys, centres).argsort(stable=True)
+    return (theirs if keys is queries else _nearest_of(queries, centres).argsort(stable=True)), theirs
 
 
 def _nearest_of(rows: Tensor, centres: Tensor) -> Tensor:

@@ -6,17 +6,15 @@ Where queries and keys are the same rows, a tile serves its rows and its columns
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alignedcut_cli.core.graph.cosine_bounds import cosine_bounds, like_beside_like
-from alignedcut_cli.core.graph.parallel_tiles import share_tiles
+from alignedcut_cli.core.graph.parallel_tiles import share_items, share_tiles
 from alignedcut_cli.core.graph.quantised_cosines import cosines_at, error_at
 from alignedcut_cli.core.numerics import Tick, compiled
 
@@ -25,6 +23,8 @@ __all__ = ["COLUMN_TILE", "ROW_TILE", "Neighbours", "find_nearest", "keep_larges
 ROW_TILE, COLUMN_TILE = 256, 2048
 """A tile of bounds stays near the caches."""
 _GROUP = 64
+_ROUNDING = 1e-5
+"""More than two sums of the products of unit rows may differ by, whatever the order of their channels."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +83,40 @@ class _Search:
         self, queries: Tensor, keys: Tensor, kept: int, threshold: float, precision: str, per_image: int | None
     ) -> None:
         self.kept, self.is_symmetric = kept, keys is queries and per_image is not None
-        bounds, order = cosine_bounds(queries, keys, kept, per_image), like_beside_like(queries, keys, COLUMN_TILE)
-        self.homes, self.slack = order.homes, bounds.slack
-        self.bounds = bounds.queries[order.queries]
-        theirs = bounds.keys[order.keys]
-        self.rows = queries[order.queries].numpy()
-        self.others = self.rows if self.is_symmetric else keys[order.keys].numpy()
-        self.names, self.other_names = (one.int().numpy() for one in (order.queries, order.keys))
+        bounds, (mine, theirs) = (
+            cosine_bounds(queries, keys, kept, per_image),
+            like_beside_like(queries, keys, COLUMN_TILE),
+        )
+        self.slack = bounds.slack
+        self.bounds = bounds.queries[mine]
+        self.rows = queries[mine].numpy()
+        self.others = self.rows if self.is_symmetric else keys[theirs].numpy()
+        self.names, self.other_names = (one.int().numpy() for one in (mine, theirs))
         size = per_image or 1
         self.images = self.names // size if per_image else np.full(len(queries), -1, np.int32)
         self.other_images = self.other_names // size
         self.least = np.full(len(queries), threshold, np.float32)
         self.best = Neighbours.none(len(queries), 2 * kept)
-        self.blocks = [(cosines_at(one, precision), error_at(one, precision)) for one in theirs.split(COLUMN_TILE)]
-        self._locks = [Lock() for _ in range(-(-len(queries) // COLUMN_TILE))]
+        self.blocks = [
+            (cosines_at(one, precision), error_at(one, precision)) for one in bounds.keys[theirs].split(COLUMN_TILE)
+        ]
 
     def run(self, tick: Tick | None) -> None:
-        """Each row meets the block of its like first, so that few others exceed its nearest."""
+        """Compare blocks of rows with blocks of columns, the most alike first, so that few others exceed what is nearest."""
         cpu, total = torch.device("cpu"), len(self.rows)
-        share_tiles(total, ROW_TILE, cpu, partial(self._work, at_home=True))
-        share_tiles(total, ROW_TILE, cpu, partial(self._work, at_home=False), tick)
+        likeness = _centres(self.rows) @ _centres(self.others).T
+        share_tiles(total, COLUMN_TILE, cpu, partial(self._begin, likeness.argmax(1)))
+        pairs = [divmod(int(place), likeness.shape[1]) for place in np.argsort(-likeness, axis=None, kind="stable")]
+        pairs = [(a, b) for a, b in pairs if a <= b or not self.is_symmetric]  # each pair serves the rows of both
+        counted = iter(range(1, len(pairs) + 1))
+
+        def count(_: int) -> None:
+            done = next(counted)
+            if tick:
+                tick(total * done // len(pairs) - total * (done - 1) // len(pairs))
+
+        needs = [set(pair) if self.is_symmetric else {pair[0]} for pair in pairs]
+        share_items(needs, lambda number: self._compare(*pairs[number]), count)
 
     def finish(self, threshold: np.float32, found: Neighbours) -> None:
         """Write what was found for the rows as they were given."""
@@ -111,26 +125,39 @@ class _Search:
             best.ids, best.values, best.counts, threshold, self.kept, self.names, found.ids, found.values, found.counts
         )
 
-    def _work(self, tiles: Iterator[tuple[int, int]], *, at_home: bool) -> None:
-        for start, stop in tiles:
-            home = int(self.homes[(start + stop) // 2]) // COLUMN_TILE
-            after = start // COLUMN_TILE if self.is_symmetric else 0  # rows before have met these as their columns
-            others = [number for number in range(after, len(self.blocks)) if number != home]
-            for number in [home] if at_home else others:
-                cosines, error = self.blocks[number]
-                units = self.bounds[start:stop]
-                self._collect(cosines(units), start, number, np.float32(self.slack + error(units)))
+    def _begin(self, nearest: np.ndarray, tiles: Iterator[tuple[int, int]]) -> None:
+        """Let `least` be the `kept`-th largest cosine of each row with the block most like its own, if that has as many."""
+        for begin, end in tiles:
+            first = int(nearest[begin // COLUMN_TILE]) * COLUMN_TILE
+            own = slice(first, first + COLUMN_TILE)
+            columns = torch.from_numpy(self.others[own]).T
+            for start in range(begin, end if self.kept < columns.shape[1] else begin, ROW_TILE):
+                rows = slice(start, min(start + ROW_TILE, end))
+                cosines = torch.from_numpy(self.rows[rows]) @ columns
+                cosines.numpy()[self.images[rows, None] == self.other_images[own]] = -2
+                found = cosines.topk(self.kept, 1, sorted=False).values.amin(1).sub_(_ROUNDING).numpy()
+                np.maximum(self.least[rows], found, out=self.least[rows])
+
+    def _compare(self, block: int, other: int) -> None:
+        cosines, error = self.blocks[other]
+        begin = block * COLUMN_TILE
+        end = min(begin + COLUMN_TILE, len(self.rows))
+        for start in range(begin, end, ROW_TILE):
+            units = self.bounds[start : min(start + ROW_TILE, end)]
+            self._collect(cosines(units), start, other, np.float32(self.slack + error(units)))
 
     def _collect(self, tile: Tensor, start: int, block: int, slack: np.float32) -> None:
-        rows = {start // COLUMN_TILE, (start + len(tile) - 1) // COLUMN_TILE}
-        with ExitStack() as held:
-            for number in sorted(rows | {block}) if self.is_symmetric else []:
-                held.enter_context(self._locks[number])
-            _collect(
-                tile.numpy(), start, block * COLUMN_TILE, slack, self.rows, self.others, self.images, self.other_images,
-                self.other_names, self.kept, self.is_symmetric, self.least, self.best.ids, self.best.values,
-                self.best.counts,
-            )  # fmt: skip
+        _collect(
+            tile.numpy(), start, block * COLUMN_TILE, slack, self.rows, self.others, self.images, self.other_images,
+            self.other_names, self.kept, self.is_symmetric, self.least, self.best.ids, self.best.values,
+            self.best.counts,
+        )  # fmt: skip
+
+
+def _centres(rows: np.ndarray) -> np.ndarray:
+    """The means of blocks of rows, of unit length: (blocks, D)."""
+    means = np.stack([rows[start : start + COLUMN_TILE].mean(0) for start in range(0, len(rows), COLUMN_TILE)])
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
 
 
 @compiled

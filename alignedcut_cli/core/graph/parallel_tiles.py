@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 
-from alignedcut_cli.core.numerics import Tick, torch_threads
+from alignedcut_cli.core.numerics import Tick, keep_to_torch_threads, torch_threads
 
-__all__ = ["fold_tiles", "share_tiles"]
+__all__ = ["fold_tiles", "share_items", "share_tiles"]
 
 MOST = 4
 """Maximum number of workers: more would wait for the GIL."""
@@ -57,6 +57,7 @@ def share_tiles(
                 ticks.put(start, stop, stop - start)
 
     def share(worker: int) -> Found:
+        keep_to_torch_threads()
         try:
             return work(tiles(worker))
         except BaseException:
@@ -71,6 +72,63 @@ def share_tiles(
             return [future.result() for future in futures]
         except BaseException:
             stopped.set()
+            raise
+
+
+def share_items(
+    needs: Sequence[Set[int]], work: Callable[[int], object], done: Callable[[int], object] | None = None
+) -> None:
+    """Do `work` for the number of each item; items that need the same thing are never at work at one time. For a CPU.
+
+    Up to MOST threads share the items, and begin them in their order, but for those that have to wait. `done` gets the
+    number of each that is finished, one at a time. An error or Ctrl-C stops all after their current item.
+    """
+    threads = torch.get_num_threads()
+    workers = min(MOST, threads, max(1, len(needs)))
+    waiting, busy, changed = list(range(len(needs))), set[int](), threading.Condition()
+
+    def take() -> int | None:
+        while waiting:
+            for place, number in enumerate(waiting):
+                if busy.isdisjoint(needs[number]):
+                    busy.update(needs[number])
+                    return waiting.pop(place)
+            changed.wait()
+        return None
+
+    def give_back(number: int, error: BaseException | None) -> None:
+        busy.difference_update(needs[number])
+        if error:
+            waiting.clear()
+        elif done:
+            done(number)
+        changed.notify_all()
+
+    def share() -> None:
+        keep_to_torch_threads()
+        while True:
+            with changed:
+                number = take()
+            if number is None:
+                return
+            error = None
+            try:
+                work(number)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                with changed:
+                    give_back(number, error)
+
+    with torch_threads(threads // workers), ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(share) for _ in range(workers)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            with changed:
+                waiting.clear()
             raise
 
 
