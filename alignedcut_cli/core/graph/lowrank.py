@@ -184,10 +184,10 @@ def _begin(
     weigh: Weigh,
 ) -> _Begun:
     size = min(nodes or landmark_count(total), total)
-    sampled, landmarks = choose_landmarks(
-        sampling, total, size, stream(seed, "sample"), lambda ids: unit_rows(take(ids))
-    )
-    with torch_threads(1):  # the digits of a factorisation depend on the number of threads
+    with torch_threads(1):  # the digits of products and factorisations depend on the number of threads
+        sampled, landmarks = choose_landmarks(
+            sampling, total, size, stream(seed, "sample"), lambda ids: unit_rows(take(ids))
+        )
         factor = Factor(landmarks, whitening(landmarks, gamma).float(), gamma)
     if factor.rank < eigenvectors:
         raise NumericsError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -14,8 +13,8 @@ from alignedcut_cli.core.numerics import Tick, keep_to_torch_threads, torch_thre
 
 __all__ = ["fold_tiles", "share_items", "share_tiles"]
 
-MOST = 4
-"""Maximum number of workers: more would wait for the GIL."""
+MOST, MOST_ALONE = 4, 16
+"""Maximum number of workers: more would wait for the GIL. Where each keeps to one thread, tiles take long and more serve."""
 Found = TypeVar("Found")
 Tiles = Iterator[tuple[int, int]]
 
@@ -35,16 +34,24 @@ class _InOrder:
 
 
 def share_tiles(
-    total: int, tile: int, device: torch.device, work: Callable[[Tiles], Found], tick: Tick | None = None
+    total: int,
+    tile: int,
+    device: torch.device,
+    work: Callable[[Tiles], Found],
+    tick: Tick | None = None,
+    *,
+    alone: bool = False,
 ) -> list[Found]:
     """The result of `work` on its share of the tiles (start, stop) of `total` rows, one per worker.
 
-    On a CPU each of n workers gets every n-th tile and an n-th of torch's threads; else one gets them all. Each
-    worker's share depends only on n, not on timing. An error or Ctrl-C stops all after their current tile. `tick`
-    counts rows in the order of tiles, from one thread at a time.
+    On a CPU each of n workers gets every n-th tile and an n-th of torch's threads, or one thread if it is to work `alone`;
+    else one gets them all. Each worker's share depends only on n, not on timing. An error or Ctrl-C stops all after their
+    current tile. `tick` counts rows in the order of tiles, from one thread at a time.
     """
     threads = torch.get_num_threads()
-    workers = min(MOST, threads, max(1, total // tile)) if device.type == "cpu" else 1
+    most = MOST_ALONE if alone else MOST
+    workers = min(most, threads, max(1, total // tile)) if device.type == "cpu" else 1
+    each = 1 if alone and device.type == "cpu" else threads // workers
     stopped, ticks = threading.Event(), _InOrder(tick) if tick else None
 
     def tiles(worker: int) -> Tiles:
@@ -65,8 +72,9 @@ def share_tiles(
             raise
 
     if workers == 1:
-        return [work(tiles(0))]
-    with torch_threads(threads // workers), ThreadPoolExecutor(workers) as pool:
+        with torch_threads(each):
+            return [work(tiles(0))]
+    with torch_threads(each), ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(share, worker) for worker in range(workers)]
         try:
             return [future.result() for future in futures]
@@ -142,8 +150,8 @@ def fold_tiles(
 ) -> None:
     """Hand `work(start, stop)` of every tile to `add`, in the order of tiles and one at a time: a sum in a fixed order.
 
-    The work is shared among threads as by `share_tiles`. Up to MOST of them compute a tile with one thread each, however
-    many they are, so that what is added up depends on the tiles alone.
+    The work is shared among threads as by `share_tiles`. Each tile is computed by one thread, however many there are, as
+    the digits of a product depend on them: so what is added up depends on the tiles alone.
     """
     order = _InOrder(add)
 
@@ -151,6 +159,4 @@ def fold_tiles(
         for start, stop in tiles:
             order.put(start, stop, work(start, stop))
 
-    alone = torch_threads(1) if device.type == "cpu" and total < 2 * tile else nullcontext()
-    with alone:
-        share_tiles(total, tile, device, share, tick)
+    share_tiles(total, tile, device, share, tick, alone=True)

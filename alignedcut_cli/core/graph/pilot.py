@@ -125,6 +125,7 @@ def guide(
     """The Pilot of what was seen. `weights` gives those of some ids; the exact rows are drawn by `seed`."""
     chosen = uniform_sample(total, min(total, CERTIFICATE_ROWS), stream(seed, "certificate"))
     with torch_threads(1):
+        units = unit_rows(take(chosen))
         moved = seen.gram @ seen.directions  # (r + 1, p)
         correction = torch.linalg.solve(seen.directions.T @ moved, factor.exact_maps(moved).T)
         maps, guess = factor.exact_maps(seen.directions), seen.directions.T @ seen.total  # d = Phi t = Y S^T t
@@ -135,7 +136,7 @@ def guide(
         guess.contiguous(),
         correction.contiguous(),  # as it is read back from a file: the digits of a product depend on the layout
         chosen,
-        unit_rows(take(chosen)),
+        units,
         weights(chosen).to(factor.landmarks.device).float(),
         factor.gamma,
         factor.rank,
