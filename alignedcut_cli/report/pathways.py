@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 __all__ = ["pathway_figure"]
 
@@ -51,6 +52,12 @@ def pathway_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     handles: dict[str, Any] = {}
     for axis in panels.flat:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    found = [row[measure][scope] for row in rows for measure in measures for scope in SCOPES]
+    if any(one["null 95%"] is not None for one in found):
+        handles["thin: by chance (95% quantile)"] = Line2D([], [], color="#777777", linewidth=1)
+    if any(one["low"] is not None for one in found):
+        mark = {"linewidth": 1.4, "color": "#333333"} if bars else {"linewidth": 6, "color": "#777777", "alpha": 0.3}
+        handles["95% interval over images"] = Line2D([], [], **mark)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
