@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from alignedcut_cli.report.sheets import COMPRESSION
 from alignedcut_cli.store.files import writing
 
 __all__ = ["loss_figure", "roi_figure", "save_figure", "similarity_figure"]
@@ -25,7 +26,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         engine.execute(figure)
         figure.set_layout_engine(None)  # laid out as it is: with an engine, saving draws everything twice
     with writing(path, lasting=False) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+        quick = {"compress_level": COMPRESSION}
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs=quick)
 
 
 def loss_figure(losses: np.ndarray, labels: Sequence[str], heldout: np.ndarray, best: int) -> Figure:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from alignedcut_cli.nodes.slots import layer_name
 
 __all__ = [
+    "COMPRESSION",
     "Sheet",
     "by_model",
     "colour_grids",
@@ -27,6 +28,8 @@ GAP = 4
 INK = (20, 20, 20)
 PAPER = (255, 255, 255)
 ABSENT = (225, 225, 225)
+COMPRESSION = 3
+"""zlib's level for pictures: two thirds of the time of its default, for a tenth more bytes."""
 _SCALES = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -159,4 +162,4 @@ def save_picture(canvas: Image.Image, path: Path) -> None:
     from alignedcut_cli.store.files import writing
 
     with writing(path, lasting=False) as temporary:
-        canvas.save(temporary, format="PNG")
+        canvas.save(temporary, format="PNG", compress_level=COMPRESSION)
