@@ -65,6 +65,11 @@ def orders() -> Tensor:
     return torch.from_numpy(random_orders(IMAGES, 5, 0))
 
 
+def drawn_grams(on: On) -> list[similarity.DrawnGram]:
+    first = similarity.drawn_gram(grams(on)[0], on(weights()))
+    return [first, similarity.drawn_gram(grams(on)[1], first.weights, first)]
+
+
 ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.bands.band_bases": banded,
     "encode.bands.encode_bands": banded,
@@ -109,5 +114,7 @@ ENCODE_KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "encode.similarity.procrustes_draws": lambda on, _: similarity.procrustes_draws(
         on(drawn(9, 4)), on(drawn(9, 3, seed=1)), on(torch.arange(9) // 3), on(torch.ones(2, 3))
     ),
+    "encode.similarity.cka_of": lambda on, _: similarity.cka_of(*drawn_grams(on)),
+    "encode.similarity.drawn_gram": lambda on, _: drawn_grams(on),
     "encode.similarity.cka_draws": lambda on, _: similarity.cka_draws(*grams(on), weights()),
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode.rdm import Gram
-from alignedcut_cli.core.encode.similarity import cka_draws, largest_components, procrustes_draws
+from alignedcut_cli.core.encode.similarity import cka_draws, cka_of, drawn_gram, largest_components, procrustes_draws
 from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 from alignedcut_cli.core.resample.intervals import paired_difference, percentile, recentred
 from alignedcut_cli.errors import DataError
@@ -69,14 +69,14 @@ def _pooled(plan: Plan) -> list[Tensor]:
 
 def _draws(measure: str, state: list[Tensor], weights: Tensor, advance: Callable[[int], None]) -> np.ndarray:
     """The measure of each pair of slots under each weighting: (S, S, T), symmetric."""
-    grams = [Gram.of([rows]).products for rows in state] if measure == "cka" else []
+    grams = [drawn_gram(Gram.of([rows]).products, weights) for rows in state] if measure == "cka" else []
     parts = [] if measure == "cka" else [largest_components(rows, COMPONENTS) for rows in state]
     every = torch.arange(weights.shape[1])
     found = np.empty((len(state), len(state), len(weights)))
     for one in range(len(state)):
         for other in range(one, len(state)):
             if measure == "cka":
-                made = cka_draws(grams[one], grams[other], weights)
+                made = cka_of(grams[one], grams[other])
             else:
                 made = procrustes_draws(parts[one], parts[other], every, weights)
             found[one, other] = found[other, one] = made.numpy()

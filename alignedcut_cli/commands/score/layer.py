@@ -19,7 +19,7 @@ from alignedcut_cli.core.encode.resampling import (
     permuted_comparison,
     permuted_correlation,
 )
-from alignedcut_cli.core.encode.similarity import cka, cka_draws
+from alignedcut_cli.core.encode.similarity import cka, cka_of, drawn_gram
 from alignedcut_cli.core.numerics import NumericsError
 
 __all__ = ["Rows", "empty_rows", "score_layer", "score_predictions"]
@@ -162,11 +162,14 @@ def _compare_grams(
 ) -> Rows:
     """Unbiased CKA of a layer and of the responses in each line's region, over some images."""
     found, images = _empty(plan, lines), torch.from_numpy(places).to(brain.device)
+    mine = None
+    if drawn is not None and len(drawn.weights):
+        mine = drawn_gram(own.products, drawn.weights.to(brain.device))
     for place, region in enumerate(_regions(plan, lines)):
         other = brain.gram(case, region).take(images).products
         found["score"][place] = cka(own.products, other)
-        if drawn is not None and len(drawn.weights):
-            found["draws"][place] = cka_draws(own.products, other, drawn.weights).cpu().numpy()
+        if mine is not None:
+            found["draws"][place] = cka_of(mine, brain.drawn_gram(case, region, places, mine)).cpu().numpy()
         if drawn is not None and len(drawn.orders):
             found["null"][place] = permuted_cka(own.products, other, drawn.orders).cpu().numpy()
     return found

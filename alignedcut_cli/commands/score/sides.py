@@ -20,6 +20,7 @@ from alignedcut_cli.core.encode.ridge import (
     ridge_basis,
     ridge_basis_of_kernel,
 )
+from alignedcut_cli.core.encode.similarity import DrawnGram, drawn_gram
 from alignedcut_cli.core.numerics import stream
 from alignedcut_cli.core.resample.draws import bootstrap_weights, random_orders
 from alignedcut_cli.errors import DataError
@@ -52,12 +53,13 @@ class Predictions:
 
 
 class BrainSide:
-    """Gram matrices of regions' responses, cached across layers within a quarter of `budget` bytes; and draws."""
+    """Gram matrices of regions' responses, cached across layers within three eighths of `budget` bytes; and draws."""
 
     def __init__(self, plan: Plan, device: torch.device, budget: int) -> None:
         self._plan, self.device, self._budget = plan, device, budget
         self._grams: dict[tuple[int, int], Gram] = {}
         self._resampling: dict[tuple[str, int | None], Resampling] = {}
+        self._drawn: dict[tuple[int, int, bytes], DrawnGram] = {}
 
     def resampling(self, case: Case, fold: int | None) -> Resampling:
         """The resampling of the test images of a fold, or (None) of all images of a case."""
@@ -83,6 +85,18 @@ class BrainSide:
         found = Gram.of(columns.split(_SLICE, 1))
         if 8 * (len(self._grams) + 1) * len(found.products) ** 2 <= self._budget // 4:
             self._grams[key] = found
+        return found
+
+    def drawn_gram(self, case: int, region: int, places: np.ndarray, like: DrawnGram) -> DrawnGram:
+        """A region's Gram matrix over some images of a case, under the weightings of `like`: those of these images."""
+        key = (case, region, places.tobytes())
+        if key in self._drawn:
+            return self._drawn[key]
+        images = torch.from_numpy(places).to(self.device)
+        found = drawn_gram(self.gram(case, region).take(images).products, like.weights, like)
+        held = found.numbers + sum(one.numbers for one in self._drawn.values())
+        if held * found.gram.element_size() <= self._budget // 8:
+            self._drawn[key] = found
         return found
 
     def rdms(self, case: int, regions: Sequence[int], images: Tensor) -> Tensor:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from alignedcut_cli.core.encode.rdm import centre_both
 
-__all__ = ["biased_cka", "cka", "cka_draws", "largest_components", "procrustes_draws"]
+__all__ = [
+    "DrawnGram",
+    "biased_cka",
+    "cka",
+    "cka_draws",
+    "cka_of",
+    "drawn_gram",
+    "largest_components",
+    "procrustes_draws",
+]
 
 _ROWS = 4096
 
@@ -36,15 +46,47 @@ def cka(one: Tensor, other: Tensor) -> float:
 def cka_draws(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
     """`cka` under each weighting (T, n) of images, such as bootstrap counts: (T,) float64; products in `weights`' dtype.
 
-    A tuple of distinct images has the product of their weights. Features are centred over all n images.
+    A tuple of distinct images has the product of their weights. Features are centred over all n images. Of many pairs,
+    `drawn_gram` of each and `cka_of` of each pair take two products of (T, n) with (n, n) a pair, and not eight.
     """
     weights = weights.to(one.device)
-    pair = [_near_zero(matrix).to(weights) for matrix in (one, other)]
-    sums = [weights @ matrix for matrix in pair]  # (T, n)
-    counts = [_tuples(weights.double(), size) for size in (2, 3, 4)]
-    places = ((0, 1), (0, 0), (1, 1))
-    shared, first, second = (_hsic(pair[a] * pair[b], sums[a], sums[b], weights, counts) for a, b in places)
-    own = first * second
+    return cka_of(drawn_gram(one, weights), drawn_gram(other, weights))
+
+
+@dataclass(frozen=True)
+class DrawnGram:
+    """A Gram matrix under weightings of images.
+
+    gram     (n, n), of centred features, 0 on the diagonal
+    sums     K w (T, n)
+    spread   HSIC_u(K, K) (T,), float64
+    weights  (T, n), and `counts`, the total weight of ordered pairs, triples and quadruples of images, (T,) each
+    """
+
+    gram: Tensor
+    sums: Tensor
+    spread: Tensor
+    weights: Tensor
+    counts: tuple[Tensor, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many it holds, but for what it shares with others."""
+        return self.gram.numel() + self.sums.numel() + self.spread.numel()
+
+
+def drawn_gram(gram: Tensor, weights: Tensor, like: DrawnGram | None = None) -> DrawnGram:
+    """What `cka_of` needs of a Gram matrix (n, n), under the weightings (T, n) on its device; `like` one of the same."""
+    matrix = _near_zero(gram).to(weights)
+    sums = weights @ matrix
+    counts = like.counts if like else tuple(_tuples(weights.double(), size) for size in (2, 3, 4))
+    return DrawnGram(matrix, sums, _hsic(matrix * matrix, sums, sums, weights, counts), weights, counts)
+
+
+def cka_of(one: DrawnGram, other: DrawnGram) -> Tensor:
+    """`cka_draws` of two, under the weightings of both: (T,) float64."""
+    shared = _hsic(one.gram * other.gram, one.sums, other.sums, one.weights, one.counts)
+    own = one.spread * other.spread
     return shared / own.where(own > 0, torch.nan).sqrt()
 
 
