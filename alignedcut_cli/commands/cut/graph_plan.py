@@ -103,10 +103,18 @@ class GraphPlan:
 
     def edges(self) -> int:
         """The most non-zeros in all graphs of the largest cut: each place has its neighbours, and is one of theirs."""
-        return max(
+        return max(self._edges())
+
+    def kept_bytes(self) -> int:
+        """Bytes of the graphs of all layers, which lie on disk until the cut is made; 0 where they are made bit by bit."""
+        return 0 if self.by_image or self.recipe.params["solver"] == "gradient" else 8 * sum(self._edges())
+
+    def _edges(self) -> list[int]:
+        """Of each cut."""
+        return [
             sum(self._graphs_of(layer) * len(self._images()) * layer.places * self._kept(layer) for layer in group)
             for group in self.groups
-        )
+        ]
 
     def need(self) -> int:
         """Bytes of main memory: graphs, one in the making, the solver's blocks, and two layers' features in float32."""

@@ -80,6 +80,8 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
     if asked.dry_run:
         size = sum(plan.nodes) * (4 * plan.recipe.params["eigenvectors"] + 16)
         outputs = [(str(path), size), *([(f"{folder}/", 0)] if asked.pictures else [])]
+        if kept := plan.kept_bytes():  # until the cut is made
+            outputs.append((f"{frame.project.parts_folder('cut', plan.recipe.name)}/", kept))
         described = DryRun([f"features/{given.name}" for given in plan.recipe.inputs], outputs, plan.need())
         frame.dry_run(described)
         return

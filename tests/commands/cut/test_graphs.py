@@ -213,6 +213,12 @@ def test_a_dry_run_writes_nothing_and_tells_the_memory(cli: Cli, study: Path) ->
     run = cli("cut", "--graph", "qk", "--from", "tiny-q", "--dry-run", "--json", *CUT, "-p", study)
     assert run.object["memory"] > 50_000 and not (study / "cut").exists()
     assert run.object["inputs"] == ["features/tiny-q", "features/tiny-k"]
+    kept = {one["path"]: one["bytes"] for one in run.object["outputs"]}
+    assert [Path(path).name for path, size in kept.items() if ".parts" in path and size > 10_000] == [".tiny-qk.parts"]
+    alone = ("--scope", "image", "-C", 3, "--dry-run", "--json", "-p", study)
+    by_image = cli("cut", "--graph", "qk", "--from", "tiny-q", *alone)
+    assert by_image.status == 0, by_image.err
+    assert not any(".parts" in one["path"] for one in by_image.object["outputs"]), by_image.err
 
 
 @pytest.mark.parametrize("scope", ["dataset", "image"])
