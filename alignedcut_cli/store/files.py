@@ -22,6 +22,7 @@ __all__ = [
     "free_disk",
     "fsync_folder",
     "make_folder",
+    "nearest_there",
     "remove",
     "temporary_path",
     "writing",
@@ -76,9 +77,14 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def nearest_there(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def free_disk(folder: Path) -> int:
     """Free bytes on the disk of a folder, which need not exist yet."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = nearest_there(folder)
     with disk_errors(there):
         return shutil.disk_usage(there).free
 

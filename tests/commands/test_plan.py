@@ -75,7 +75,8 @@ def test_rates_are_measured_and_nothing_is_left_on_the_disk(
     monkeypatch.setattr(measured, "DISK_BYTES", 32 << 20)
     monkeypatch.setattr(measured, "pilot_nodes", lambda *_: 2048)
     monkeypatch.setattr(lowrank, "PILOT", 2048)
-    run = cli("plan", "--images", "9", "-m", "tiny-clip", "-p", tmp_path, "-q", "--json", "--nodes", 200)
+    place = ("-p", tmp_path / "studies" / "later")
+    run = cli("plan", "--images", "9", "-m", "tiny-clip", *place, "-q", "--json", "--nodes", 200)
     assert run.status == 0, run.err
     rates = json.loads(run.out)["rates"]
     assert rates.pop("precision") in ("float32", "bfloat16", "int8")

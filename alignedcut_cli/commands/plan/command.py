@@ -14,7 +14,7 @@ from alignedcut_cli.frame.config import available_memory, require_folder, resolv
 from alignedcut_cli.frame.output import format_bytes, table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.store.files import free_disk
+from alignedcut_cli.store.files import free_disk, nearest_there
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.plan.rates import Rates
@@ -83,8 +83,8 @@ def command(
     from alignedcut_cli.commands.plan.shapes import Extraction
     from alignedcut_cli.commands.plan.steps import Machines, limits_of, steps_of
 
-    folder = frame.project.root
-    require_folder("--project", folder)
+    require_folder("--project", frame.project.root)
+    folder = nearest_there(frame.project.root)  # the disk is that of the project, which is not made
     extraction = Extraction(tap, layers, image_size, tokens, dtype, dim, where)
     study, speeds = _open_study(frame, int(images), model, extraction, eigenvectors, nodes)
     frame.output.note("measuring the disk, and the passes of cut and color")
@@ -108,7 +108,7 @@ def _open_study(
     shapes, speeds = [], []
     for text in models:
         frame.output.note(f"measuring {text}")
-        shape, speed = extraction.measured(text, frame.project.root)
+        shape, speed = extraction.measured(text, nearest_there(frame.project.root))
         shapes.append(shape)
         speeds.append(speed)
     widths = {width for shape in shapes for width in shape.widths}
