@@ -17,7 +17,16 @@ from alignedcut_cli.core.embed.colours import ITERATIONS, nearest_rows
 from alignedcut_cli.core.embed.tsne import tsne
 from alignedcut_cli.core.graph.affinity import unit_rows
 from alignedcut_cli.core.graph.landmarks import Extension
-from alignedcut_cli.core.graph.lowrank import landmark_count, ncut_lowrank, pilot_nodes
+from alignedcut_cli.core.graph.lowrank import landmark_count, pilot_lowrank, pilot_nodes
+from alignedcut_cli.core.graph.one_pass import (
+    Projected,
+    degree_map,
+    degrees_of,
+    gram_of,
+    project,
+    rotate,
+    top_rotation,
+)
 from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
 from alignedcut_cli.store.files import disk_errors, remove
 
@@ -27,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rates", "images_per_second", "measure"]
 
-STREAMED = 32_768
-"""Nodes of the graph for timing the pass, beyond those of its pilot."""
+STREAMED = 65_536
+"""Nodes of which the pass is timed."""
 DISK_BYTES = 256 << 20
 TRIED = 20
 """Iterations of t-SNE that are timed, of `sum(ITERATIONS)`."""
@@ -94,33 +103,39 @@ def _rows(total: int, width: int) -> np.ndarray:
 
 def _reader(
     stored: np.ndarray, channels: int | None, products: str, device: torch.device
-) -> Callable[[int, int], torch.Tensor]:
+) -> Callable[[slice | np.ndarray], torch.Tensor]:
     """A reader of rows from memory as `cut` reads them from disk: moved to the device and transformed to E channels."""
     width, kind = stored.shape[1], getattr(torch, products)
     moved = None if channels is None else (torch.randn(width, channels) / width**0.5).to(device, kind)
 
-    def read(start: int, stop: int) -> torch.Tensor:
-        rows = torch.from_numpy(stored[start:stop]).to(device)
+    def read(which: slice | np.ndarray) -> torch.Tensor:
+        rows = torch.from_numpy(stored[which]).to(device)
         return rows.float() if moved is None else (rows.to(kind) @ moved).float()
 
     return read
 
 
 def _cut_rates(width: int, channels: int | None, count: int, device: torch.device) -> tuple[float, float, str]:
-    """(seconds of the pilot, nodes/s of the pass, precision of its cosines)."""
+    """(seconds of the pilot, nodes/s of the pass, precision of its cosines), each timed alone, the pass the second time."""
     most = landmark_count(10**9)
-    small, large = pilot_nodes(10**9, most) + 4096, pilot_nodes(10**9, most) + 4096 + STREAMED
+    total = pilot_nodes(10**9, most) + STREAMED
     able = quick_precisions(device)
     products = [one for one in able if one != "int8"][-1]
-    read = _reader(_rows(large, width), channels, products, device)
+    read = _reader(_rows(total, width), channels, products, device)
+    began = time.perf_counter()
+    pilot = pilot_lowrank(lambda ids: read(ids.cpu().numpy()), total, count, nodes=most)
+    prepared = time.perf_counter() - began
+    into = Projected.empty(STREAMED, count, len(pilot.guess), device)
 
-    def cut(total: int) -> Callable[[], object]:
-        return lambda: ncut_lowrank(read, total, count, nodes=most, precision=able[-1])
+    def passing() -> None:
+        sums = project(pilot, lambda a, b: read(slice(a, b)), 0, STREAMED, into, precision=able[-1])
+        coefficients = degree_map(pilot, sums.mass)
+        degrees = degrees_of(into, coefficients)
+        _, turn = top_rotation(gram_of(into, degrees), count)
+        rotate(into, degrees, turn, torch.empty_like(into.first))
 
-    cut(4096)()
-    few, many = (_seconds(cut(total)) for total in (small, large))
-    passed = STREAMED / max(many - few, 1e-6)
-    return max(few - 4096 / passed, 1e-3), passed, able[-1]
+    passing()
+    return prepared, STREAMED / _seconds(passing), able[-1]
 
 
 def _embedding_rate(width: int, channels: int | None, count: int, device: torch.device) -> float:
@@ -131,7 +146,7 @@ def _embedding_rate(width: int, channels: int | None, count: int, device: torch.
 
     def embed() -> None:
         for start in range(0, total, 4096):
-            extension.rows(unit_rows(read(start, start + 4096))).cpu()
+            extension.rows(unit_rows(read(slice(start, start + 4096)))).cpu()
 
     embed()
     return total / _seconds(embed)
