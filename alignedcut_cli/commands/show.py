@@ -20,7 +20,7 @@ from alignedcut_cli.store.artifact import open_tensors
 from alignedcut_cli.store.canonical import short
 from alignedcut_cli.store.header import Header
 
-__all__ = ["BEFORE", "EXAMPLES", "NAME", "command", "tables_of"]
+__all__ = ["BEFORE", "EXAMPLES", "NAME", "command", "tables_by_kind", "tables_of"]
 
 NAME = "show"
 EXAMPLES = (
@@ -74,12 +74,17 @@ def tables_of(kind: str) -> Mapping[str, Offer]:
     return getattr(module_of(kind), "EXPORTS", {}) if kind in COMMANDS else {}
 
 
+def tables_by_kind() -> dict[str, Mapping[str, Offer]]:
+    """The tables of all kinds that have any."""
+    return {kind: tables for kind in COMMANDS if (tables := tables_of(kind))}
+
+
 def _export(frame: Frame, header: Header, path: Path, which: str | None, overwrite: bool) -> None:
     """Write one table of an artifact, after checking its content."""
     reference = f"{header.kind}/{header.name}"
     offers = {name: one for name, one in tables_of(header.kind).items() if one.is_there(header)}
     if not offers:
-        told = ", ".join(sorted(name for name in COMMANDS if tables_of(name)))
+        told = ", ".join(sorted(tables_by_kind()))
         raise UsageError("no-table", f"{reference} has no table", f"What has tables: {told}")
     chosen = which or next(iter(offers))
     if chosen not in offers:

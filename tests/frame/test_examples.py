@@ -30,7 +30,7 @@ from tests.helpers.probing import make_probed
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FEW, SHOWN, RATED = 2, 3, 20
 CHAIN = [module_of(name) for name in COMMANDS if name != "demo"]
-TABLES = {name: tables for name in COMMANDS if (tables := show.tables_of(name))}
+TABLES = show.tables_by_kind()
 
 
 @pytest.fixture(scope="module")

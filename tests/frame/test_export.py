@@ -171,7 +171,7 @@ def test_the_table_of_a_coloring_is_its_colours_and_places(cli: Cli, study: Path
 
 
 def test_every_kind_but_features_and_pages_has_a_table() -> None:
-    assert set(show.TABLES) == set(KINDS) - {"features", REPORTS}
+    assert set(show.tables_by_kind()) == set(KINDS) - {"features", REPORTS}
 
 
 def test_what_cannot_be_exported(cli: Cli, study: Path, tmp_path: Path) -> None:
