@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alignedcut_cli.commands.show import tables_of
+from alignedcut_cli.commands import show
 from alignedcut_cli.main import main
 from alignedcut_cli.store import ranges
 from alignedcut_cli.store.check import check_project
@@ -120,7 +120,7 @@ def tables_of(cli: Cli, project: Project, folder: Path) -> dict[str, bytes]:
     found = {}
     for reference in TABLES:
         kind, name = project.parse(reference)
-        offers = tables_of(kind).items()
+        offers = show.tables_of(kind).items()
         for table in [table for table, one in offers if one.is_there(project.header(kind, name))]:
             path = folder / f"{kind}-{name}-{table}.csv"
             run = cli("show", reference, "--export", path, "--table", table, "-p", project.root)
