@@ -4,7 +4,9 @@
 """
 
 import argparse
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from .responses import AREAS, early_maps, early_signal, late_features, late_signal, receptive_fields
-from .scenes import scene, write_captions
+from .scenes import Scene, scene, write_captions
 
 __all__ = ["MAPPINGS", "TEST", "TRAINING", "Subject", "simulate", "write_brain"]
 
 FIRST_SEED, TRAINING, TEST = 1000, 800, 200
 _HEMISPHERES = ("lh", "rh")
 _UNKNOWN = 40
+_MOST_THREADS = 4
 MAPPINGS = {
     "prf-visualrois": ("Unknown", "V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
     "floc-bodies": ("Unknown", "EBA", "FBA-1", "FBA-2", "mTL-bodies"),
@@ -99,15 +102,21 @@ def _render(folder: Path, training: int, test: int, tick: Callable[[int, int], N
     jobs = [("training", row) for row in range(training)] + [("test", row) for row in range(test)]
     for kind in short:
         (folder / f"{kind}_split" / f"{kind}_images").mkdir(parents=True, exist_ok=True)
-    maps, scenes, captions = [], [], {}
-    for number, (kind, row) in enumerate(jobs):
+
+    def draw(number: int) -> tuple[str, Scene, np.ndarray]:
+        kind, row = jobs[number]
         made = scene(FIRST_SEED + number)
         name = f"{short[kind]}-{row + 1:04d}_nsd-{FIRST_SEED + number:05d}.png"
         Image.fromarray(made.image).save(folder / f"{kind}_split" / f"{kind}_images" / name, compress_level=3)
-        maps.append(early_maps(made.image))
-        scenes.append(made)
-        captions[name] = made.caption
-        tick(number + 1, len(jobs))
+        return name, made, early_maps(made.image)
+
+    maps, scenes, captions = [], [], {}
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:  # numpy and PIL release the GIL
+        for number, (name, made, early) in enumerate(pool.map(draw, range(len(jobs)))):
+            maps.append(early)
+            scenes.append(made)
+            captions[name] = made.caption
+            tick(number + 1, len(jobs))
     write_captions(folder / "captions.csv", captions)
     return np.stack(maps), late_features(scenes)
 

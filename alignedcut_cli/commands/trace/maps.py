@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alignedcut_cli.core.embed.threads import in_threads
 from alignedcut_cli.core.groups.centres import ball_members, clear_radius, farthest_centres
 from alignedcut_cli.core.groups.partition import nearest_centre, partition_centres
 from alignedcut_cli.core.numerics import NumericsError, stream
@@ -34,17 +35,22 @@ class Map:
 
 def partitions(plan: Plan, places: np.ndarray, ids: Ids) -> list[Map]:
     """A map for each number of cells, with a separate partition of each slot's points (M, C)."""
-    concepts = [np.full(len(places), -1, np.int32) for _ in plan.cells]
-    centres: list[list[np.ndarray]] = [[] for _ in plan.cells]
-    for slot in plan.slots:
+
+    def part(slot: int) -> list[tuple[np.ndarray, np.ndarray]]:
         mine = ids[slot].reshape(-1)
         try:
             found = partition_centres(places[mine], plan.cells, _seed(plan, slot, "partition"))
         except NumericsError as error:
             raise _too_few(plan, slot, str(error), max(plan.cells)) from None
-        for number, means in enumerate(found):
-            concepts[number][mine] = nearest_centre(places[mine], means)
-            centres[number].append(mine[nearest_centre(means, places[mine].astype(np.float64))])
+        nearest = (nearest_centre(means, places[mine].astype(np.float64)) for means in found)
+        return [(nearest_centre(places[mine], means), mine[one]) for means, one in zip(found, nearest, strict=True)]
+
+    concepts = [np.full(len(places), -1, np.int32) for _ in plan.cells]
+    centres: list[list[np.ndarray]] = [[] for _ in plan.cells]
+    for slot, found in zip(plan.slots, in_threads(part, plan.slots), strict=True):
+        for number, (cells, nodes) in enumerate(found):
+            concepts[number][ids[slot].reshape(-1)] = cells
+            centres[number].append(nodes)
     return [
         Map(count, mine, np.stack(chosen), None)
         for count, mine, chosen in zip(plan.cells, concepts, centres, strict=True)

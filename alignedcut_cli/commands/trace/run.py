@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from alignedcut_cli.commands.trace.maps import Map, balls, partitions
 from alignedcut_cli.core.embed.colours import Embedding, spectral_tsne
+from alignedcut_cli.core.embed.threads import in_threads
 from alignedcut_cli.core.groups.bifurcation import Bifurcation, bifurcation, joint_p, total_variation
 from alignedcut_cli.core.groups.transitions import (
     mean_by_image,
@@ -203,13 +203,14 @@ def _tested(
     params = plan.recipe.params
     images = plan.parent.axes["B"]["size"]
     orders = random_orders(images, params["permutations"], stream(params["seed"], "trace"))  # the same for all pairs
-    parted: list[list[Bifurcation]] = []
-    with threadpool_limits(1):  # thousands of small products, which threads would only slow down
-        for a, b in plan.pairs:
-            before, after = (ids[slot].reshape(images, -1) for slot in (a, b))
-            places = eigenvectors[before] * np.sqrt(len(eigenvectors))
-            of_maps = [(m.concepts[before], m.concepts[after], labels[before], m.count) for m in maps]
-            parted.append([bifurcation(*one, orders, places) for one in of_maps])
+
+    def compare(pair: tuple[int, int]) -> list[Bifurcation]:
+        before, after = (ids[slot].reshape(images, -1) for slot in pair)
+        places = eigenvectors[before] * np.sqrt(len(eigenvectors))
+        of_maps = [(m.concepts[before], m.concepts[after], labels[before], m.count) for m in maps]
+        return [bifurcation(*one, orders, places) for one in of_maps]
+
+    parted = in_threads(compare, plan.pairs)
     each = np.array([[(one.distance, one.expected, one.p) for one in pair] for pair in parted])  # (K, Z, 3)
     p = np.array([joint_p(pair) for pair in parted])
     return {

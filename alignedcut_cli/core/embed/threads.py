@@ -1,16 +1,23 @@
-"""Rows divided among threads, for compiled loops that release the GIL."""
+"""Rows, or items, divided among threads, for compiled loops and products that release the GIL."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-__all__ = ["Threads"]
+__all__ = ["Threads", "in_threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_MOST = 4
+"""More threads would wait for the GIL, and hold more memory."""
 
 
 def _thread_count() -> int:
@@ -53,3 +60,19 @@ class Threads:
             wait(begun)
         for one in begun:
             one.result()
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results of `work` for each item, in the order of the items: as many at a time as torch uses threads, at most 4.
+
+    Each has one thread for its products, so that the number of threads changes no bit. The error of the first item that has
+    one is raised, and no further item begun.
+    """
+    with ThreadPoolExecutor(min(_MOST, _thread_count())) as pool, threadpool_limits(1):
+        begun = [pool.submit(work, item) for item in items]
+        try:
+            return [one.result() for one in begun]
+        except BaseException:
+            for one in begun:
+                one.cancel()
+            raise
