@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-__all__ = ["Measured", "measured"]
+__all__ = ["Measured", "environment", "measured"]
 
 _RUN = (
     "import resource, sys; from alignedcut_cli.main import main; status = main(sys.argv[1:]); "
@@ -30,6 +30,13 @@ class Measured:
 
     def __str__(self) -> str:
         return f"{self.seconds:.0f} s, {self.processor:.0f} s of processor time, peak {self.peak / 1e9:.2f} GB"
+
+
+def environment(threads: int | None = None) -> dict[str, str]:
+    """This process's environment, for one that may use so many threads, or as many as there are cores."""
+    own = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    told = {f"{one}_NUM_THREADS": str(threads) for one in ("OMP", "MKL", "OPENBLAS", "NUMBA")} if threads else {}
+    return {**own, **told, "PYTHONWARNINGS": "ignore"}
 
 
 def measured(*argv: object) -> Measured:

@@ -29,6 +29,7 @@ from alignedcut_cli.core.align.loss import brain_loss
 from alignedcut_cli.core.align.train import Settings
 from tests.benchmarks.align_once import gemm_speed, threads
 from tests.benchmarks.made_up import PAPER, Shape, write_made_up
+from tests.benchmarks.measured import environment
 
 pytestmark = pytest.mark.benchmark
 
@@ -58,8 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def fitted(folder: Path, device: str) -> dict[str, Any]:
     """What `align_once` measures, in a process of its own that may use every core; its stages are told on stderr."""
     command = [sys.executable, "-m", "tests.benchmarks.align_once", str(folder), device, str(EPOCHS)]
-    own = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    ended = subprocess.run(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True, check=False)
+    ended = subprocess.run(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 0, "the fit failed: its last words are on stderr"
     return json.loads(ended.stdout.splitlines()[-1])
 

@@ -27,6 +27,7 @@ import pytest
 
 from alignedcut_cli.store.project import Project
 from alignedcut_cli.store.status import project_states
+from tests.benchmarks.measured import environment
 from tests.conftest import photograph
 from tests.helpers.shared_worlds import write_nodes, write_responses
 
@@ -92,13 +93,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     write_nodes(Project(found.project), "big", IMAGES, SLOTS, TOKENS, WIDTH)
     yield found
     shutil.rmtree(folder)
-
-
-def environment(threads: int | None) -> dict[str, str]:
-    """This process's, with so many threads a process, or as many as there are cores."""
-    own = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    variables = () if threads is None else ("OMP", "MKL", "OPENBLAS", "NUMBA")
-    return {**own, **{f"{one}_NUM_THREADS": str(threads) for one in variables}, "PYTHONWARNINGS": "ignore"}
 
 
 def started(words: Sequence[str], threads: int | None) -> subprocess.Popen[str]:

@@ -37,6 +37,7 @@ from alignedcut_cli.store.features import FeatureWriter, shard_ranges
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import Project
 from tests.benchmarks.cutting import threads
+from tests.benchmarks.measured import environment
 
 pytestmark = pytest.mark.benchmark
 
@@ -128,10 +129,9 @@ def run_cut(root: Path, *more: str) -> tuple[dict, float, int]:
         str(COUNT),
         *more,
     ]
-    own = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     began, most = time.perf_counter(), 0
     with subprocess.Popen(
-        [*argv, "-p", str(root), "--json", "-v"], cwd=ROOT, env=own, stdout=subprocess.PIPE
+        [*argv, "-p", str(root), "--json", "-v"], cwd=ROOT, env=environment(), stdout=subprocess.PIPE
     ) as process:
         status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:

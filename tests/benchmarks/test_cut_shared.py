@@ -9,7 +9,6 @@ waits; standing ones, as in the README's recipe, have loaded it.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.measured import environment
 from tests.benchmarks.test_cut_scale import COUNT, NODES, ROOT, write_project
 
 pytestmark = pytest.mark.benchmark
@@ -36,11 +36,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_project(root)
     yield root
     shutil.rmtree(root)
-
-
-def environment(threads: int) -> dict[str, str]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
 def seconds(root: Path, threads: int, *words: str) -> float:
