@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,14 +133,22 @@ def contact_sheet(
     numbers: Sequence[int],
     names: Sequence[str],
     photo: Callable[[int], Image.Image | None],
+    legend: str = "",
 ) -> Image.Image:
-    """The contact sheet of one model (the slots `numbers`): a row per image, a column per layer, all cells square."""
+    """The contact sheet of one model (the slots `numbers`): a row per image, a column per layer, all cells square.
+
+    `legend` stands below the model's name.
+    """
     side, font = sheet.cell, sized_font(12)
     margin = 12 + min(160, int(max(font.getlength(name) for name in names)))
-    head = 46
     columns = 1 + len(numbers)
-    canvas = Image.new("RGB", (margin + columns * (side + GAP), head + len(names) * (side + GAP)), PAPER)
+    width = margin + columns * (side + GAP)
+    lines = textwrap.wrap(legend, max(12, int((width - 2 * GAP) / font.getlength("n"))))
+    head = 46 + 15 * len(lines)
+    canvas = Image.new("RGB", (width, head + len(names) * (side + GAP)), PAPER)
     pen = ImageDraw.Draw(canvas)
+    for line, text in enumerate(lines):
+        pen.text((GAP, GAP + 22 + 15 * line), text, INK, font)
     first = slots[numbers[0]]
     pen.text(
         (GAP, GAP), fitting(f"{first['model']} · {first['tap']}", sized_font(16), canvas.width - 8), INK, sized_font(16)

@@ -38,7 +38,8 @@ def tree_figure(joins: np.ndarray, rows: Sequence[Mapping[str, Any]], sizes: np.
             linewidth=1.6,
         )
         if row["clusters"] <= shown + 1:
-            axis.text(distance, places[leaves + number], f" {row['clusters']}", fontsize=8, va="center", color=INK)
+            below = places[leaves + number] - 0.1
+            axis.text(distance, below, f" {row['clusters']}", fontsize=8, va="top", color=INK)
             for side, told in zip((one, other), _told(row), strict=True):
                 axis.text((depth[side] + distance) / 2, places[side] + 0.1, told, fontsize=6, va="bottom", ha="center")
     axis.set_yticks(places[:leaves], [str(size) for size in sizes[:leaves]], fontsize=6)
@@ -53,7 +54,9 @@ def tree_figure(joins: np.ndarray, rows: Sequence[Mapping[str, Any]], sizes: np.
             label="support",
             pad=0.02,
         )
-    axis.set_title("nested clusters: the number at a split is how many it makes", fontsize=10, loc="left")
+    named = " or else ".join(key for key in ("classes", "areas") if key in rows[0])
+    told = f"; above a branch, {named} higher there than on the other side" if named else ""
+    axis.set_title(f"nested clusters: the number at a split is how many it makes{told}", fontsize=10, loc="left")
     return figure
 
 

@@ -242,9 +242,9 @@ def marks() -> tuple[Tensor, Tensor]:
 
 
 def thresholds(on: On, device: Any) -> Any:
+    """Pixels of `segment` are counted on the CPU for any device."""
     best, truth = marks()
-    steps = oracle.oracle_thresholds(5)
-    return iou.threshold_counts(on(best), on(truth.clamp_min(0)), on(truth), 3, on(steps), 0)
+    return iou.threshold_counts(best, truth.clamp_min(0), truth, 3, oracle.oracle_thresholds(5), 0)
 
 
 def places(count: int = 60) -> np.ndarray:

@@ -19,6 +19,7 @@ __all__ = ["draw_stability"]
 
 SHOWN = 24
 CELL = 72
+LEGEND = "How far a patch moves when images are resampled: dark, not at all; bright, by its norm or more."
 
 
 def draw_stability(frame: Frame, header: Header, images: Path | None) -> Path:
@@ -46,7 +47,7 @@ def _draw(frame: Frame, header: Header, images: Path | None) -> None:
     grids = colour_grids(tensors["nodes"][chosen], _colours(tensors["moves"][chosen]), slots)
     photos = Photos(frame, header, images)
     for model, numbers in by_model(slots).items():
-        sheet = contact_sheet(Sheet(CELL), grids, slots, numbers, names, photos)
+        sheet = contact_sheet(Sheet(CELL), grids, slots, numbers, names, photos, LEGEND)
         save_picture(sheet, folder / f"moves-{file_stem(model.replace(' · ', '-'))}.png")
 
 

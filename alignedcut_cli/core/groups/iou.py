@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.numerics import compiled
 from alignedcut_cli.core.resample.draws import bootstrap_weights, sums_of_drawn
 from alignedcut_cli.core.resample.intervals import percentile
 
@@ -29,26 +30,53 @@ def threshold_counts(
 
     A pixel takes the class `chosen` (n,) of its largest similarity `best` (n,), or `background` (None: no class) where
     best < threshold. `truth` (n,) holds classes 0 to k - 1, and -1 for void, which is left out. `thresholds` (T,)
-    ascend. One histogram of `best` per class serves all thresholds.
+    ascend. On a CPU: one pass over the pixels counts by class and by how many thresholds are reached, for all thresholds.
     """
-    levels = len(thresholds)
-    passed = torch.searchsorted(thresholds, best.double(), right=True)  # thresholds that this pixel reaches
-    there = torch.bincount(truth + 1, minlength=classes + 1)[1:]
-    kept = _reaching(chosen, passed, truth >= 0, classes, levels)  # (T, k)
-    right = _reaching(chosen, passed, chosen == truth, classes, levels)
+    reached = np.zeros(
+        (2, len(thresholds) + 1, classes), np.int64
+    )  # by how many thresholds: chosen, and rightly chosen
+    there, ground = np.zeros(classes, np.int64), np.zeros(len(thresholds) + 1, np.int64)
+    pixels = [one.numpy() for one in (best, chosen, truth, thresholds)]
+    _count_reaching(*pixels, -1 if background is None else background, *reached, there, ground)
+    kept, right = _at_least(reached[0]), _at_least(reached[1])
     if background is not None:
-        ground = _reaching(torch.zeros_like(chosen), passed, truth == background, 1, levels)[:, 0]
-        right[:, background] += there[background] - ground
+        right[:, background] += there[background] - _at_least(ground)
         kept[:, background] += there.sum() - kept.sum(1)
-    return torch.stack([right, kept, there.expand(levels, -1)], 1)
+    return torch.from_numpy(np.stack([right, kept, np.broadcast_to(there, kept.shape)], 1))
 
 
-def _reaching(classes_of: Tensor, passed: Tensor, counted: Tensor, classes: int, levels: int) -> Tensor:
-    """Number of counted pixels of each class that reach each threshold: (T, k)."""
-    size = levels + 1
-    bins = (classes_of * size + passed).where(counted, classes * size)  # one more bin for those not counted
-    histogram = torch.bincount(bins, minlength=classes * size + 1)[:-1].reshape(classes, size)
-    return histogram.flip(1).cumsum(1).flip(1)[:, 1:].T.clone()
+def _at_least(counts: np.ndarray) -> np.ndarray:
+    """The pixels that reach each threshold (T, ...), from those that reach so many and no more (T + 1, ...)."""
+    return counts[::-1].cumsum(0)[-2::-1].copy()
+
+
+@compiled
+def _count_reaching(
+    best: np.ndarray,
+    chosen: np.ndarray,
+    truth: np.ndarray,
+    thresholds: np.ndarray,
+    background: int,
+    kept: np.ndarray,
+    right: np.ndarray,
+    there: np.ndarray,
+    ground: np.ndarray,
+) -> None:
+    """Add the pixels (n,) that reach the first t thresholds and no more to kept[t] and right[t], by their class.
+
+    kept, right (T + 1, k), there (k,), ground (T + 1,) int64: those chosen, rightly chosen, in the ground truth, and of the
+    background. best, thresholds float; chosen, truth integers from 0, and -1 in `truth` for void, which is not counted.
+    """
+    for i in range(len(best)):
+        if truth[i] < 0:
+            continue
+        reached, value = 0, np.float64(best[i])
+        while reached < len(thresholds) and thresholds[reached] <= value:
+            reached += 1
+        kept[reached, chosen[i]] += 1
+        right[reached, chosen[i]] += chosen[i] == truth[i]
+        there[truth[i]] += 1
+        ground[reached] += truth[i] == background
 
 
 def contingency(clusters: Tensor, truth: Tensor, count: int, classes: int) -> Tensor:
