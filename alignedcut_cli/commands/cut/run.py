@@ -70,25 +70,51 @@ class Solved:
 
 
 def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) -> list[Solved]:
-    """The cut of every graph of a plan. Raises DataError for a graph that cannot be cut."""
+    """The cut of every graph of a plan, small ones side by side as far as `budget` bytes hold them.
+
+    Raises DataError for a graph that cannot be cut.
+    """
+    from alignedcut_cli.core.graph.parallel_tiles import share_items
+
     params = plan.recipe.params
     tell_plan(frame, plan, device)
     able = quick_for(params, max(plan.nodes), device)
     transform = open_transforms(plan.space)
-    found = []
-    with frame.output.progress("cutting", len(plan.groups), "graphs") as advance:
-        for number, group in enumerate(plan.groups):
-            quick = able if is_streamed(params, plan.nodes[number]) else able[:1]
-            with one_graph(number):
-                rows, precision = open_rows(plan, number, transform, device, quick)
-                cut, weights = solve(frame, plan, rows, number, precision, device, budget)
-                stability = None
-                if params.get("bootstrap"):
-                    stability = stability_of(rows, group, cut, weights, params, number, budget)
-            found.append(Solved(cut, weights, precision.told(plan.space.alignment is not None), stability))
-            tell_cut(frame, number, found[-1], params)
-            advance(1)
-    return found
+    found: list[Solved | None] = [None] * len(plan.groups)
+
+    def one(number: int) -> None:
+        quick = able if is_streamed(params, plan.nodes[number]) else able[:1]
+        with one_graph(number):
+            rows, precision = open_rows(plan, number, transform, device, quick)
+            cut, weights = solve(frame, plan, rows, number, precision, device, budget)
+            stability = None
+            if params.get("bootstrap"):
+                stability = stability_of(rows, plan.groups[number], cut, weights, params, number, budget)
+        found[number] = Solved(cut, weights, precision.told(plan.space.alignment is not None), stability)
+
+    together = budget // max(1, plan.need()) if _are_small(plan, device) else 1
+    shares = [{number % max(1, together)} for number in range(len(found))]  # of the memory: one graph at a time in each
+    with frame.output.progress("cutting", len(found), "graphs") as advance:
+        if together > 1:
+            share_items(shares, one, lambda _: advance(1))
+        else:
+            for number in range(len(found)):
+                one(number)
+                advance(1)
+    solved = [one for one in found if one is not None]
+    for number, cut in enumerate(solved):
+        tell_cut(frame, number, cut, params)
+    return solved
+
+
+def _are_small(plan: Plan, device: torch.device) -> bool:
+    """Whether the graphs are of the size that is cut sooner by one thread each, side by side: some ten thousand nodes.
+
+    The bytes of `lowrank` do not depend on threads; a bootstrap shares its replicates among them.
+    """
+    params = plan.recipe.params
+    whole = params["solver"] == "lowrank" and not any(is_streamed(params, nodes) for nodes in plan.nodes)
+    return whole and device.type == "cpu" and not params.get("bootstrap")
 
 
 def tell_plan(frame: Frame, plan: Plan, device: torch.device) -> None:

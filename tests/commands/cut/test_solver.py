@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from alignedcut_cli.commands.cut import run as cut_run
 from alignedcut_cli.commands.cut import solver as cut_solver
 from alignedcut_cli.core.graph import lowrank
 from alignedcut_cli.core.graph.certificate import weighted_gram
@@ -17,6 +20,7 @@ from alignedcut_cli.core.graph.choose_solver import sample_errors
 from alignedcut_cli.core.graph.ncut import ncut_exact, ncut_nystrom
 from alignedcut_cli.core.graph.quantised_cosines import PRECISIONS
 from alignedcut_cli.core.graph.subspaces import subspace_error
+from alignedcut_cli.core.numerics import torch_threads
 from alignedcut_cli.nodes.rows import GraphRows
 from alignedcut_cli.nodes.slots import find_slots
 from alignedcut_cli.store.artifact import load_tensors
@@ -73,6 +77,33 @@ def test_more_eigenvectors_than_the_nodes_have_is_an_error_of_the_data(cli: Cli,
     assert "--eigenvectors" in error["remedy"]
     assert not (study / "cut" / "circle.safetensors").exists()
     assert cli(*command, "-C", 4).status == 0
+
+
+@pytest.mark.parametrize(("memory", "together"), [(1.5, 1), (2.5, 2), (99.0, 3)])
+def test_small_graphs_are_cut_side_by_side_as_far_as_the_memory_goes(
+    cli: Cli, study: Path, monkeypatch: pytest.MonkeyPatch, memory: float, together: int
+) -> None:
+    """The same bytes with memory for one graph at a time, for two, and for as many as there are threads."""
+    command = ("cut", "--from", "tiny", "--per-slot", "-C", COUNT, "--solver", "lowrank", "-p", study, "-q")
+    _, alone = made(cli(*command, "--name", "alone"))
+    need = cli(*command, "--name", "other", "--dry-run", "--json").object["memory"]
+    busy, most, lock, solve = 0, 0, threading.Lock(), cut_run.solve
+
+    def counted(*given: Any) -> Any:
+        nonlocal busy, most
+        with lock:
+            busy, most = busy + 1, max(most, busy + 1)
+        time.sleep(0.05)
+        found = solve(*given)
+        with lock:
+            busy -= 1
+        return found
+
+    monkeypatch.setattr(cut_run, "solve", counted)
+    with torch_threads(3):
+        _, tensors = made(cli(*command, "--name", "other", "--memory", f"{memory * need / 2**20:.6f}MiB"))
+    assert most == together
+    assert all(torch.equal(tensor, alone[name]) for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
