@@ -101,13 +101,12 @@ def command(frame: Frame, asked: Asked) -> None:
     if asked.onto is not None:
         require_unshaped(asked, OF_THE_BASE)
         if frame.project.header("cut", frame.project.parse(asked.onto, "cut")[1]).params.get("graph"):
-            _require_alone(asked, "an embedding onto a cut of graphs")
+            _require_alone(asked)
             run_graphs_onto(frame, asked, asked.onto, budget)
         else:
             run_onto(frame, asked, asked.onto, device)
         return
     if asked.graph != "features":
-        _require_alone(asked, f"--graph {asked.graph}")
         run_graphs(frame, asked, device, budget)
         return
     _require_features(asked)
@@ -157,13 +156,13 @@ def _finish(frame: Frame, header: Header, made: bool, asked: Asked) -> None:
     frame.output.result("\n".join(lines), value)
 
 
-def _require_alone(asked: Asked, what: str) -> None:
-    """Raise UsageError where the work of `what` was to be shared."""
+def _require_alone(asked: Asked) -> None:
+    """Raise UsageError where an embedding onto a cut of graphs was to be shared."""
     if asked.cluster or asked.shard:
         raise UsageError(
             "no-shards",
-            f"--cluster and --shard share no work of {what}",
-            "Leave them out; cuts of features by --solver lowrank have them",
+            f"--cluster and --shard share no work of an embedding onto {asked.onto}, which is of graphs",
+            "Leave them out",
         )
 
 

@@ -59,8 +59,12 @@ class GraphLayer:
     def rows(self) -> tuple[Tensor, Tensor]:
         """The queries and keys of all places, image by image: (B * places, D) float32 on the CPU."""
         queries = patch_rows(self.queries)
-        same = self.queries.source.folder == self.keys.source.folder
-        return queries, queries if same else patch_rows(self.keys)
+        return queries, queries if self.is_of_one else patch_rows(self.keys)
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether queries and keys are the same features."""
+        return self.queries.source.folder == self.keys.source.folder
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,18 @@ class GraphPlan:
             sum(self._graphs_of(layer) * len(self._images()) * layer.places * self._kept(layer) for layer in group)
             for group in self.groups
         ]
+
+    def feature_bytes(self) -> int:
+        """Bytes of the stored features that the graphs of all layers are made of."""
+        return sum(
+            2 * (2 - layer.is_of_one) * layer.queries.about["width"] * layer.queries.nodes for layer in self.layers
+        )
+
+    def need_of_a_layer(self) -> int:
+        """Bytes of main memory for the graphs of one layer: in the making, and its features in float32."""
+        widths = [3 * 4 * layer.places * layer.queries.about["width"] for layer in self.layers]
+        kept = [(16 + 8 * self._graphs_of(layer)) * layer.places * self._kept(layer) for layer in self.layers]
+        return len(self._images()) * max(map(sum, zip(widths, kept, strict=True)))
 
     def need(self) -> int:
         """Bytes of main memory: graphs, one in the making, the solver's blocks, and two layers' features in float32."""

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.commands.cut.graph_layers import layer_graphs
 from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
 from alignedcut_cli.commands.cut.graph_plan import GraphLayer, GraphPlan, make_graph_plan
-from alignedcut_cli.commands.cut.graph_sweeps import graph_parts, graph_sweeps, read_graphs
+from alignedcut_cli.commands.cut.graph_sweeps import (
+    graph_parts,
+    graph_sweeps,
+    read_graphs,
+    require_layers,
+    search_precision,
+)
 from alignedcut_cli.commands.cut.run import Solved, certificates, cut_axes, cut_tensors
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
 from alignedcut_cli.frame.output import format_bytes
 from alignedcut_cli.frame.run import DryRun, Frame
-from alignedcut_cli.frame.sweeps import run_here
+from alignedcut_cli.frame.sweeps import make_shard, run_sweeps
 from alignedcut_cli.store.artifact import write_artifact
 from alignedcut_cli.store.header import Header
 
@@ -30,8 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["run_graphs"]
 
 LOSSES = ["total", "eigenvalues", "overlaps"]
-QUICK_NODES = 20_000
-"""Nodes from which on neighbours are first searched in low precision."""
 
 
 @dataclass
@@ -70,6 +74,8 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
     if device.type != "cpu" and asked.device != "auto":
         raise UsageError("bad-device", f"--graph {asked.graph} runs on the CPU, not on {device}", "Give --device cpu")
     plan = make_graph_plan(frame, asked)
+    if asked.cluster or asked.shard:
+        require_layers(plan)
     if plan.need() > budget:
         raise OutOfMemoryError(
             "memory-budget",
@@ -82,10 +88,14 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
         outputs = [(str(path), size), *([(f"{folder}/", 0)] if asked.pictures else [])]
         if kept := plan.kept_bytes():  # until the cut is made
             outputs.append((f"{frame.project.parts_folder('cut', plan.recipe.name)}/", kept))
-        described = DryRun([f"features/{given.name}" for given in plan.recipe.inputs], outputs, plan.need())
-        frame.dry_run(described)
+        inputs = [f"features/{given.name}" for given in plan.recipe.inputs]
+        frame.dry_run(DryRun(inputs, outputs, plan.need(), _counts(frame, asked, plan)))
         return
-    header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, plan))
+    if asked.shard:
+        sweeps = graph_sweeps(plan, graph_parts(frame, plan))
+        frame.output.result(*make_shard(frame, plan.recipe, asked.shard, lambda: sweeps))
+        return
+    header, made = frame.make_once(plan.recipe, asked.overwrite, lambda: _make(frame, asked, plan))
     value = {"schema": "alignedcut.cut/1", **frame.artifact_object(header, made=made)}
     lines = [value["path"]]
     value |= {"solver": header.params["solver"], "certificates": header.raw.get("certificates", [])}
@@ -96,12 +106,22 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
     frame.output.result("\n".join(lines), value)
 
 
-def _make(frame: Frame, plan: GraphPlan) -> Header:
+def _counts(frame: Frame, asked: Asked, plan: GraphPlan) -> tuple[tuple[str, str, int], ...]:
+    """What --dry-run tells of shared work: a task a layer, which reads its queries and keys."""
+    if not (asked.cluster or asked.shard):
+        return ()
+    from alignedcut_cli.frame.cluster_costs import shared_counts
+
+    sweeps = graph_sweeps(plan, graph_parts(frame, plan))
+    return shared_counts(asked, "cut", sweeps, read=plan.feature_bytes(), memory=plan.need_of_a_layer())
+
+
+def _make(frame: Frame, asked: Asked, plan: GraphPlan) -> Header:
     import numpy as np
     import torch
 
     beside = _Beside(np.zeros(len(plan.layers), np.int64))
-    solved = _solve(frame, plan, beside)
+    solved = _solve(frame, asked, plan, beside)
     _tell_isolated(frame, plan, beside.isolated)
     tensors, meanings = cut_tensors(plan, solved)
     more, about = beside.tensors()
@@ -133,7 +153,7 @@ def _make(frame: Frame, plan: GraphPlan) -> Header:
     return header
 
 
-def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
+def _solve(frame: Frame, asked: Asked, plan: GraphPlan, beside: _Beside) -> list[Solved]:
     """The cut of every graph of a plan, slot by slot; `beside` gets what is stored with it."""
     if plan.recipe.params["solver"] == "gradient" and not plan.by_image:
         return _descend(frame, plan, beside.losses)
@@ -142,9 +162,9 @@ def _solve(frame: Frame, plan: GraphPlan, beside: _Beside) -> list[Solved]:
     from alignedcut_cli.core.numerics import NumericsError, stream
 
     params = plan.recipe.params
-    precision = _precision(plan)
+    precision = search_precision(plan)
     found: list[Solved] = []
-    for numbers, layers in _graphs(frame, plan, precision):
+    for numbers, layers in _graphs(frame, asked, plan, precision):
         for number, graphs in zip(numbers, layers, strict=True):
             beside.isolated[number] += _isolated(graphs)
         flat = [graph for graphs in layers for graph in graphs]
@@ -222,25 +242,14 @@ def _graphs_of_batches(plan: GraphPlan, group: Sequence[GraphLayer]) -> Callable
     return graphs_of
 
 
-def _precision(plan: GraphPlan) -> str:
-    """The precision of the first search across images: the fastest on this machine, in large graphs."""
-    import torch
-
-    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
-
-    if plan.recipe.params["precision"] != "auto" or plan.by_image or max(plan.nodes) < QUICK_NODES:
-        return "float32"
-    return quick_precisions(torch.device("cpu"))[-1]
-
-
 def _graphs(
-    frame: Frame, plan: GraphPlan, precision: str
+    frame: Frame, asked: Asked, plan: GraphPlan, precision: str
 ) -> Iterator[tuple[Sequence[int], Sequence[Sequence[LayerGraph]]]]:
     """For each cut, the numbers of its layers and the graphs of each: one cut a slot, or one a slot and image."""
     numbers = [[plan.layers.index(layer) for layer in group] for group in plan.groups]
     if not plan.by_image:
         parts = graph_parts(frame, plan)
-        run_here(frame, graph_sweeps(plan, parts, precision))
+        run_sweeps(frame, asked, graph_sweeps(plan, parts))
         for own in numbers:
             yield own, [read_graphs(plan, parts, number) for number in own]
         return

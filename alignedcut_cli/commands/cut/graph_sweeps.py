@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.graph_layers import layer_graphs
+from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweeps import Sweep
 from alignedcut_cli.store.parts import Parts
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.cut.graph_plan import GraphPlan
     from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
 
-__all__ = ["graph_parts", "graph_sweeps", "read_graphs"]
+__all__ = ["graph_parts", "graph_sweeps", "read_graphs", "require_layers", "search_precision"]
 
 GRAPHS = "graphs"
+QUICK_NODES = 20_000
+"""Nodes from which on neighbours are first searched in low precision."""
 
 
 def graph_parts(frame: Frame, plan: GraphPlan) -> Parts:
@@ -26,12 +29,35 @@ def graph_parts(frame: Frame, plan: GraphPlan) -> Parts:
     return Parts(frame.project, plan.recipe, {"torch": torch.__version__, "device": "cpu"})
 
 
-def graph_sweeps(plan: GraphPlan, parts: Parts, precision: str) -> list[Sweep]:
+def require_layers(plan: GraphPlan) -> None:
+    """Raise UsageError for a cut whose graphs are not kept layer by layer, so that their work cannot be shared."""
+    option = "--scope image" if plan.by_image else "--solver gradient"
+    if plan.by_image or plan.recipe.params["solver"] == "gradient":
+        raise UsageError(
+            "no-shards",
+            f"--cluster and --shard share no work of {option}, whose graphs are made as they are needed",
+            "Leave them out, or give --scope dataset --solver direct",
+        )
+
+
+def search_precision(plan: GraphPlan) -> str:
+    """The precision of the first search across images: the fastest on this machine, in large graphs."""
+    import torch
+
+    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
+
+    if plan.recipe.params["precision"] != "auto" or plan.by_image or max(plan.nodes) < QUICK_NODES:
+        return "float32"
+    return quick_precisions(torch.device("cpu"))[-1]
+
+
+def graph_sweeps(plan: GraphPlan, parts: Parts) -> list[Sweep]:
     """The only sweep: each task makes the graphs of one layer, one or one per head, and writes them."""
     count = len(plan.layers)
 
     def run(numbers: Sequence[int], advance: Callable[[int], None]) -> None:
         parts.open()
+        precision = search_precision(plan)
         for number in numbers:
             layer = plan.layers[number]
             graphs = layer_graphs(plan, layer, *layer.rows(), precision, advance)

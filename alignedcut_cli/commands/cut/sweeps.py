@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 
 from alignedcut_cli.commands.cut.asked import Asked
 from alignedcut_cli.commands.cut.embedding import Embedding
+from alignedcut_cli.commands.cut.graph_plan import make_graph_plan
+from alignedcut_cli.commands.cut.graph_sweeps import graph_parts, graph_sweeps, require_layers
 from alignedcut_cli.commands.cut.onto import plan_onto
 from alignedcut_cli.commands.cut.plan import Plan, make_plan
 from alignedcut_cli.commands.cut.solve import one_graph
@@ -40,6 +42,10 @@ def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
     if asked.onto is not None:
         embedding = Embedding(frame, plan_onto(frame, asked, asked.onto), device)
         return [(embedding.plan.recipe, embedding.sweeps())]
+    if asked.graph != "features":
+        graphs = make_graph_plan(frame, asked)
+        require_layers(graphs)
+        return [(graphs.recipe, graph_sweeps(graphs, graph_parts(frame, graphs)))]
     plan = make_plan(frame, asked, device)
     require_sweeps(plan)
     return [(plan.recipe, cut_sweeps(Cutting(frame, plan, device)))]

@@ -191,7 +191,6 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "the solver nystrom": (*TINY, "--solver", "nystrom"),
     "--refine works": (*TINY, "--solver", "lowrank", "--refine", 1),
     "--bootstrap works": (*TINY, "--solver", "lowrank", "--bootstrap", 10),
-    "--graph vv": ("--graph", "vv"),
 }
 
 
