@@ -80,9 +80,9 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
     tell_plan(frame, plan, device)
     able = quick_for(params, max(plan.nodes), device)
     transform = open_transforms(plan.space)
-    found: list[Solved | None] = [None] * len(plan.groups)
+    found: dict[int, Solved] = {}
 
-    def one(number: int) -> None:
+    def cut_graph(number: int) -> None:
         quick = able if is_streamed(params, plan.nodes[number]) else able[:1]
         with one_graph(number):
             rows, precision = open_rows(plan, number, transform, device, quick)
@@ -92,19 +92,19 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
                 stability = stability_of(rows, plan.groups[number], cut, weights, params, number, budget)
         found[number] = Solved(cut, weights, precision.told(plan.space.alignment is not None), stability)
 
+    graphs = range(len(plan.groups))
     together = budget // max(1, plan.need()) if _are_small(plan, device) else 1
-    shares = [{number % max(1, together)} for number in range(len(found))]  # of the memory: one graph at a time in each
-    with frame.output.progress("cutting", len(found), "graphs") as advance:
+    with frame.output.progress("cutting", len(graphs), "graphs") as advance:
         if together > 1:
-            share_items(shares, one, lambda _: advance(1))
+            shares = [{number % together} for number in graphs]  # of the memory, which hold one graph at a time each
+            share_items(shares, cut_graph, lambda _: advance(1))
         else:
-            for number in range(len(found)):
-                one(number)
+            for number in graphs:
+                cut_graph(number)
                 advance(1)
-    solved = [one for one in found if one is not None]
-    for number, cut in enumerate(solved):
-        tell_cut(frame, number, cut, params)
-    return solved
+    for number in graphs:
+        tell_cut(frame, number, found[number], params)
+    return [found[number] for number in graphs]
 
 
 def _are_small(plan: Plan, device: torch.device) -> bool:
