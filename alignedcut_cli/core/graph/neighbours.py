@@ -90,7 +90,7 @@ def _largest_of_rows(
         if kept == 0:
             count = 0
         elif count > kept:
-            keep_largest(columns, largest, count, kept)
+            keep_largest(columns, largest, np.int64(count), kept)
             count = kept
         for place in range(count):
             ids[i, place], values[i, place] = columns[place], largest[place]

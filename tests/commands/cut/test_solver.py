@@ -84,7 +84,8 @@ def test_small_graphs_are_cut_side_by_side_as_far_as_the_memory_goes(
     cli: Cli, study: Path, monkeypatch: pytest.MonkeyPatch, memory: float, together: int
 ) -> None:
     """The same bytes with memory for one graph at a time, for two, and for as many as there are threads."""
-    command = ("cut", "--from", "tiny", "--per-slot", "-C", COUNT, "--solver", "lowrank", "-p", study, "-q")
+    small = ("--per-slot", "--layers", "2-5", "-C", COUNT, "--solver", "lowrank", "--nodes", 40)
+    command = ("cut", "--from", "tiny", *small, "-p", study, "-q")
     _, alone = made(cli(*command, "--name", "alone"))
     need = cli(*command, "--name", "other", "--dry-run", "--json").object["memory"]
     busy, most, lock, solve = 0, 0, threading.Lock(), cut_run.solve
