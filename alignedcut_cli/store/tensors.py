@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "describe", "layout_header", "map_tensor", "read_layout", "write_tensors"]
 
 _DTYPES = {
+    "I64": "<i8",
     "F64": "<f8",
     "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
     "I32": "<i4",
+    "F16": "<f2",
     "I16": "<i2",
     "I8": "|i1",
     "U8": "|u1",
     "BOOL": "|b1",
 }
+"""In the order in which the safetensors library lays tensors out in a file."""
 _LONGEST_HEADER = 100_000_000
 _PIECE = 1 << 20
-"""Numbers of a mapped tensor copied per step."""
+"""Numbers of a tensor copied per step."""
 
 
 @dataclass(frozen=True)
@@ -143,38 +142,29 @@ def describe(tensors: Mapping[str, np.ndarray], meanings: Mapping[str, tuple[str
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
-    """Write tensors with a header object atomically: the same values give the same bytes.
+    """Write tensors with a header object atomically: the same values give the same bytes, those of the safetensors library.
 
-    Memory-mapped ones are copied without holding them in memory.
+    The library itself writes to a temporary file of its own, which stays when the process is killed, and holds all tensors
+    in memory. Here memory-mapped ones are copied piece by piece.
     """
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     with writing(path) as temporary:
-        if any(isinstance(array, np.memmap) for array in tensors.values()):
-            _copy_tensors(temporary, tensors, {KEY: canonical_json(header)})
-            return
-        whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        try:
-            save_file(whole, temporary, metadata={KEY: canonical_json(header)})
-        except SafetensorError as error:
-            raise _disk_error_of(error) from None
+        _copy_tensors(temporary, tensors, {KEY: canonical_json(header)})
 
 
 def _copy_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors, widest dtype first."""
+    """Write a safetensors file: its header's length and JSON, padded to 8 bytes, then the tensors by dtype, then name."""
     import numpy as np
 
     kinds = {code: name for name, code in _DTYPES.items()}
-    ordered = sorted(tensors.items(), key=lambda one: (-one[1].dtype.itemsize, one[0]))
+    places = list(kinds)
+    ordered = sorted(tensors.items(), key=lambda one: (places.index(one[1].dtype.str), one[0]))
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
     for name, array in ordered:
         begin, end = end, end + array.nbytes
         kind = kinds[array.dtype.str]
         entries[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [begin, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
@@ -182,9 +172,3 @@ def _copy_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mappi
             flat = array.reshape(-1)
             for start in range(0, len(flat), _PIECE):
                 stream.write(np.ascontiguousarray(flat[start : start + _PIECE]).data)
-
-
-def _disk_error_of(error: Exception) -> Exception:
-    """The OSError that safetensors reports in its message only; any other error unchanged."""
-    found = re.search(r"os error (\d+)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else error

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from alignedcut_cli.errors import AlignedcutError, DataError, DiskError, InputMissingError, PermissionDeniedError
 from alignedcut_cli.store.artifact import load_tensors, read_header, write_artifact, write_tensors
 from alignedcut_cli.store.canonical import canonical_json, digest, file_digest, tensor_digest
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, writing_text
-from alignedcut_cli.store.header import Recipe, header_from
+from alignedcut_cli.store.header import KEY, Recipe, header_from
 from tests.helpers.forks import ROOT, fresh_python
 
 MEANINGS = {"rows": ("M C", "some rows"), "ids": ("m", "some ids"), "none": ("G", "nothing")}
@@ -119,8 +120,8 @@ def _raise(error: BaseException) -> Callable[..., Any]:
 
 
 def _half_written(error: BaseException) -> Callable[..., None]:
-    def failing(_tensors: object, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half")
+    def failing(path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
         raise error
 
     return failing
@@ -141,11 +142,43 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, wanted: type[BaseException]
 ) -> None:
     before = artifact.read_bytes()
-    monkeypatch.setattr("safetensors.numpy.save_file", _half_written(error))
+    monkeypatch.setattr("alignedcut_cli.store.tensors._copy_tensors", _half_written(error))
     with pytest.raises(wanted):
         write_some(artifact, other=1)
     assert artifact.read_bytes() == before
     assert [path.name for path in artifact.parent.iterdir()] == [artifact.name]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+        st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 3), max_size=3)),
+        max_size=6,
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+)
+def test_files_are_those_of_the_safetensors_library(
+    tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, tuple[str, list[int]]], told: str
+) -> None:
+    draws, folder = np.random.default_rng(0), tmp_path_factory.getbasetemp()
+    tensors = {name: draws.integers(0, 2, shape).astype(kind) for name, (kind, shape) in shapes.items()}
+    tensors.pop("__metadata__", None)
+    write_tensors(folder / "ours.safetensors", tensors, {"told": told})
+    save_file(tensors, folder / "theirs.safetensors", metadata={KEY: canonical_json({"told": told})})
+    assert (folder / "ours.safetensors").read_bytes() == (folder / "theirs.safetensors").read_bytes()
+
+
+def test_slices_and_large_tensors_are_written_as_they_are_read(tmp_path: Path) -> None:
+    """Not contiguous, of one piece and a little more, and mapped."""
+    whole = np.arange((2 << 20) + 10, dtype="<i4")
+    write_tensors(tmp_path / "a.safetensors", {"part": whole[::2], "turned": whole[:12].reshape(3, 4).T}, {})
+    there = load_file(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(there["part"], whole[::2])
+    np.testing.assert_array_equal(there["turned"], whole[:12].reshape(3, 4).T)
+    np.save(tmp_path / "mapped.npy", whole)
+    write_tensors(tmp_path / "b.safetensors", {"part": np.load(tmp_path / "mapped.npy", mmap_mode="r")[::2]}, {})
+    np.testing.assert_array_equal(load_file(tmp_path / "b.safetensors")["part"], whole[::2])
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.chmod"])
@@ -162,7 +195,7 @@ def test_a_failing_step_after_the_save_leaves_the_old_file(
 
 
 def test_a_disk_that_is_really_full_is_told_as_such(tmp_path: Path) -> None:
-    """safetensors tells of a full disk with an exception of its own, no OSError: here by a limit on file sizes."""
+    """Here by a limit on file sizes."""
     code = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
