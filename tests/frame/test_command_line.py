@@ -33,7 +33,7 @@ from alignedcut_cli.frame.help import GROUPS
 from alignedcut_cli.store.project import Project
 from tests.conftest import TINY, Cli, photograph
 from tests.helpers.forks import ROOT, fresh_python
-from tests.helpers.stores import flip, freeze, make_cut, make_features, snapshot
+from tests.helpers.stores import WRITER, flip, freeze, make_cut, make_features, snapshot
 
 GRAMMAR = re.compile(
     r"alignedcut(?P<name> \S+)?: (?P<what>.+)\. (?P<do>.+)\.   \[(?P<code>[a-z-]+), exit (?P<exit>\d+)\]\n"
@@ -654,7 +654,7 @@ def test_the_old_artifact_stays_when_making_the_new_one_fails(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    monkeypatch.setattr(WRITER, fail)
     told = cli("cut", *FAST_CUT, "--gamma", "0.5", "--overwrite", "-p", study, "-q")
     require_error(told.err, 74, "disk-full", "cut")
     assert snapshot(study / "cut") == before

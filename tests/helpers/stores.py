@@ -22,6 +22,8 @@ MEANINGS = {"pooled.00": ("B D", "means"), "tokens.00": ("B P D", "tokens")}
 IMAGES, TOKENS, WIDTH = 20, 5, 4
 RANGES = [(0, 8), (8, 16), (16, 20)]
 NUMERICS = {"device": "cpu"}
+WRITER = "alignedcut_cli.store.tensors._copy_tensors"
+"""What writes the bytes of every artifact: to be replaced by what fails."""
 
 
 def features_recipe(name: str = "f", **params: Any) -> Recipe:

@@ -25,6 +25,7 @@ from alignedcut_cli.store.canonical import canonical_json, digest, file_digest, 
 from alignedcut_cli.store.files import TEMPORARY_SUFFIX, writing_text
 from alignedcut_cli.store.header import KEY, Recipe, header_from
 from tests.helpers.forks import ROOT, fresh_python
+from tests.helpers.stores import WRITER
 
 MEANINGS = {"rows": ("M C", "some rows"), "ids": ("m", "some ids"), "none": ("G", "nothing")}
 AXES = {"M": {"size": 5}, "C": {"size": 3}, "m": {"size": 4}, "G": {"size": 0}}
@@ -142,7 +143,7 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, wanted: type[BaseException]
 ) -> None:
     before = artifact.read_bytes()
-    monkeypatch.setattr("alignedcut_cli.store.tensors._copy_tensors", _half_written(error))
+    monkeypatch.setattr(WRITER, _half_written(error))
     with pytest.raises(wanted):
         write_some(artifact, other=1)
     assert artifact.read_bytes() == before

@@ -31,6 +31,7 @@ from tests.helpers.aligning import (
     write_csv,
     write_made,
 )
+from tests.helpers.stores import WRITER
 
 BOTH = ("--from", "features/first", "--from", "features/second")
 
@@ -296,13 +297,13 @@ def test_a_locked_artifact(cli: Cli, world: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("when", ["alignedcut_cli.commands.align.run.fit_alignment", "safetensors.numpy.save_file"])
+@pytest.mark.parametrize("when", ["alignedcut_cli.commands.align.run.fit_alignment", WRITER])
 def test_an_interrupted_run_leaves_nothing(
     cli: Cli, world: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int, when: str
 ) -> None:
     def stop(*given: Any, **_: Any) -> None:
-        if when.endswith("save_file"):
-            Path(given[1]).write_bytes(b"half of it")
+        if when == WRITER:
+            Path(given[0]).write_bytes(b"half of it")
         signal.raise_signal(number)
 
     with monkeypatch.context() as patch:
@@ -350,7 +351,7 @@ def test_a_full_disk_keeps_the_old_artifact(cli: Cli, world: Path, monkeypatch: 
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    monkeypatch.setattr(WRITER, fail)
     run = align(cli, world, "--epochs", 0, "--dim", 2, "--overwrite", "-q")
     require_error(run.err, 74, "disk-full", "align")
     assert made(world) == ["align/w.safetensors"] and path.read_bytes() == before
