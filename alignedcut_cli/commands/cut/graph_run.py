@@ -76,10 +76,11 @@ def run_graphs(frame: Frame, asked: Asked, device: torch.device, budget: int) ->
     plan = make_graph_plan(frame, asked)
     if asked.cluster or asked.shard:
         require_layers(plan)
-    if plan.need() > budget:
+    need = plan.need_of_a_layer() if asked.shard else plan.need()
+    if need > budget:
         raise OutOfMemoryError(
             "memory-budget",
-            f"these graphs take {format_bytes(plan.need())}, --memory allows {format_bytes(budget)}",
+            f"these graphs take {format_bytes(need)}, --memory allows {format_bytes(budget)}",
             "Give more --memory, fewer --neighbors and --neighbors-across, or fewer --layers",
         )
     path, folder = frame.project.path("cut", plan.recipe.name), frame.project.pictures("cut", plan.recipe.name)

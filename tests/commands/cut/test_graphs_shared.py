@@ -95,3 +95,13 @@ def test_new_images_onto_a_cut_of_graphs_have_no_shares(cli: Cli, study: Path) -
     assert cli(*CUT, *GRAPHS["values"], "-p", study).status == 0
     onto = ("cut", "--from", "features/more-v", "--onto", "cut/made", "--shard", "1/2", "-p", study, "--json")
     assert "onto cut/made" in refused(cli(*onto), 2, "no-shards")["message"]
+
+
+def test_a_job_needs_the_memory_of_one_layer(cli: Cli, study: Path) -> None:
+    command = (*CUT, *GRAPHS["values"], "-p", study, "--json")
+    dry = cli(*command, "--shard", "1/2", "--dry-run").object
+    each = next(one["count"] for one in dry["counts"] if one["what"] == "bytes of main memory")
+    assert each < dry["memory"]
+    little = ("--memory", f"{1.1 * each / 2**20:.6f}MiB")
+    assert cli(*command, *little, "--shard", "1/2").object["left"] == 1
+    assert "these graphs take" in refused(cli(*command, *little), 71, "memory-budget")["message"]
