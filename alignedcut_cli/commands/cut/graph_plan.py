@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.commands.cut.graph_inputs import find_sources, source_inputs, source_slots
@@ -36,6 +37,8 @@ OF_FEATURES = (
     "--gamma",
 )
 GRID_SIDE = 32
+QUICK_NODES = 20_000
+"""Nodes from which on neighbours are first searched in low precision."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,17 @@ class GraphPlan:
         """What each graph of the cut covers."""
         whole = "one a slot" if self.recipe.params["per_slot"] else "one for all layers"
         return f"{whole} and image" if self.by_image else whole
+
+    @cached_property
+    def search_precision(self) -> str:
+        """The precision of the first search across images: the fastest on this machine, in large graphs; measured once."""
+        import torch
+
+        from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
+
+        if self.recipe.params["precision"] != "auto" or self.by_image or max(self.nodes) < QUICK_NODES:
+            return "float32"
+        return quick_precisions(torch.device("cpu"))[-1]
 
     def edges(self) -> int:
         """The most non-zeros in all graphs of the largest cut: each place has its neighbours, and is one of theirs."""

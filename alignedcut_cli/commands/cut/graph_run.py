@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alignedcut_cli.commands.cut.graph_layers import layer_graphs
 from alignedcut_cli.commands.cut.graph_pictures import draw_eigenvectors
 from alignedcut_cli.commands.cut.graph_plan import GraphLayer, GraphPlan, make_graph_plan
-from alignedcut_cli.commands.cut.graph_sweeps import (
-    graph_parts,
-    graph_sweeps,
-    read_graphs,
-    require_layers,
-    search_precision,
-)
+from alignedcut_cli.commands.cut.graph_sweeps import graph_parts, graph_sweeps, read_graphs, require_layers
 from alignedcut_cli.commands.cut.run import Solved, certificates, cut_axes, cut_tensors
 from alignedcut_cli.errors import DataError, OutOfMemoryError, UsageError
 from alignedcut_cli.frame.output import format_bytes
@@ -163,7 +157,7 @@ def _solve(frame: Frame, asked: Asked, plan: GraphPlan, beside: _Beside) -> list
     from alignedcut_cli.core.numerics import NumericsError, stream
 
     params = plan.recipe.params
-    precision = search_precision(plan)
+    precision = plan.search_precision
     found: list[Solved] = []
     for numbers, layers in _graphs(frame, asked, plan, precision):
         for number, graphs in zip(numbers, layers, strict=True):

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from alignedcut_cli.commands.cut.graph_plan import GraphPlan
     from alignedcut_cli.core.graph.mean_of_graphs import LayerGraph
 
-__all__ = ["graph_parts", "graph_sweeps", "read_graphs", "require_layers", "search_precision"]
+__all__ = ["graph_parts", "graph_sweeps", "read_graphs", "require_layers"]
 
 GRAPHS = "graphs"
-QUICK_NODES = 20_000
-"""Nodes from which on neighbours are first searched in low precision."""
 
 
 def graph_parts(frame: Frame, plan: GraphPlan) -> Parts:
@@ -40,27 +38,15 @@ def require_layers(plan: GraphPlan) -> None:
         )
 
 
-def search_precision(plan: GraphPlan) -> str:
-    """The precision of the first search across images: the fastest on this machine, in large graphs."""
-    import torch
-
-    from alignedcut_cli.core.graph.quantised_cosines import quick_precisions
-
-    if plan.recipe.params["precision"] != "auto" or plan.by_image or max(plan.nodes) < QUICK_NODES:
-        return "float32"
-    return quick_precisions(torch.device("cpu"))[-1]
-
-
 def graph_sweeps(plan: GraphPlan, parts: Parts) -> list[Sweep]:
     """The only sweep: each task makes the graphs of one layer, one or one per head, and writes them."""
     count = len(plan.layers)
 
     def run(numbers: Sequence[int], advance: Callable[[int], None]) -> None:
         parts.open()
-        precision = search_precision(plan)
         for number in numbers:
             layer = plan.layers[number]
-            graphs = layer_graphs(plan, layer, *layer.rows(), precision, advance)
+            graphs = layer_graphs(plan, layer, *layer.rows(), plan.search_precision, advance)
             tensors = [one.graph.tensors(f"{head:03d}.") for head, one in enumerate(graphs)]
             parts.write(GRAPHS, number, count, {name: own for some in tensors for name, own in some.items()})
 

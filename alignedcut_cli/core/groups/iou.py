@@ -32,9 +32,8 @@ def threshold_counts(
     best < threshold. `truth` (n,) holds classes 0 to k - 1, and -1 for void, which is left out. `thresholds` (T,)
     ascend. On a CPU: one pass over the pixels counts by class and by how many thresholds are reached, for all thresholds.
     """
-    reached = np.zeros(
-        (2, len(thresholds) + 1, classes), np.int64
-    )  # by how many thresholds: chosen, and rightly chosen
+    # by how many thresholds are reached: chosen, and rightly chosen
+    reached = np.zeros((2, len(thresholds) + 1, classes), np.int64)
     there, ground = np.zeros(classes, np.int64), np.zeros(len(thresholds) + 1, np.int64)
     pixels = [one.numpy() for one in (best, chosen, truth, thresholds)]
     _count_reaching(*pixels, -1 if background is None else background, *reached, there, ground)
