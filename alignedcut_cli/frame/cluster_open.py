@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +21,15 @@ from alignedcut_cli.store.files import disk_errors
 if TYPE_CHECKING:
     from distributed import Client, Nanny, SpecCluster
 
-__all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "connect", "local_workers", "require_cluster"]
+__all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "begin_loading", "connect", "local_workers", "require_cluster"]
 
 CONNECT_SECONDS = 10
 """Seconds to wait for a scheduler."""
 ALLOWED_FAILURES = 3
 """Lost local workers after which a task counts as the cause."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
+_LOADED = ("distributed", "torch", f"{__package__}.cluster_task")
+"""What all local workers need."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SILENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
@@ -52,6 +56,26 @@ def local_workers(text: str) -> int:
     """N of local:N, else 0."""
     found = re.fullmatch(r"local:([1-9]\d{0,3})", text)
     return int(found[1]) if found else 0
+
+
+def begin_loading(text: str) -> str:
+    """For local:N, start the process that the workers will be forked from: it loads torch while the command plans.
+
+    Returns the method of multiprocessing by which workers start: "forkserver", or "spawn" where there is no such process:
+    on other systems than Linux, and where the temporary folder's path is too long for its socket.
+    """
+    count = local_workers(text)
+    if not count or sys.platform != "linux":
+        return "spawn"
+    from multiprocessing.forkserver import ensure_running
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_LOADED))
+    try:
+        with _environment(_variables(count)), _without_interrupts():
+            ensure_running()
+    except OSError:
+        return "spawn"
+    return "forkserver"
 
 
 @contextmanager
@@ -131,10 +155,10 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
         nannies.append(Nanny(*given, **options))
         return nannies[-1]
 
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count))
-    with _environment({**dict.fromkeys(_THREADS, threads), **_SILENT}) as variables:
+    method = begin_loading(f"local:{count}")
+    with _environment(_variables(count)) as variables:
         settings: Any = {
-            "distributed.worker.multiprocessing-method": "spawn",
+            "distributed.worker.multiprocessing-method": method,
             "distributed.worker.profile.enabled": False,
             "distributed.nanny.pre-spawn-environ": variables,
             "distributed.scheduler.http.routes": [],
@@ -186,6 +210,12 @@ def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def _variables(count: int) -> dict[str, str]:
+    """The environment of `count` local workers, which share the cores unless OMP_NUM_THREADS is set."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count))
+    return {**dict.fromkeys(_THREADS, threads), **_SILENT}
 
 
 def _cores() -> int:

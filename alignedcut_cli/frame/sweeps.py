@@ -69,7 +69,8 @@ def make_shard(
 def told_of_shard(recipe: Recipe, text: str, left: int | None) -> tuple[str, dict[str, Any]]:
     """A line and an object that say how many tasks a job, --shard `text`, left; None if the artifact was there already."""
     named, again = f"{recipe.kind}/{recipe.name}", "the same command without --shard finishes it"
-    told = f"{named}: {left} tasks are left; {again}" if left else f"{named}: {again}"
+    tasks = "1 task is" if left == 1 else f"{left} tasks are"
+    told = f"{named}: {tasks} left; {again}" if left else f"{named}: {again}"
     return f"{named} is up to date" if left is None else told, {
         "kind": recipe.kind,
         "name": recipe.name,

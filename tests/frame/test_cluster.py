@@ -84,6 +84,52 @@ def test_the_workers_write_the_bytes_of_a_run_without_them(study: Frame, where: 
     assert not list((study.project.root / ".alignedcut").glob(".*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker loads torch itself")
+def test_local_workers_are_forked_from_one_process_that_has_loaded_torch(cluster: Any) -> None:
+    found = cluster.run(lambda: (os.getpid(), os.getppid(), os.environ["OMP_NUM_THREADS"], "torch" in sys.modules))
+    workers, parents, threads, loaded = zip(*found.values(), strict=True)
+    assert len(set(workers)) == 2 and len(set(parents)) == 1 and os.getpid() not in parents
+    assert threads[0] == threads[1] == cluster_open._variables(2)["OMP_NUM_THREADS"] and all(loaded)
+
+
+def test_where_that_process_cannot_start_workers_are_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    before = dict(os.environ)
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", refused)
+    assert cluster_open.begin_loading("local:2") == "spawn" and dict(os.environ) == before
+    with connect("local:1", gpu=False) as client:
+        client.wait_for_workers(1, 120)
+        assert list(client.run(os.getppid).values()) == [os.getpid()]
+    monkeypatch.undo()
+    assert cluster_open.begin_loading("tcp://127.0.0.1:1") == "spawn"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_a_worker_keeps_the_memory_of_tiles_which_dask_returns_to_the_system() -> None:
+    code = """if True:
+        import resource
+        from alignedcut_cli.frame.cluster_task import _keep_freed_memory
+
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(50):
+                bytearray(4 << 20)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+        first = faults()
+        _keep_freed_memory()
+        faults()
+        print(first, faults())
+    """
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
+    argv = [sys.executable, "-c", code]
+    ended = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    returned, kept = map(int, ended.stdout.split())
+    assert returned > 20 * 1024 and kept < 1024  # 50 times 4 MiB are 51,200 pages of 4 KiB
+
+
 def test_a_scheduler_file_names_the_cluster_as_well(study: Frame, where: str) -> None:
     Path("scheduler.json").write_text(json.dumps({"type": "Scheduler", "address": where}))
     assert made(study, cluster="scheduler.json") == alone(study)
