@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from tests.helpers.shared_worlds import write_nodes, write_responses
 
 pytestmark = pytest.mark.benchmark
 pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = float(os.environ.get("ALIGNEDCUT_BENCH_SCALE", "1"))
@@ -230,14 +232,10 @@ def kill(process: subprocess.Popen[str], moment: float, victim: str) -> bool:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes of a command on this machine."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-            words = (status.parent / "cmdline").read_bytes()
-        except (OSError, ValueError):
-            continue
-        if parent == pid and b"spawn_main" in words:
-            found.append(int(status.parent.name))
-    return found
+    """The worker processes of a command on this machine: spawned by it, or forked from its process that loads for them."""
+    with suppress(psutil.Error):
+        children = psutil.Process(pid).children()
+        servers = [one for one in children if "forkserver" in " ".join(one.cmdline())]
+        spawned = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+        return [one.pid for one in [*spawned, *(worker for server in servers for worker in server.children())]]
+    return []

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("distributed")
+import psutil
 
 from alignedcut_cli.errors import (
     AlignedcutError,
@@ -326,23 +327,40 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(study: Frame, where: st
     assert study.project.path("cut", "toy").read_bytes() == alone(study)
 
 
-def test_a_killed_client_takes_its_workers_along_and_the_next_run_goes_on(study: Frame, where: str) -> None:
+def _started(study: Frame) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
+    """A command in a process of its own, of which a task is done, and all processes that it has started."""
     words = [sys.executable, "-m", "tests.helpers.toy", NAME, "-p", "study", "--cluster", "local:1", "--seconds", "0.4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     client = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    parts = parts_of(study, Asked())
-    while client.poll() is None and not list(parts.folder.glob("rows-*")):
+    folder = parts_of(study, Asked()).folder
+    while client.poll() is None and not list(folder.glob("rows-*")):
         time.sleep(0.05)
-    children = Path(f"/proc/{client.pid}/task/{client.pid}/children")
-    workers = [int(pid) for pid in children.read_text().split()] if children.is_file() else []
+    return client, psutil.Process(client.pid).children(recursive=True)
+
+
+def _wait_for_the_end(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert not alive
+
+
+def test_a_killed_client_takes_its_workers_along_and_the_next_run_goes_on(study: Frame, where: str) -> None:
+    client, others = _started(study)
     client.kill()
     assert client.communicate() == (b"", b"")
-    assert len(parts.missing("rows", NUMBERS)) < NUMBERS
-    until = time.monotonic() + 10
-    while (left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not left
+    assert len(parts_of(study, Asked()).missing("rows", NUMBERS)) < NUMBERS
+    assert len(others) >= 2
+    _wait_for_the_end(others)
     assert made(study, cluster=where) == alone(study)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are spawned")
+def test_the_death_of_the_process_that_workers_are_forked_from_changes_nothing(study: Frame) -> None:
+    client, others = _started(study)
+    server = next(one for one in others if "multiprocessing.forkserver" in " ".join(one.cmdline()))
+    server.kill()
+    assert client.communicate(timeout=120)[1] == b"" and client.returncode == 0
+    _wait_for_the_end(others)
+    assert study.project.path("cut", "toy").read_bytes() == alone(study)
 
 
 def test_the_cluster_carries_under_two_percent_of_the_bytes_on_disk(study: Frame, where: str) -> None:
