@@ -438,7 +438,7 @@ def test_a_run_goes_on_from_a_state_to_the_same_bytes(rounds: int) -> None:
 
 def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loops in Python, where an index out of bounds is an error, from affinities to the divergence."""
-    from alignedcut_cli.core.embed import forces
+    from alignedcut_cli.core.embed import blocks, forces
 
     def run() -> tuple[np.ndarray, float, np.ndarray]:
         joint, places = joint_of(curved(80), 4.0), start(80)
@@ -456,6 +456,7 @@ def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPat
         if hasattr(forces, name):
             monkeypatch.setattr(forces, name, written)
     monkeypatch.setattr(kernels, "_push", kernels._push.py_func)
+    monkeypatch.setattr(blocks, "_fill", blocks._fill.py_func)
     for found, wanted in zip(run(), compiled, strict=True):
         assert relative(np.asarray(found), np.asarray(wanted)) < 5e-4
 

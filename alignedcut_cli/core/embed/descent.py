@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from alignedcut_cli.core.embed.blocks import blocks_of
 from alignedcut_cli.core.embed.forces import AllPairs, Repulsion, Tree
 from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.embed.threads import Threads
@@ -52,6 +53,8 @@ class OnHost:
 
     def __init__(self, joint: Affinities, start: np.ndarray, repulsion: str, threads: Threads) -> None:
         self._joint = tuple(np.asarray(one) for one in (joint.values, joint.columns, joint.bounds))
+        blocks = blocks_of(Affinities(*self._joint))
+        self._blocks = (blocks.values, blocks.columns, blocks.starts)
         self._threads = threads
         self._repulsion: Repulsion = (AllPairs if repulsion == "exact" else Tree)(threads)
         self._places, self._moved = start, np.empty_like(start)
@@ -72,8 +75,8 @@ class OnHost:
         rate = len(self._places) / exaggeration
         numbers = np.array([exaggeration, share, rate, MOMENTUM, LEAST_GAIN, LONGEST_STEP], np.float32)
         known: tuple[Any, ...] = (self._places, forces, numbers, self._updates, self._gains, self._moved)
-        work = lambda a, b: step(*self._joint, *known, a, b)  # noqa: E731
-        self._threads.share(len(self._places), work, large=len(self._joint[0]) > _LARGE_STEP)
+        work = lambda a, b: step(*self._blocks, *known, a, b)  # noqa: E731
+        self._threads.share(len(self._blocks[2]) - 1, work, large=len(self._joint[0]) > _LARGE_STEP)
         self._places, self._moved = self._moved, self._places
         self._places -= self._places.mean(0, dtype=np.float64).astype(np.float32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -109,7 +110,7 @@ class Tree:
         total = len(places)
         if len(self._order) != total:
             self._order = np.arange(total, dtype=np.int32)
-        split(places, self._order, levels)
+        self._split(places, levels)
         reach = np.empty(2 ** (levels + 1) - 1, np.float32)
         tabulate(places, self._order, levels, table, reach)
         needed = np.where(reach <= self._flat, np.float32(0), reach / np.float32(self._theta))
@@ -121,6 +122,18 @@ class Tree:
         sources = np.empty(starts[-1], np.int32)
         self._threads.share(2**level, lambda a, b: walk(*tree, a, b, starts, sources))
         return _Lists(_edges(total, level), starts, sources, places.copy())
+
+    def _split(self, places: np.ndarray, levels: int) -> None:
+        """Order the points as a k-d tree, a part for each thread once there are so many."""
+        upper = min(levels, (self._threads.count - 1).bit_length())
+        split(places, self._order, upper)
+        parts = [self._order[a:b] for a, b in pairwise(_edges(len(places), upper).tolist())]
+
+        def work(first: int, last: int) -> None:
+            for part in parts[first:last]:
+                split(places, part, levels - upper)
+
+        self._threads.share(len(parts), work)
 
 
 def _halvings(total: int, most: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignedcut_cli.core.embed.blocks import LANES, ROWS
 from alignedcut_cli.core.numerics import compiled
 
 __all__ = ["mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
@@ -30,16 +31,20 @@ def nearest(
     """The k nearest of m rows to targets first to last - 1, and their squared distances, not sorted.
 
     targets (C, t) and columns (C, m) float32, C a multiple of 4; indices (t, k) int32 and squares (t, k) float32, k <= m.
-    With `others`, the targets are the rows and none is its own neighbour (k < m). Ties go to the first row.
+    With `others`, the targets are the rows and none is its own neighbour (k < m); as near rows are mostly adjacent, the rows
+    are visited from shortly before the target, in a circle. Ties go to the first visited.
     """
     width, total = columns.shape
+    chunks = -(-total // _CHUNK)
     count = indices.shape[1]
     apart = np.empty(_CHUNK, np.float32)
     heap, held = np.empty(count, np.float32), np.empty(count, np.int32)  # the largest first
     for i in range(first, last):
         heap[:] = np.inf
         held[:] = -1
-        for start in range(0, total, _CHUNK):
+        begin = max(0, i // _CHUNK - 1) if others else 0
+        for chunk in range(begin, begin + chunks):
+            start = chunk % chunks * _CHUNK
             size = min(_CHUNK, total - start)
             apart[:] = 0
             for column in range(0, width, 4):
@@ -261,13 +266,15 @@ def push_lists(
     longest = 0
     for g in range(first, last):
         longest = max(longest, starts[g + 1] - starts[g])
-    chosen = np.empty((4, longest), np.float32)
+    chosen = np.zeros((4, longest + LANES), np.float32)
     for g in range(first, last):
-        count = starts[g + 1] - starts[g]
-        for s in range(count):
+        listed = starts[g + 1] - starts[g]
+        count = -(-listed // LANES) * LANES
+        for s in range(listed):
             source = sources[starts[g] + s]
             for axis in range(4):
                 chosen[axis, s] = table[source, axis]
+        chosen[3, listed:count] = 0
         for i in range(edges[g], edges[g + 1]):
             _push(chosen, count, table[nodes + i], order[i], forces, sums)
 
@@ -283,7 +290,7 @@ def push_all(places: np.ndarray, first: int, last: int, forces: np.ndarray, sums
 def step(
     values: np.ndarray,
     columns: np.ndarray,
-    bounds: np.ndarray,
+    starts: np.ndarray,
     places: np.ndarray,
     forces: np.ndarray,
     numbers: np.ndarray,
@@ -293,50 +300,54 @@ def step(
     first: int,
     last: int,
 ) -> None:
-    """One step of rows first to last - 1 down the gradient e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, with momentum and gains.
+    """One step of blocks first to last - 1 down the gradient e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, by momentum and gains.
 
-    P in CSR format (values float32, columns, bounds); forces F, and `updates` and `gains`, changed in place, (m, 3) float32.
-    numbers: exaggeration e, 1 / Z, learning rate, momentum, smallest gain, longest step. New points go to `moved`.
+    P in blocks (see `blocks`); forces F, and `updates` and `gains`, changed in place, (m, 3) float32. numbers: exaggeration
+    e, 1 / Z, learning rate, momentum, smallest gain, longest step. New points go to `moved`.
     """
     exaggeration, share, rate = numbers[0], numbers[1], numbers[2]
     momentum, least, longest = numbers[3], numbers[4], numbers[5]
     most = 0
-    for i in range(first, last):
-        most = max(most, bounds[i + 1] - bounds[i])
+    for block in range(first, last):
+        most = max(most, starts[block + 1] - starts[block])
     near = np.empty((3, most), np.float32)
-    x, y, z = near[0], near[1], near[2]
     gradient = np.empty(3, np.float32)
-    for i in range(first, last):
-        weights, others = values[bounds[i] : bounds[i + 1]], columns[bounds[i] : bounds[i + 1]]
-        for entry in range(len(others)):  # gather first, so that the loop below is vectorised
+    for block in range(first, last):
+        others = columns[starts[block] : starts[block + 1]]
+        count = len(others)
+        x, y, z = near[0, :count], near[1, :count], near[2, :count]
+        for entry in range(count):  # gather first, so that the loop over pairs is vectorised
             j = others[entry]
             x[entry], y[entry], z[entry] = places[j, 0], places[j, 1], places[j, 2]
-        xi, yi, zi = places[i, 0], places[i, 1], places[i, 2]
-        fx = fy = fz = np.float32(0)
-        for entry in range(len(weights)):
-            dx, dy, dz = xi - x[entry], yi - y[entry], zi - z[entry]
-            pulled = weights[entry] / (_ONE + dx * dx + dy * dy + dz * dz)
-            fx += pulled * dx
-            fy += pulled * dy
-            fz += pulled * dz
-        gradient[0], gradient[1], gradient[2] = fx, fy, fz
-        length = np.float32(0)
-        for axis in range(3):
-            before, now, gain = (
-                updates[i, axis],
-                exaggeration * gradient[axis] - share * forces[i, axis],
-                gains[i, axis],
-            )
-            alike = ((before > 0) == (now > 0)) & ((before < 0) == (now < 0))
-            gain = gain * np.float32(0.8) + least if alike else gain + np.float32(0.2)
-            before = momentum * before - rate * gain * now
-            updates[i, axis], gains[i, axis] = before, gain
-            length += before * before
-        if length > longest * longest:
+        for i in range(block * ROWS, min(len(places), block * ROWS + ROWS)):
+            row = ROWS * starts[block] + (i - block * ROWS) * count
+            weights = values[row : row + count]
+            xi, yi, zi = places[i, 0], places[i, 1], places[i, 2]
+            fx = fy = fz = np.float32(0)
+            for entry in range(count):
+                dx, dy, dz = xi - x[entry], yi - y[entry], zi - z[entry]
+                pulled = weights[entry] / (_ONE + dx * dx + dy * dy + dz * dz)
+                fx += pulled * dx
+                fy += pulled * dy
+                fz += pulled * dz
+            gradient[0], gradient[1], gradient[2] = fx, fy, fz
+            length = np.float32(0)
             for axis in range(3):
-                updates[i, axis] *= longest / np.sqrt(length)
-        for axis in range(3):
-            moved[i, axis] = places[i, axis] + updates[i, axis]
+                before, now, gain = (
+                    updates[i, axis],
+                    exaggeration * gradient[axis] - share * forces[i, axis],
+                    gains[i, axis],
+                )
+                alike = ((before > 0) == (now > 0)) & ((before < 0) == (now < 0))
+                gain = gain * np.float32(0.8) + least if alike else gain + np.float32(0.2)
+                before = momentum * before - rate * gain * now
+                updates[i, axis], gains[i, axis] = before, gain
+                length += before * before
+            if length > longest * longest:
+                for axis in range(3):
+                    updates[i, axis] *= longest / np.sqrt(length)
+            for axis in range(3):
+                moved[i, axis] = places[i, axis] + updates[i, axis]
 
 
 @compiled

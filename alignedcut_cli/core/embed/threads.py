@@ -33,7 +33,7 @@ class Threads:
     """As many threads as torch uses, started when first needed and ended with the context."""
 
     def __init__(self) -> None:
-        self._count = _thread_count()
+        self.count = _thread_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Threads:
@@ -48,11 +48,11 @@ class Threads:
 
         The calling thread takes the first range. An error is raised here, after all have ended.
         """
-        if self._count == 1 or not large:
+        if self.count == 1 or not large:
             work(0, total)
             return
-        self._pool = self._pool or ThreadPoolExecutor(self._count - 1)
-        (_, own), *others = pairwise(np.linspace(0, total, self._count + 1).astype(int).tolist())
+        self._pool = self._pool or ThreadPoolExecutor(self.count - 1)
+        (_, own), *others = pairwise(np.linspace(0, total, self.count + 1).astype(int).tolist())
         begun = [self._pool.submit(work, first, last) for first, last in others]
         try:
             work(0, own)
