@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from alignedcut_cli.errors import DataError, UsageError
 from alignedcut_cli.frame.config import parse_layers
@@ -25,6 +25,9 @@ __all__ = [
     "require_same_images",
     "tokens_of",
 ]
+
+TABLE_NODES = 1 << 20
+"""Nodes whose places are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -105,23 +108,43 @@ def require_same_images(names: Sequence[str], parents: Sequence[Header]) -> None
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The concatenated arrays, without a copy if there is only one."""
+    """The concatenated arrays, without a copy if there is only one; read as they are needed if one is `JoinedRows`."""
     import numpy as np
 
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    from alignedcut_cli.store.joined import JoinedRows
+
+    if len(parts) == 1:
+        return parts[0]
+    if any(isinstance(part, JoinedRows) for part in parts):
+        return cast("np.ndarray", JoinedRows(parts.__getitem__, [len(part) for part in parts]))
+    return np.concatenate(parts)
 
 
 def node_tables(slots: Sequence[Mapping[str, Any]], images: int) -> np.ndarray:
-    """The concatenated node tables of several slots."""
-    return joined([node_table(about, number, images) for number, about in enumerate(slots)])
+    """The concatenated node tables of several slots, each made for some images as they are read."""
+    from alignedcut_cli.store.joined import JoinedRows
+
+    pieces = [
+        (about, number, first, min(first + step, images))
+        for number, about in enumerate(slots)
+        for step in [max(1, TABLE_NODES // tokens_of(about))]
+        for first in range(0, images, step)
+    ]
+    lengths = [tokens_of(about) * (stop - first) for about, _, first, stop in pieces]
+
+    def piece(place: int) -> np.ndarray:
+        about, number, first, stop = pieces[place]
+        return node_table(about, number, stop - first, first)
+
+    return cast("np.ndarray", JoinedRows(piece, lengths))
 
 
-def node_table(slot: Mapping[str, Any], number: int, images: int) -> np.ndarray:
-    """(image, slot, row, col) of the nodes of one slot, image by image: (images * P, 4) int32."""
+def node_table(slot: Mapping[str, Any], number: int, images: int, first: int = 0) -> np.ndarray:
+    """(image, slot, row, col) of the nodes of one slot, of some images from `first`: (images * P, 4) int32."""
     import numpy as np
 
     rows, columns = slot["grid"]
     cells = [(row, column) for row in range(rows) for column in range(columns)]
     places = np.array(([(-1, -1)] if slot["class_token"] else []) + cells, np.int32)  # (P, 2)
-    image = np.repeat(np.arange(images, dtype=np.int32), len(places))[:, None]
+    image = np.repeat(np.arange(first, first + images, dtype=np.int32), len(places))[:, None]
     return np.hstack([image, np.full_like(image, number), np.tile(places, (images, 1))])

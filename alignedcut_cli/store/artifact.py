@@ -107,7 +107,10 @@ class _Tensors(Mapping[str, "np.ndarray"]):
         from alignedcut_cli.store.joined import JoinedRows
 
         layouts = self._layouts[name]
-        return map_tensor(layouts[0], name) if len(layouts) == 1 else cast("np.ndarray", JoinedRows(layouts, name))
+        if len(layouts) == 1:
+            return map_tensor(layouts[0], name)
+        lengths = [layout.offsets[name][1][0] for layout in layouts]
+        return cast("np.ndarray", JoinedRows(lambda number: map_tensor(layouts[number], name), lengths))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layouts)
@@ -140,18 +143,23 @@ def write_artifact(
 ) -> Header:
     """Write one artifact, as a folder of shards if it is large, and return its header.
 
-    `path` is `Project.path`; `meanings` maps each tensor to (shape axes, meaning). A meaning mentions NaN where the tensor
+    Of a large one no more than a shard is held in memory, if its long tensors are memory-mapped or `JoinedRows`. `path` is
+    `Project.path`; `meanings` maps each tensor to (shape axes, meaning). A meaning mentions NaN where the tensor
     may hold it: `check --deep` reports any other.
     """
+    import numpy as np
+
     folder, file = places(path)
     if is_sharded({name: (array.dtype.str, array.shape) for name, array in tensors.items()}):
-        first, *ranges = parts_of(tensors)
+        ranges = parts_of(tensors)
+        first = next(ranges)
         rows = max(len(array) for name, array in tensors.items() if name not in first)
         writer = ArtifactWriter(path, recipe, rows, numerics)
         writer.open_anew()
         for number, part in enumerate(ranges):
             writer.write(number, part, meanings)
         return writer.commit(first, meanings, axes=axes, parents=parents, **more)
+    tensors = {name: np.asarray(array) for name, array in tensors.items()}
     made = header_object(
         recipe,
         content_id(tensors),

@@ -1,42 +1,41 @@
-"""A tensor in several shards, as an array that is read lazily."""
+"""An array whose rows lie in several others, which are opened as they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from alignedcut_cli.store.rows import Rows
-from alignedcut_cli.store.tensors import Layout, map_tensor
 
 __all__ = ["JoinedRows"]
 
 
 class _Blocks(Sequence[np.ndarray]):
-    """The pieces of a tensor, each mapped from its shard while in use, as the number of open files is limited."""
+    """The pieces, each opened while in use, as memory and the number of open files are limited."""
 
-    def __init__(self, layouts: Sequence[Layout], name: str, columns: tuple[Any, ...]) -> None:
-        self.layouts, self.name, self.columns = layouts, name, columns
+    def __init__(self, piece: Callable[[int], Any], count: int, columns: tuple[Any, ...]) -> None:
+        self.piece, self.total, self.columns = piece, count, columns
 
     def __len__(self) -> int:
-        return len(self.layouts)
+        return self.total
 
     def __getitem__(self, number: Any) -> Any:
-        return map_tensor(self.layouts[number], self.name)[(slice(None), *self.columns)]
+        return self.piece(number)[(slice(None), *self.columns)]
 
 
 class JoinedRows(Rows, np.lib.mixins.NDArrayOperatorsMixin):
-    """The tensor `name` of several shards as a read-only array.
+    """The concatenated rows of `piece(0)`, `piece(1)`, …, of `lengths` rows each, at least one, as a read-only array.
 
     Ranges of rows, rows by index and their columns are read selectively; anything else (arithmetic, `max`, `np.asarray`)
     reads the whole tensor. With `columns`, the array is `[:, *columns]` of it.
     """
 
-    def __init__(self, layouts: Sequence[Layout], name: str, columns: tuple[Any, ...] = ()) -> None:
-        blocks = _Blocks(layouts, name, columns)
-        super().__init__(blocks, [layout.offsets[name][1][0] for layout in layouts])
-        self._pieces = blocks
+    def __init__(self, piece: Callable[[int], Any], lengths: Sequence[int], columns: tuple[Any, ...] = ()) -> None:
+        blocks = _Blocks(piece, len(lengths), columns)
+        super().__init__(blocks, lengths)
+        self._pieces, self._lengths = blocks, lengths
         self.dtype = blocks[0].dtype
         self.shape = (len(self), *blocks[0].shape[1:])
         self.ndim = len(self.shape)
@@ -44,7 +43,7 @@ class JoinedRows(Rows, np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Any:
         rows, *columns = key if isinstance(key, tuple) else (key,)
         if isinstance(rows, slice) and rows == slice(None) and not self._pieces.columns:
-            return JoinedRows(self._pieces.layouts, self._pieces.name, tuple(columns)) if columns else self
+            return JoinedRows(self._pieces.piece, self._lengths, tuple(columns)) if columns else self
         if any(not isinstance(one, int | slice) for one in columns):
             return np.asarray(self)[key]
         found = self._read(rows)

@@ -8,7 +8,7 @@ of its only part, or the digest of those of its parts, whether it is stored in o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from alignedcut_cli.store.canonical import digest, stored_digest, tensor_digest
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["LIMIT", "content_id", "is_sharded", "joined_id", "parts_of", "row_ranges", "stored_id"]
+__all__ = ["LIMIT", "content_id", "held_bytes", "is_sharded", "joined_id", "parts_of", "row_ranges", "stored_id"]
 
 ROWS = 1 << 20
 """Rows per part: about 100 MB of a cut with 20 eigenvectors."""
@@ -36,12 +36,17 @@ def is_sharded(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> bool:
     return sum(math.prod(shape) * int(dtype[2:]) for dtype, shape in long) > LIMIT
 
 
-def parts_of(tensors: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """The parts of an artifact, as views of its tensors; a single part if no tensor is long."""
+def held_bytes(rows: int, row: int) -> int:
+    """Memory in bytes for writing long tensors, `row` bytes a row, read as they are needed: all, or a part twice."""
+    return rows * row if rows * row <= LIMIT else 2 * ROWS * row
+
+
+def parts_of(tensors: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """The parts of an artifact, as views of its tensors or read one after another; a single one if no tensor is long."""
     lengths = {name: len(array) if array.ndim and row_ranges(len(array)) else 0 for name, array in tensors.items()}
-    first = {name: array for name, array in tensors.items() if not lengths[name]}
-    ranges = row_ranges(max(lengths.values(), default=0))
-    return [first, *({name: tensors[name][a:b] for name, rows in lengths.items() if rows > a} for a, b in ranges)]
+    yield {name: array for name, array in tensors.items() if not lengths[name]}
+    for a, b in row_ranges(max(lengths.values(), default=0)):
+        yield {name: tensors[name][a:b] for name, rows in lengths.items() if rows > a}
 
 
 def content_id(tensors: Mapping[str, np.ndarray]) -> str:

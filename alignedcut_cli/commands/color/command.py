@@ -82,7 +82,7 @@ def _dry_run(frame: Frame, plan: Plan, asked: Asked, sweeps: list[Sweep], folder
             (str(frame.project.path("color", plan.recipe.name)), size),
             *([(f"{folder}/", 0)] if asked.pictures else []),
         ],
-        plan.need(),
+        plan.need(held=not (asked.cluster or asked.shard)),
         shared_counts(asked, NAME, sweeps, read=plan.read_bytes(), memory=plan.task_need()),
     )
 
@@ -102,8 +102,6 @@ def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.de
     recipe, graphs = plan.recipe, len(plan.graphs)
 
     def made() -> Header:
-        import numpy as np
-
         tensors = open_tensors(frame.project.path("cut", plan.cut))
         keeper = Keeper(frame, recipe, numerics(device), lambda state: _told(state, graphs))
         if asked.cluster:
@@ -114,7 +112,7 @@ def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.de
             placing.resume()
         with keeper.told_when_stopped():
             run_sweeps(frame, asked, placing.sweeps())
-        header = _write(frame, plan, placing, np.asarray(tensors["nodes"]), device)
+        header = _write(frame, plan, placing, tensors["nodes"], device)
         keeper.drop()
         files.drop()
         return header

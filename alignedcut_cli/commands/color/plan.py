@@ -13,6 +13,7 @@ from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.store.artifact import map_tensors
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
+from alignedcut_cli.store.ranges import held_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +49,11 @@ class Plan:
         params = self.base.params if self.base else self.recipe.params
         return min(params["nodes"], max((stop - start for start, stop in self.graphs), default=0))
 
-    def need(self) -> int:
-        """Main memory in bytes of one process: coordinates, colours, nearest placed node and table of all, and a task."""
-        return self.parent.axes["M"]["size"] * (4 + 4 * self.recipe.params["dims"] + 3 + 16) + self.task_need()
+    def need(self, *, held: bool) -> int:
+        """Main memory in bytes of one process: a task, coordinates, colours and table of a shard at a time, and, if `held`,
+        the nearest placed node of every node."""
+        total = self.parent.axes["M"]["size"]
+        return held * 4 * total + held_bytes(total, 4 * self.recipe.params["dims"] + 3 + 16) + self.task_need()
 
     def task_need(self) -> int:
         """Main memory in bytes of the larger task: affinities and neighbours of the sample, or thrice a range's rows."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from alignedcut_cli.commands.cut.arrays import numerics
 from alignedcut_cli.commands.cut.asked import Asked
@@ -21,6 +21,7 @@ from alignedcut_cli.nodes.slots import Slot
 from alignedcut_cli.nodes.spaces import open_transforms
 from alignedcut_cli.store.artifact import map_tensors
 from alignedcut_cli.store.parts import Parts
+from alignedcut_cli.store.ranges import held_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +55,12 @@ def run_onto(frame: Frame, asked: Asked, onto: str, device: torch.device) -> Non
 def _print_dry_run(frame: Frame, asked: Asked, embedding: Embedding) -> None:
     plan, nodes = embedding.plan, sum(embedding.plan.nodes)
     count = plan.recipe.params["eigenvectors"]
+    row = 4 * (count + 4)
     transforms = plan.space.opening_bytes() + plan.space.transform_bytes(plan.slots)
     described = DryRun(
         [f"{given.kind}/{given.name}" for given in plan.recipe.inputs],
-        [(str(frame.project.path("cut", plan.recipe.name)), nodes * (4 * count + 16))],
-        transforms + nodes * 4 * (count + 4),
+        [(str(frame.project.path("cut", plan.recipe.name)), nodes * row)],
+        transforms + (held_bytes(nodes, row) if asked.cluster or asked.shard else nodes * row),
         shared_counts(
             asked,
             "cut",
@@ -101,20 +103,26 @@ class Embedding:
         return 4 * most * self.plan.recipe.params["eigenvectors"] + 4 * TILE * (2 * widest + landmarks)
 
     def rows(self, asked: Asked, base: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The rows (M, C) of each graph: by the parts on a cluster, or where some are there; else held in memory."""
+        """The rows (M, C) of each graph: read from the parts on a cluster, or where some are there; else held in memory."""
         import numpy as np
 
-        count = self.plan.recipe.params["eigenvectors"]
-        found = [np.empty((nodes, count), np.float32) for nodes in self.plan.nodes]
         if asked.cluster or self._parts.begun:
             run_sweeps(self._frame, asked, self.opened())
-            for number, (graph, start, stop) in enumerate(self._ranges):
-                found[graph][start:stop] = self._parts.read(EMBED, number, len(self._ranges))["rows"]
-            return found
+            return [self._merged(graph) for graph in range(len(self.plan.nodes))]
+        count = self.plan.recipe.params["eigenvectors"]
+        found = [np.empty((nodes, count), np.float32) for nodes in self.plan.nodes]
         with self._frame.output.progress("embedding", sum(self.plan.nodes), "nodes") as advance:
             for graph, start, stop in self._ranges:
                 found[graph][start:stop] = self._embedded(graph, start, stop, base, advance)
         return found
+
+    def _merged(self, graph: int) -> np.ndarray:
+        from alignedcut_cli.store.joined import JoinedRows
+
+        numbers = [number for number, (other, _, _) in enumerate(self._ranges) if other == graph]
+        lengths = [stop - start for other, start, stop in self._ranges if other == graph]
+        piece = lambda place: self._parts.read(EMBED, numbers[place], len(self._ranges))["rows"]  # noqa: E731
+        return cast("np.ndarray", JoinedRows(piece, lengths))
 
     def _write(self, numbers: Sequence[int], advance: Advance) -> None:
         base = map_tensors(self.plan.path)

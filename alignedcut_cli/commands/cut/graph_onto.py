@@ -212,6 +212,7 @@ def _rows(frame: Frame, plan: GraphOntoPlan, batch: int, base: Tensors) -> list[
     from alignedcut_cli.core.graph.new_images import embedded_rows
     from alignedcut_cli.core.numerics import NumericsError
 
+    base = {name: np.array(array) for name, array in base.items()}
     found, alone, before = [], 0, 0
     work = len(plan.images) * sum(one.places for one in plan.layers)
     with frame.output.progress("embedding", work, "places") as advance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from alignedcut_cli.nodes.onto import (
 )
 from alignedcut_cli.nodes.slots import Slot, find_slots, require_same_images
 from alignedcut_cli.nodes.spaces import Space, comparable_slots
-from alignedcut_cli.store.artifact import load_tensors, write_artifact
+from alignedcut_cli.store.artifact import open_tensors, write_artifact
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import check_name
 
@@ -144,7 +144,7 @@ class Onto(Protocol):
     def images(self) -> Sequence[Any]: ...
 
 
-Tensors = dict[str, "np.ndarray"]
+Tensors = Mapping[str, "np.ndarray"]
 
 
 def make_onto(
@@ -160,7 +160,7 @@ def make_onto(
     recipe = plan.recipe
 
     def made() -> Header:
-        _, base = load_tensors(plan.path)
+        base = open_tensors(plan.path)
         groups = [[slot.about for slot in group] for group in plan.groups]
         tensors, meanings = onto_tensors(base, groups, len(plan.images), rows_of(base))
         axes = onto_axes(plan.base, groups, plan.images, len(tensors["nodes"]))

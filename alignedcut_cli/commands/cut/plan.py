@@ -17,6 +17,7 @@ from alignedcut_cli.nodes.spaces import Space, aligned_space, comparable_slots
 from alignedcut_cli.store.canonical import digest
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.project import Project, check_name
+from alignedcut_cli.store.ranges import held_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -63,9 +64,10 @@ class Plan:
         return max(self.space.opening_bytes(), *graphs)
 
     def need_of_merging(self) -> int:
-        """Main memory in bytes for putting together what tasks wrote: eigenvectors and node table, twice if of several."""
-        held = 4 * sum(self.nodes) * (self.recipe.params["eigenvectors"] + 4 + ("balance" in self.recipe.params))
-        return held if len(self.nodes) == 1 else 2 * held
+        """Main memory in bytes for putting together what tasks wrote: eigenvectors and node table, of a shard at a time."""
+        return held_bytes(
+            sum(self.nodes), 4 * (self.recipe.params["eigenvectors"] + 4 + ("balance" in self.recipe.params))
+        )
 
     def need_of_a_task(self, nodes: int) -> int:
         """Main memory in bytes of the largest task: a pilot, or Y twice of a range of so many nodes."""

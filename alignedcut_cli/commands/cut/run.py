@@ -45,19 +45,24 @@ class CutPlan(Protocol):
 class Solved:
     """The cut of one graph on the CPU, with the weights (M,) of its nodes where they were balanced.
 
-    `computed` names the precision; `stability` is present with --bootstrap.
+    `rows` (M, C) are its eigenvectors, which may be read as they are needed: then those of `cut` are empty. `computed` names
+    the precision; `stability` is present with --bootstrap.
     """
 
     def __init__(
-        self, cut: Cut, weights: torch.Tensor | None, computed: str, stability: Stability | None = None
+        self,
+        cut: Cut,
+        weights: np.ndarray | None,
+        computed: str,
+        stability: Stability | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         from dataclasses import replace
 
-        self.computed, self.stability = computed, stability
-        self.weights = None if weights is None else weights.cpu()
+        self.weights, self.computed, self.stability = weights, computed, stability
+        self.rows = cut.eigenvectors.cpu().numpy() if rows is None else rows
         self.cut = replace(
             cut,
-            eigenvectors=cut.eigenvectors.cpu(),
             eigenvalues=cut.eigenvalues.cpu(),
             residuals=cut.residuals.cpu(),
             sampled=cut.sampled.cpu(),
@@ -90,7 +95,8 @@ def solve_graphs(frame: Frame, plan: Plan, device: torch.device, budget: int) ->
             stability = None
             if params.get("bootstrap"):
                 stability = stability_of(rows, plan.groups[number], cut, weights, params, number, budget)
-        found[number] = Solved(cut, weights, precision.told(plan.space.alignment is not None), stability)
+        told = precision.told(plan.space.alignment is not None)
+        found[number] = Solved(cut, None if weights is None else weights.cpu().numpy(), told, stability)
 
     graphs = range(len(plan.groups))
     together = budget // max(1, plan.need()) if _are_small(plan, device) else 1
@@ -159,7 +165,7 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
     cuts = [one.cut for one in solved]
     offsets = np.cumsum([0, *plan.nodes])
     tensors = {
-        "eigenvectors": joined([cut.eigenvectors.cpu().numpy() for cut in cuts]),
+        "eigenvectors": joined([one.rows for one in solved]),
         "eigenvalues": np.stack([cut.eigenvalues.cpu().numpy() for cut in cuts]),
         "residuals": np.stack([cut.residuals.cpu().numpy() for cut in cuts]),
         "nodes": node_tables([slot.about for slot in plan.slots], len(plan.images)),
@@ -181,7 +187,7 @@ def cut_tensors(plan: CutPlan, solved: Sequence[Solved]) -> tuple[dict[str, np.n
         "certificate": ("G Q", "how far each graph's cut is from the exact one, see axis Q"),
     }
     if plan.recipe.params.get("balance"):
-        tensors["weights"] = joined([one.weights.cpu().numpy() for one in solved if one.weights is not None])
+        tensors["weights"] = joined([one.weights for one in solved if one.weights is not None])
         meanings["weights"] = ("M", "what each node counts for, mean 1: X^T diag(weights) X = I")
     for number, cut in enumerate(cuts):
         if cut.extension:

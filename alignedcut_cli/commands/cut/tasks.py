@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from alignedcut_cli.commands.cut.arrays import arrays_of, made_of, numerics, tensor_of
 from alignedcut_cli.commands.cut.plan import Plan
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from alignedcut_cli.core.graph.ncut import Cut
     from alignedcut_cli.core.graph.one_pass import Projected, Rotation
     from alignedcut_cli.core.graph.pilot import Pilot
 
@@ -304,11 +303,12 @@ class Cutting:
         return [self._solved(graph) for graph in range(self.graphs)]
 
     def _solved(self, graph: int) -> Solved:
-        told = Precision.of(self._graph_part(PILOT, graph)).told(self._plan.space.alignment is not None)
-        cut, weights = (self._merged if graph in self.streamed else self._read_whole)(graph)
-        return Solved(cut, weights, told)
+        return (self._merged if graph in self.streamed else self._read_whole)(graph)
 
-    def _read_whole(self, graph: int) -> tuple[Cut, torch.Tensor | None]:
+    def _told(self, graph: int) -> str:
+        return Precision.of(self._graph_part(PILOT, graph)).told(self._plan.space.alignment is not None)
+
+    def _read_whole(self, graph: int) -> Solved:
         from alignedcut_cli.core.graph.certificate import Certificate
         from alignedcut_cli.core.graph.landmarks import Extension
         from alignedcut_cli.core.graph.ncut import Cut
@@ -318,21 +318,26 @@ class Cutting:
         extension = Extension(one["landmarks"], one["maps"], self._params["gamma"])
         certificate = made_of(Certificate, part, self._device)
         vectors, values, residuals = one["eigenvectors"], one["eigenvalues"], one["residuals"]
-        return Cut(vectors, values, residuals, one["sampled"], certificate, extension), one.get("weights")
+        cut = Cut(vectors, values, residuals, one["sampled"], certificate, extension)
+        return Solved(cut, part.get("weights"), self._told(graph))
 
-    def _merged(self, graph: int) -> tuple[Cut, torch.Tensor | None]:
-        """The cut of a graph in a pass: what is held is what the artifact holds."""
+    def _merged(self, graph: int) -> Solved:
+        """The cut of a graph in a pass, whose rows and weights are read from the parts as they are needed."""
         import torch
 
         from alignedcut_cli.core.graph.lowrank import cut_of
+        from alignedcut_cli.store.joined import JoinedRows
 
-        total = self._plan.nodes[graph]
-        vectors = torch.empty(total, self._params["eigenvectors"])
-        for start, stop, part in self._of_graph(ROWS, graph):
-            vectors[start:stop] = tensor_of(part["rows"])
-        cut = cut_of(self._pilot(graph), self._rotation(graph), vectors, self._added(ROWS, graph))
-        if not self.is_balanced:
-            return cut, None
-        cells = (tensor_of(part["cells"]) for _, _, part in self._of_graph(CELLS, graph))
-        weights = tensor_of(self._graph_part(PILOT, graph)["cell_weights"])
-        return cut, torch.cat([weights[one] for one in cells])
+        numbers = [number for number, (other, _, _) in enumerate(self.ranges) if other == graph]
+        lengths = [stop - start for other, start, stop in self.ranges if other == graph]
+        rows = cast("np.ndarray", JoinedRows(lambda place: self._range_part(ROWS, numbers[place])["rows"], lengths))
+        nothing = torch.empty(0, self._params["eigenvectors"])
+        cut = cut_of(self._pilot(graph), self._rotation(graph), nothing, self._added(ROWS, graph))
+        weights = None
+        if self.is_balanced:
+            import numpy as np
+
+            of_cells = np.array(self._graph_part(PILOT, graph)["cell_weights"])
+            piece = lambda place: of_cells[self._range_part(CELLS, numbers[place])["cells"]]  # noqa: E731
+            weights = cast("np.ndarray", JoinedRows(piece, lengths))
+        return Solved(cut, weights, self._told(graph), rows=rows)
