@@ -9,6 +9,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alignedcut_cli.commands.color import plan as plan_module
@@ -18,6 +19,9 @@ from alignedcut_cli.commands.color.sweeps import open_sweeps
 from alignedcut_cli.core.embed import colours
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.header import Header, Recipe
+from alignedcut_cli.store.joined import JoinedRows
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
 from tests.frame.test_command_line import require_error
@@ -86,6 +90,24 @@ def test_the_shares_of_jobs_in_any_order_and_the_merge_have_the_bytes_of_one_run
     assert again.status == 0, again.err
     require_same(project, way)
     assert "is up to date" in color(cli, project, way, "--name", way, "--shard", "1/3").out
+
+
+@pytest.mark.parametrize("way", ["slots", "onto"], indirect=True)
+def test_places_and_colours_are_looked_up_as_they_are_written(
+    cli: Cli, project: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an artifact of any size is put together in the memory of a shard."""
+    seen = dict[str, Any]()
+
+    def watched(path: Path, recipe: Recipe, tensors: dict[str, Any], *more: Any, **given: Any) -> Header:
+        seen.update(tensors)
+        return write_artifact(path, recipe, tensors, *more, **given)
+
+    monkeypatch.setattr("alignedcut_cli.commands.color.command.write_artifact", watched)
+    assert color(cli, project, way, "--name", way).status == 0
+    long = [name for name, tensor in seen.items() if len(tensor) == len(seen["rgb"])]
+    assert sorted(long) == ["coordinates", "nodes", "rgb"]
+    assert all(isinstance(seen[name], JoinedRows | np.memmap) for name in long)
 
 
 @pytest.mark.parametrize("way", ["slots", "onto"], indirect=True)

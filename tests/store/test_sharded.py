@@ -39,6 +39,7 @@ from alignedcut_cli.store.check import check_project, sweep
 from alignedcut_cli.store.files import remove
 from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.index import INDEX
+from alignedcut_cli.store.joined import JoinedRows
 from alignedcut_cli.store.project import Project
 from alignedcut_cli.store.status import project_states
 from alignedcut_cli.store.swap import PLAN, old_folder, partial_folder, swap_in
@@ -103,6 +104,40 @@ def require_same(found: Any, wanted: dict[str, np.ndarray]) -> None:
     for name, array in wanted.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_rows_that_are_read_as_they_are_needed_are_written_shard_by_shard(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same bytes, whether in shards or in one file."""
+    wanted = write(project)
+    folder = project.path("cut", "c").with_name("c")
+    before, tensors, opened = bytes_of(folder), arrays(), list[int]()
+    ends = [0, 7, 8, 30, NODES]
+
+    def lazily(array: np.ndarray) -> Any:
+        def piece(number: int) -> np.ndarray:
+            opened.append(number)
+            return array[ends[number] : ends[number + 1]]
+
+        return JoinedRows(piece, np.diff(ends).tolist())
+
+    def write_again() -> Header:
+        given = {
+            name: lazily(tensors[name]) if name in ("eigenvectors", "nodes") else tensors[name] for name in tensors
+        }
+        path, more = project.path("cut", "c"), {"axes": axes_of(NODES), "numerics": NUMERICS}
+        return write_artifact(path, recipe_of(), given, MEANINGS, **more)
+
+    spans, read = list[int](), JoinedRows.rows
+    with monkeypatch.context() as watch:
+        watch.setattr(JoinedRows, "rows", lambda self, a, b: (spans.append(b - a), read(self, a, b))[1])
+        assert write_again().content == wanted.content
+    assert max(spans) == ROWS and set(opened) == {0, 1, 2, 3}
+    assert bytes_of(folder) == before
+    monkeypatch.setattr(ranges, "LIMIT", 2 << 30)
+    assert write_again().content == wanted.content
+    require_same(load_tensors(project.path("cut", "c"))[1], tensors)
 
 
 # content ids

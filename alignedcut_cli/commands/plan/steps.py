@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.core.graph.certificate import CERTIFICATE_ROWS
 from alignedcut_cli.core.graph.lowrank import landmark_count, pilot_nodes, spare_columns
+from alignedcut_cli.store.ranges import held_bytes
 
 if TYPE_CHECKING:
     from alignedcut_cli.commands.plan.rates import Rates
@@ -18,6 +19,8 @@ __all__ = ["Limit", "Machines", "Step", "Study", "limits_of", "steps_of"]
 
 NODE_TABLE, COLOUR = 16, 3
 """Bytes of a node's image, slot, row and column, and of its colour."""
+NEAREST = 4
+"""Bytes of the number of a node's nearest placed one, which `color` keeps until colours are looked up."""
 TASK = 64 << 20
 """Bytes of the tiles that a worker is processing."""
 DAY = 86_400.0
@@ -180,7 +183,7 @@ def _cut(study: Study, rates: Rates, machines: Machines) -> Step:
         written,
         work,
         8 * pilot * size + TASK,
-        study.kept + NODE_TABLE if alone else 0,
+        study.kept if alone else 0,
         nodes,
         rates.pilot + nodes / rates.passed / machines.count,
         _disk(machines, read, written),
@@ -189,7 +192,8 @@ def _cut(study: Study, rates: Rates, machines: Machines) -> Step:
 
 def _colours(study: Study, rates: Rates, machines: Machines) -> Step:
     nodes, sample = study.nodes, min(study.sample, study.nodes)
-    read, written = nodes * 4 * study.count, nodes * (COLOUR + 4 * 3 + NODE_TABLE)
+    row = COLOUR + 4 * 3 + NODE_TABLE
+    read, written = nodes * 4 * study.count, nodes * row
     alone = machines.count == 1
     return Step(
         "color",
@@ -197,8 +201,8 @@ def _colours(study: Study, rates: Rates, machines: Machines) -> Step:
         read,
         written,
         3.0 * nodes * sample * study.count,
-        sample * 4 * (study.count + 3) + TASK,
-        4 * (2 * study.count + 3 + 8) if alone else 0,
+        sample * 4 * (study.count + 3) + TASK + held_bytes(nodes, row),
+        NEAREST if alone else 0,
         nodes,
         rates.placed + max(0, nodes - sample) / rates.assigned / machines.count,
         _disk(machines, read, written),

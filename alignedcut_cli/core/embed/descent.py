@@ -54,7 +54,7 @@ class OnHost:
     def __init__(self, joint: Affinities, start: np.ndarray, repulsion: str, threads: Threads) -> None:
         self._joint = tuple(np.asarray(one) for one in (joint.values, joint.columns, joint.bounds))
         blocks = blocks_of(Affinities(*self._joint))
-        self._blocks = (blocks.values, blocks.columns, blocks.starts)
+        self._blocks = (blocks.values, blocks.columns, blocks.starts, blocks.height)
         self._threads = threads
         self._repulsion: Repulsion = (AllPairs if repulsion == "exact" else Tree)(threads)
         self._places, self._moved = start, np.empty_like(start)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alignedcut_cli.core.embed.blocks import LANES, ROWS
+from alignedcut_cli.core.embed.blocks import LANES
 from alignedcut_cli.core.numerics import compiled
 
 __all__ = ["mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
@@ -291,6 +291,7 @@ def step(
     values: np.ndarray,
     columns: np.ndarray,
     starts: np.ndarray,
+    height: int,
     places: np.ndarray,
     forces: np.ndarray,
     numbers: np.ndarray,
@@ -302,8 +303,8 @@ def step(
 ) -> None:
     """One step of blocks first to last - 1 down the gradient e sum_j p_ij k_ij (y_i - y_j) - F_i / Z, by momentum and gains.
 
-    P in blocks (see `blocks`); forces F, and `updates` and `gains`, changed in place, (m, 3) float32. numbers: exaggeration
-    e, 1 / Z, learning rate, momentum, smallest gain, longest step. New points go to `moved`.
+    P in blocks (see `blocks`) of a height; forces F, and `updates` and `gains`, changed in place, (m, 3) float32. numbers:
+    exaggeration e, 1 / Z, learning rate, momentum, smallest gain, longest step. New points go to `moved`.
     """
     exaggeration, share, rate = numbers[0], numbers[1], numbers[2]
     momentum, least, longest = numbers[3], numbers[4], numbers[5]
@@ -319,8 +320,8 @@ def step(
         for entry in range(count):  # gather first, so that the loop over pairs is vectorised
             j = others[entry]
             x[entry], y[entry], z[entry] = places[j, 0], places[j, 1], places[j, 2]
-        for i in range(block * ROWS, min(len(places), block * ROWS + ROWS)):
-            row = ROWS * starts[block] + (i - block * ROWS) * count
+        for i in range(block * height, min(len(places), block * height + height)):
+            row = height * starts[block] + (i - block * height) * count
             weights = values[row : row + count]
             xi, yi, zi = places[i, 0], places[i, 1], places[i, 2]
             fx = fy = fz = np.float32(0)

@@ -66,7 +66,7 @@ def tsne(
     start = _start(rows, dims, seed)
     order = _near_together(start)
     with Threads() as threads:
-        descent = _descent(rows[order], start[order], used, name, threads, None if on_host else device)
+        descent, order = _descent(rows, start, order, used, name, threads, None if on_host else device)
         done = 0
         if state:
             descent.load({name: np.asarray(value) for name, value in state.items()})
@@ -92,22 +92,29 @@ def _state(descent: Descent, done: int) -> State:
 def _descent(
     rows: np.ndarray,
     start: np.ndarray,
+    order: np.ndarray,
     perplexity: float,
     repulsion: str,
     threads: Threads,
     device: torch.device | None,
-) -> Descent:
-    """The descent of rows (m, C) from `start`, on the CPU without torch or on another device."""
+) -> tuple[Descent, np.ndarray]:
+    """The descent of rows (m, C) from `start`, on the CPU without torch or on another device; and the order of its points.
+
+    `order` is one in which near rows are adjacent; on the CPU neighbours are put together once they are known.
+    """
     if device is None:
+        from alignedcut_cli.core.embed.blocks import neighbours_together
         from alignedcut_cli.core.embed.descent import OnHost
 
-        return OnHost(host_affinities(rows, perplexity, threads), start, repulsion, threads)
+        joint, moved = neighbours_together(host_affinities(rows[order], perplexity, threads))
+        order = order[moved]
+        return OnHost(joint, start[order], repulsion, threads), order
     import torch
 
     from alignedcut_cli.core.embed.affinities import affinities
     from alignedcut_cli.core.embed.device import OnDevice
 
-    return OnDevice(affinities(torch.from_numpy(rows).to(device), perplexity, threads), start)
+    return OnDevice(affinities(torch.from_numpy(rows[order]).to(device), perplexity, threads), start[order]), order
 
 
 def _near_together(start: np.ndarray) -> np.ndarray:

@@ -12,7 +12,10 @@ import pytest
 
 from alignedcut_cli.commands.cut.sweeps import open_sweeps
 from alignedcut_cli.core.graph import lowrank, one_pass, quantised_cosines
+from alignedcut_cli.store.artifact import write_artifact
+from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.index import read_header
+from alignedcut_cli.store.joined import JoinedRows
 from alignedcut_cli.store.parts import Parts
 from alignedcut_cli.store.project import Project
 from tests.commands.cut import test_space
@@ -68,6 +71,25 @@ def test_shares_in_any_order_give_the_bytes_of_one_process(cli: Cli, studies: tu
     run = cli(*LOWRANK, *CASES[case], "-p", shared)
     assert run.status == 0, run.err
     assert bytes_of(shared) == bytes_of(alone)
+
+
+@pytest.mark.parametrize("case", ["joint", "balanced", "per slot"])
+def test_what_tasks_wrote_is_read_as_it_is_written(
+    cli: Cli, studies: tuple[Path, Path], case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an artifact of any size is put together in the memory of a shard."""
+    seen = dict[str, Any]()
+
+    def watched(path: Path, recipe: Recipe, tensors: Mapping[str, Any], *more: Any, **given: Any) -> Header:
+        seen.update(tensors)
+        return write_artifact(path, recipe, tensors, *more, **given)
+
+    monkeypatch.setattr("alignedcut_cli.commands.cut.command.write_artifact", watched)
+    assert cli(*LOWRANK, *CASES[case], "-p", studies[1], "--shard", "1/1").status == 0
+    assert cli(*LOWRANK, *CASES[case], "-p", studies[1]).status == 0
+    long = [name for name, tensor in seen.items() if len(tensor) == len(seen["nodes"])]
+    assert set(long) == {"eigenvectors", "nodes", *(["weights"] if case == "balanced" else [])}
+    assert all(isinstance(seen[name], JoinedRows) for name in long)
 
 
 def test_the_precision_is_chosen_once(cli: Cli, studies: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
