@@ -7,9 +7,9 @@ two writers of one part write the same bytes. They last until the artifact is co
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from alignedcut_cli.errors import AlignedcutError, DataError
 from alignedcut_cli.store.canonical import canonical_json, tensor_digest
@@ -73,6 +73,24 @@ class Parts:
             path = self._path(sweep, number, count)
             raise DataError("part-missing", f"{path} is gone or damaged", "Run the same command again")
         return {name: map_tensor(layout, name) for name in layout.offsets}
+
+    def rows(
+        self,
+        sweep: str,
+        ranges: Sequence[tuple[int, int, int]],
+        graph: int,
+        take: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    ) -> np.ndarray:
+        """The rows of a graph, as `take` gives them of a part: a `JoinedRows`, whose parts are opened as they are needed.
+
+        The sweep has a part for each of `ranges`, (graph, start, stop).
+        """
+        from alignedcut_cli.store.joined import JoinedRows
+
+        own = [number for number, (other, _, _) in enumerate(ranges) if other == graph]
+        lengths = [stop - start for other, start, stop in ranges if other == graph]
+        piece = lambda place: take(self.read(sweep, own[place], len(ranges)))  # noqa: E731
+        return cast("np.ndarray", JoinedRows(piece, lengths))
 
     def drop(self) -> None:
         """Remove all parts."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.arrays import numerics
 from alignedcut_cli.commands.cut.asked import Asked
@@ -108,21 +108,14 @@ class Embedding:
 
         if asked.cluster or self._parts.begun:
             run_sweeps(self._frame, asked, self.opened())
-            return [self._merged(graph) for graph in range(len(self.plan.nodes))]
+            graphs = range(len(self.plan.nodes))
+            return [self._parts.rows(EMBED, self._ranges, graph, lambda part: part["rows"]) for graph in graphs]
         count = self.plan.recipe.params["eigenvectors"]
         found = [np.empty((nodes, count), np.float32) for nodes in self.plan.nodes]
         with self._frame.output.progress("embedding", sum(self.plan.nodes), "nodes") as advance:
             for graph, start, stop in self._ranges:
                 found[graph][start:stop] = self._embedded(graph, start, stop, base, advance)
         return found
-
-    def _merged(self, graph: int) -> np.ndarray:
-        from alignedcut_cli.store.joined import JoinedRows
-
-        numbers = [number for number, (other, _, _) in enumerate(self._ranges) if other == graph]
-        lengths = [stop - start for other, start, stop in self._ranges if other == graph]
-        piece = lambda place: self._parts.read(EMBED, numbers[place], len(self._ranges))["rows"]  # noqa: E731
-        return cast("np.ndarray", JoinedRows(piece, lengths))
 
     def _write(self, numbers: Sequence[int], advance: Advance) -> None:
         base = map_tensors(self.plan.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from alignedcut_cli.commands.cut.arrays import arrays_of, made_of, numerics, tensor_of
 from alignedcut_cli.commands.cut.plan import Plan
@@ -323,21 +323,16 @@ class Cutting:
 
     def _merged(self, graph: int) -> Solved:
         """The cut of a graph in a pass, whose rows and weights are read from the parts as they are needed."""
+        import numpy as np
         import torch
 
         from alignedcut_cli.core.graph.lowrank import cut_of
-        from alignedcut_cli.store.joined import JoinedRows
 
-        numbers = [number for number, (other, _, _) in enumerate(self.ranges) if other == graph]
-        lengths = [stop - start for other, start, stop in self.ranges if other == graph]
-        rows = cast("np.ndarray", JoinedRows(lambda place: self._range_part(ROWS, numbers[place])["rows"], lengths))
+        rows = self.parts.rows(ROWS, self.ranges, graph, lambda part: part["rows"])
         nothing = torch.empty(0, self._params["eigenvectors"])
         cut = cut_of(self._pilot(graph), self._rotation(graph), nothing, self._added(ROWS, graph))
         weights = None
         if self.is_balanced:
-            import numpy as np
-
             of_cells = np.array(self._graph_part(PILOT, graph)["cell_weights"])
-            piece = lambda place: of_cells[self._range_part(CELLS, numbers[place])["cells"]]  # noqa: E731
-            weights = cast("np.ndarray", JoinedRows(piece, lengths))
+            weights = self.parts.rows(CELLS, self.ranges, graph, lambda part: of_cells[part["cells"]])
         return Solved(cut, weights, self._told(graph), rows=rows)
