@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix, random_array
 
 from alignedcut_cli.core.embed import blocks as module
-from alignedcut_cli.core.embed.blocks import HEIGHTS, LANES, Blocks, blocks_of, neighbours_together
+from alignedcut_cli.core.embed.blocks import HEIGHTS, Blocks, blocks_of, neighbours_together
+from alignedcut_cli.core.embed.kernels import LANES
 from alignedcut_cli.core.embed.on_host import Affinities
 
 

@@ -450,7 +450,7 @@ def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPat
         return made.state()["places"], made.divergence(), trees
 
     compiled = run()
-    for name in kernels.__all__:
+    for name in set(kernels.__all__) - {"LANES"}:
         written = getattr(kernels, name).py_func
         monkeypatch.setattr(kernels, name, written)
         if hasattr(forces, name):

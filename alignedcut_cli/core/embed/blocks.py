@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alignedcut_cli.core.embed.kernels import LANES
 from alignedcut_cli.core.embed.on_host import Affinities
 from alignedcut_cli.core.numerics import compiled
 
-__all__ = ["LANES", "Blocks", "blocks_of", "neighbours_together"]
+__all__ = ["Blocks", "blocks_of", "neighbours_together"]
 
 HEIGHTS = (1, 2, 4, 8)
 FETCH, PAIR = 1.0, 0.35
 """What fetching a point costs, and a pair of points: decide how many rows a block has (measured on cuts of photographs)."""
-LANES = 32
-"""Compiled loops take so many numbers at a time, and what is left one by one: lists are padded to multiples of it."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from alignedcut_cli.core.embed.blocks import LANES
 from alignedcut_cli.core.numerics import compiled
 
-__all__ = ["mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
+__all__ = ["LANES", "mismatch", "nearest", "push_all", "push_lists", "split", "step", "tabulate", "walk"]
 
+LANES = 32
+"""Compiled loops take so many numbers at a time, and what is left one by one: lists are padded to multiples of it."""
 _ONE = np.float32(1)
 _CHUNK = 256
 
