@@ -97,13 +97,15 @@ def _open(frame: Frame, plan: Plan, files: Parts, device: torch.device) -> list[
 def _make(frame: Frame, plan: Plan, asked: Asked, files: Parts, device: torch.device) -> tuple[Header, bool]:
     """The coloring, made unless it is up to date. Without a cluster, what the tasks give is held in memory."""
     from alignedcut_cli.commands.color.sweeps import Placing, numerics
+    from alignedcut_cli.core.embed.tsne import ORDER
     from alignedcut_cli.frame.keep import Held, Keeper
 
     recipe, graphs = plan.recipe, len(plan.graphs)
 
     def made() -> Header:
         tensors = open_tensors(frame.project.path("cut", plan.cut))
-        keeper = Keeper(frame, recipe, numerics(device), lambda state: _told(state, graphs))
+        used = {**numerics(device), "order": ORDER}
+        keeper = Keeper(frame, recipe, used, lambda state: _told(state, graphs))
         if asked.cluster:
             files.open()
             placing = Placing(frame, plan, files, device)

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from alignedcut_cli.core.embed.descent import Descent
 
-__all__ = ["EXACT_NODES", "ITERATIONS", "REPULSIONS", "ROUND", "Keep", "State", "choose_repulsion", "tsne"]
+__all__ = ["EXACT_NODES", "ITERATIONS", "ORDER", "REPULSIONS", "ROUND", "Keep", "State", "choose_repulsion", "tsne"]
 
 ITERATIONS = (250, 500)
 EXAGGERATION = 12.0
 ROUND = 50
+ORDER = "neighbours together"
+"""The order of the points of a state: a run goes on only from a state in the same one."""
 REPULSIONS = ("exact", "tree")
 EXACT_NODES = {"cpu": 1500, "cuda": 200_000}
 _START_SPREAD = 1e-4
