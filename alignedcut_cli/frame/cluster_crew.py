@@ -26,7 +26,7 @@ STARTS = 4
 """Attempts to find a worker that lives long enough to answer."""
 FETCH_SECONDS = 10
 """Limit for fetching a small result: its worker may have died."""
-_STEP = 0.1
+_STEP = 0.02
 
 
 class Crew:
