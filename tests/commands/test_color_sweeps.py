@@ -19,12 +19,11 @@ from alignedcut_cli.commands.color.sweeps import open_sweeps
 from alignedcut_cli.core.embed import colours
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.store.artifact import write_artifact
-from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.joined import JoinedRows
 from alignedcut_cli.store.project import Project
 from tests.conftest import Cli, Run
 from tests.frame.test_command_line import require_error
+from tests.helpers.stores import tensors_written
 
 FEW = ("--nodes", "40", "--perplexity", "5", "--no-pictures")
 WAYS = {
@@ -97,13 +96,7 @@ def test_places_and_colours_are_looked_up_as_they_are_written(
     cli: Cli, project: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that an artifact of any size is put together in the memory of a shard."""
-    seen = dict[str, Any]()
-
-    def watched(path: Path, recipe: Recipe, tensors: dict[str, Any], *more: Any, **given: Any) -> Header:
-        seen.update(tensors)
-        return write_artifact(path, recipe, tensors, *more, **given)
-
-    monkeypatch.setattr("alignedcut_cli.commands.color.command.write_artifact", watched)
+    seen = tensors_written(monkeypatch, "color")
     assert color(cli, project, way, "--name", way).status == 0
     long = [name for name, tensor in seen.items() if len(tensor) == len(seen["rgb"])]
     assert sorted(long) == ["coordinates", "nodes", "rgb"]

@@ -26,6 +26,18 @@ WRITER = "alignedcut_cli.store.tensors._copy_tensors"
 """What writes the bytes of every artifact: to be replaced by what fails."""
 
 
+def tensors_written(patch: pytest.MonkeyPatch, command: str) -> dict[str, Any]:
+    """The tensors that a command hands to the writer of its artifact, once it has run."""
+    seen = dict[str, Any]()
+
+    def watched(path: Path, recipe: Recipe, tensors: dict[str, Any], *more: Any, **given: Any) -> Header:
+        seen.update(tensors)
+        return write_artifact(path, recipe, tensors, *more, **given)
+
+    patch.setattr(f"alignedcut_cli.commands.{command}.command.write_artifact", watched)
+    return seen
+
+
 def features_recipe(name: str = "f", **params: Any) -> Recipe:
     return Recipe("features", name, 1, {"tokens": "all", **params}, (), {"manifest": "m" * 64})
 

@@ -60,13 +60,14 @@ class Solved:
         from dataclasses import replace
 
         self.weights, self.computed, self.stability = weights, computed, stability
-        self.rows = cut.eigenvectors.cpu().numpy() if rows is None else rows
         self.cut = replace(
             cut,
+            eigenvectors=cut.eigenvectors.cpu(),
             eigenvalues=cut.eigenvalues.cpu(),
             residuals=cut.residuals.cpu(),
             sampled=cut.sampled.cpu(),
         )
+        self.rows = self.cut.eigenvectors.numpy() if rows is None else rows
 
     @property
     def certificate(self) -> Certificate:

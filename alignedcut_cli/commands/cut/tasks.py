@@ -300,10 +300,7 @@ class Cutting:
 
     def solved(self) -> list[Solved]:
         """The cut of every graph, from all parts."""
-        return [self._solved(graph) for graph in range(self.graphs)]
-
-    def _solved(self, graph: int) -> Solved:
-        return (self._merged if graph in self.streamed else self._read_whole)(graph)
+        return [(self._merged if graph in self.streamed else self._read_whole)(graph) for graph in range(self.graphs)]
 
     def _told(self, graph: int) -> str:
         return Precision.of(self._graph_part(PILOT, graph)).told(self._plan.space.alignment is not None)

@@ -12,8 +12,6 @@ import pytest
 
 from alignedcut_cli.commands.cut.sweeps import open_sweeps
 from alignedcut_cli.core.graph import lowrank, one_pass, quantised_cosines
-from alignedcut_cli.store.artifact import write_artifact
-from alignedcut_cli.store.header import Header, Recipe
 from alignedcut_cli.store.index import read_header
 from alignedcut_cli.store.joined import JoinedRows
 from alignedcut_cli.store.parts import Parts
@@ -21,6 +19,7 @@ from alignedcut_cli.store.project import Project
 from tests.commands.cut import test_space
 from tests.commands.cut.test_space import COUNT, joined, refused
 from tests.conftest import Cli
+from tests.helpers.stores import tensors_written
 
 __all__ = ["joined"]  # a fixture
 
@@ -78,13 +77,7 @@ def test_what_tasks_wrote_is_read_as_it_is_written(
     cli: Cli, studies: tuple[Path, Path], case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that an artifact of any size is put together in the memory of a shard."""
-    seen = dict[str, Any]()
-
-    def watched(path: Path, recipe: Recipe, tensors: Mapping[str, Any], *more: Any, **given: Any) -> Header:
-        seen.update(tensors)
-        return write_artifact(path, recipe, tensors, *more, **given)
-
-    monkeypatch.setattr("alignedcut_cli.commands.cut.command.write_artifact", watched)
+    seen = tensors_written(monkeypatch, "cut")
     assert cli(*LOWRANK, *CASES[case], "-p", studies[1], "--shard", "1/1").status == 0
     assert cli(*LOWRANK, *CASES[case], "-p", studies[1]).status == 0
     long = [name for name, tensor in seen.items() if len(tensor) == len(seen["nodes"])]
