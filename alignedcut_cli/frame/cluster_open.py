@@ -160,6 +160,8 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
         settings: Any = {
             "distributed.worker.multiprocessing-method": method,
             "distributed.worker.profile.enabled": False,
+            "distributed.admin.tick.interval": "500ms",  # its watch on itself takes time from the workers
+            "distributed.admin.system-monitor.interval": "10s",
             "distributed.nanny.pre-spawn-environ": variables,
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],

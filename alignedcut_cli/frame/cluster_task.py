@@ -36,7 +36,7 @@ __all__ = ["Job", "dask_setup", "examine", "open_sweeps_of", "run_task", "versio
 
 _ONE_AT_A_TIME = threading.Lock()
 _TRIM, _TRIM_OF_DASK = "MALLOC_TRIM_THRESHOLD_", "65536"
-_ALLOCATOR = ((-3, 32 << 20), (-1, 64 << 20))
+_ALLOCATOR = ((-3, 32 << 20), (-1, 64 << 20), (-2, 64 << 20))
 """glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in bytes, at the values up to which it raises them by itself."""
 
 
@@ -157,8 +157,12 @@ def _open(job: Job) -> _Opened:
 
 
 def _keep_freed_memory() -> None:
-    """Undo the setting of `dask worker` by which glibc returns freed memory at once: a cut's tiles are a third slower."""
-    if os.environ.get(_TRIM) == _TRIM_OF_DASK:
+    """Have glibc keep the memory of freed tiles, unless the user says otherwise.
+
+    It raises its limits itself, but slowly; and `dask worker` sets one by which it returns freed memory at once, which makes
+    a cut a third slower.
+    """
+    if os.environ.get(_TRIM, _TRIM_OF_DASK) == _TRIM_OF_DASK:
         with contextlib.suppress(AttributeError, OSError):  # another C library
             for option, value in _ALLOCATOR:
                 ctypes.CDLL(None).mallopt(option, value)

@@ -178,7 +178,18 @@ def test_ranges_hold_whole_tiles_of_128_mib_at_most_or_one_step(width: int) -> N
 
 @given(some.integers(1, 5000), some.integers(1, 6000))
 def test_ranges_hold_every_node_once(total: int, nodes: int) -> None:
-    assert [node for start, stop in split(total, nodes) for node in range(start, stop)] == list(range(total))
+    ranges = split(total, nodes)
+    assert [node for start, stop in ranges for node in range(start, stop)] == list(range(total))
+    assert len(ranges) == -(-total // nodes) and max(stop - start for start, stop in ranges) <= nodes
+
+
+@given(some.integers(1, 1 << 40), some.integers(1, 64))
+def test_ranges_are_equal_up_to_a_step(total: int, steps: int) -> None:
+    nodes = max(steps, total // STEP // 64) * STEP  # at most 65 ranges
+    *all_but_last, last = [stop - start for start, stop in split(total, nodes)]
+    assert all(size % STEP == 0 for size in all_but_last)
+    sizes = [*all_but_last, -(-last // STEP) * STEP]
+    assert max(sizes) - min(sizes) <= STEP
 
 
 def test_ranges_of_features_of_a_width() -> None:

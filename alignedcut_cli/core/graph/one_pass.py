@@ -6,8 +6,10 @@ float64, so that the same numbers come out whoever did which range, in whatever 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -56,8 +58,14 @@ def range_nodes(width: int) -> int:
 
 
 def split(total: int, nodes: int) -> list[tuple[int, int]]:
-    """(start, stop) of the ranges of so many `nodes`, the last shorter, of `total`."""
-    return [(start, min(start + nodes, total)) for start in range(0, total, nodes)]
+    """(start, stop) of the fewest ranges of at most so many `nodes` of `total`, as equal as steps allow.
+
+    Equal ranges keep all workers busy to the end. The last may be shorter by less than a step.
+    """
+    step = math.gcd(nodes, STEP)
+    count, steps = -(-total // nodes), -(-total // step)
+    ends = [min(total, steps * number // count * step) for number in range(count + 1)]
+    return list(pairwise(ends))
 
 
 @dataclass(frozen=True)
