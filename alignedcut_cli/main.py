@@ -22,6 +22,7 @@ from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, Us
 from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
+from alignedcut_cli.frame.rare_collection import rare_collection
 
 __all__ = ["app", "main"]
 
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with quiet_libraries():
+        with quiet_libraries(), rare_collection():
             return _run(arguments)
     finally:
         for number, handler in previous.items():

@@ -23,7 +23,7 @@ _INSIDE_WINDOWS = ("attn", "q", "k", "v")
 
 
 class _Done(Exception):
-    """Raised once every wanted layer has been read, to skip the rest of the forward pass."""
+    """Raised once every wanted tap has been read, to skip the rest of the forward pass."""
 
 
 class _Untappable(Exception):
@@ -138,21 +138,25 @@ def read_taps(
 ) -> dict[str, list[Tensor]]:
     """The features of the wanted layers for a batch at each tap, in the order of `layers` (ascending): each (B, tokens, D).
 
-    The forward pass stops after the last wanted block. Raises UnavailableError if a block has no such tap.
+    The forward pass stops where the last of them is read. Raises UnavailableError if a block has no such tap.
     """
     found: dict[tuple[str, int], Tensor] = {}
     wanted = [(tap, layer) for tap in taps for layer in layers]
+
+    def store(key: tuple[str, int], window: int, output: Tensor) -> None:
+        found[key] = _tokens(output, grid, window)
+        if len(found) == len(wanted):
+            raise _Done
+
     with ExitStack() as hooks:
         for tap, layer in wanted:
             window = getattr(blocks[layer], "window_size", 0) if tap in _INSIDE_WINDOWS else 0
-            store = partial(_store_tokens, found, (tap, layer), grid, window)
             try:
-                handles = TAPS[tap](blocks[layer], store)
+                handles = TAPS[tap](blocks[layer], partial(store, (tap, layer), window))
             except (AttributeError, _Untappable) as error:
                 raise _no_tap(blocks[layer], tap, layer, error) from None
             for handle in handles:
                 hooks.callback(handle.remove)
-        hooks.callback(blocks[layers[-1]].register_forward_hook(_stop_forward).remove)
         with suppress(_Done):
             forward(images)
     for tap, layer in wanted:
@@ -161,16 +165,14 @@ def read_taps(
     return {tap: [found[tap, layer] for layer in layers] for tap in taps}
 
 
-def _store_tokens(
-    found: dict[tuple[str, int], Tensor], key: tuple[str, int], grid: tuple[int, int], window: int, output: Tensor
-) -> None:
-    """Store a layer's tap as (B, tokens, D): windows merged back into the grid, rows and columns flattened."""
+def _tokens(output: Tensor, grid: tuple[int, int], window: int) -> Tensor:
+    """A layer's tap as (B, tokens, D): windows merged back into the grid, rows and columns flattened."""
     if window:
         from timm.models.vision_transformer_sam import window_unpartition
 
         padded = (-(-grid[0] // window) * window, -(-grid[1] // window) * window)
         output = window_unpartition(output.reshape(-1, window, window, output.shape[-1]), window, grid, padded)
-    found[key] = output.flatten(1, 2) if output.ndim == 4 else output
+    return output.flatten(1, 2) if output.ndim == 4 else output
 
 
 def attention_heads(block: Any) -> tuple[int, float | None] | None:
@@ -188,10 +190,6 @@ def attention_heads(block: Any) -> tuple[int, float | None] | None:
             scale = getattr(module, "scale", None)
             return heads, scale if isinstance(scale, float) else None
     return None
-
-
-def _stop_forward(_module: nn.Module, _inputs: Any, _output: Tensor) -> None:
-    raise _Done
 
 
 def _no_tap(block: nn.Module, tap: str, layer: int, error: Exception | None = None) -> UnavailableError:

@@ -28,8 +28,6 @@ CONNECT_SECONDS = 10
 ALLOWED_FAILURES = 3
 """Lost local workers after which a task counts as the cause."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
-_LOADED = ("distributed", "torch", f"{__package__}.cluster_task")
-"""What all local workers need."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SILENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
@@ -69,7 +67,7 @@ def begin_loading(text: str) -> str:
         return "spawn"
     from multiprocessing.forkserver import ensure_running
 
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_LOADED))
+    multiprocessing.get_context("forkserver").set_forkserver_preload([f"{__package__}.cluster_load"])
     try:
         with _environment(_variables(count)), _without_interrupts():
             ensure_running()

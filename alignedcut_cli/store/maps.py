@@ -92,8 +92,10 @@ class _PooledSet(MapSet):
     """An ordinary feature set read as maps: the mean over tokens of each layer, D = its channels."""
 
     def gram(self, number: int) -> np.ndarray:
-        rows = self.matrix(number).astype("<f8")
-        return rows @ rows.T
+        import torch  # numpy's own threads would wait for work at full speed beside torch's
+
+        rows = torch.from_numpy(self.matrix(number)).double()
+        return (rows @ rows.T).numpy()
 
     def sums(self, number: int) -> np.ndarray:
         return self.matrix(number).sum(1, dtype="<f8")

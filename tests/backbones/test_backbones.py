@@ -78,6 +78,23 @@ def test_taps_rebuild_the_residual_stream(backbone: Backbone) -> None:
 
 
 @torch.inference_mode()
+def test_nothing_is_computed_after_the_last_wanted_tap(backbone: Backbone) -> None:
+    ran: list[int] = []
+    for number, block in enumerate(backbone.blocks):
+        block.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
+    images = pictures(1, backbone.preprocess.size)
+    before = backbone.features(images, [0, 1], "attn")
+    assert ran == [0]
+    ran.clear()
+    backbone.tap_features(images, [0, 1], ["q", "mlp"])
+    assert ran == [0, 1]
+    ran.clear()
+    backbone.forward(images)
+    assert ran == list(range(len(backbone.blocks)))
+    assert all(torch.equal(one, two) for one, two in zip(before, backbone.features(images, [0, 1], "attn"), strict=True))
+
+
+@torch.inference_mode()
 def test_queries_keys_and_values_give_the_attention(backbone: Backbone) -> None:
     """softmax(q k^T / sqrt(d)) v of the taps, through the model's own output projection, is the attention's output."""
     if "Eva" in type(backbone.blocks[0]).__name__ or (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from alignedcut_cli.frame.quiet import quiet_libraries
+from alignedcut_cli.frame.rare_collection import rare_collection
 from tests.conftest import TINY, Cli
 from tests.helpers.open_clips import open_clip_model, random_weights
 
@@ -76,3 +78,11 @@ def test_warnings_that_are_to_be_errors_are_raised() -> None:
     with pytest.raises(UserWarning, match="told"), quiet_libraries():
         warnings.warn("told", UserWarning, stacklevel=1)
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_garbage_is_looked_for_as_before_after_the_block() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(KeyError), rare_collection():
+        assert gc.get_threshold()[0] > before[0] and gc.isenabled()
+        raise KeyError
+    assert gc.get_threshold() == before
