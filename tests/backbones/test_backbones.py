@@ -91,7 +91,9 @@ def test_nothing_is_computed_after_the_last_wanted_tap(backbone: Backbone) -> No
     ran.clear()
     backbone.forward(images)
     assert ran == list(range(len(backbone.blocks)))
-    assert all(torch.equal(one, two) for one, two in zip(before, backbone.features(images, [0, 1], "attn"), strict=True))
+    assert all(
+        torch.equal(one, two) for one, two in zip(before, backbone.features(images, [0, 1], "attn"), strict=True)
+    )
 
 
 @torch.inference_mode()

@@ -98,6 +98,28 @@ def test_nearest_rows_are_nearest(rows: int, marks: int) -> None:
     np.testing.assert_allclose(chosen, distance.min(1), atol=1e-5)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.integers(1, 23),
+    marks=st.integers(1, 700),
+    width=st.integers(1, 21),
+    far=st.sampled_from([0.0, 1.0, 30.0, 3e4]),
+    seed=st.integers(0, 1000),
+)
+def test_the_nearest_mark_is_that_of_all_differences(rows: int, marks: int, width: int, far: float, seed: int) -> None:
+    """As good as a float32 sum of squared differences, however far from the origin both lie; the first of equal ones."""
+    generator = np.random.default_rng(seed)
+    right = generator.normal(size=(marks, width)).astype(np.float32) + np.float32(far)
+    right[marks // 2 :] = right[: marks - marks // 2]  # each lies twice
+    left = np.concatenate([generator.normal(size=(rows, width)) + far, right[:3]]).astype(np.float32)
+    distance = ((left[:, None].astype(np.float64) - right[None]) ** 2).sum(2)
+    found = nearest_rows(left, right)
+    chosen, least = distance[np.arange(len(left)), found], distance.min(1)
+    assert (chosen <= least * (1 + 1e-6 * width)).all()
+    assert all(not (right[:place] == right[place]).all(1).any() for place in found)
+    assert np.array_equal(found[:1], nearest_rows(left[:1], right))
+
+
 @settings(deadline=None, max_examples=30)
 @given(nodes=st.integers(1, 50), dims=st.sampled_from([2, 3]), shift=st.floats(-1e3, 1e3))
 def test_colours_fill_the_cube_and_do_not_depend_on_where_it_lies(nodes: int, dims: int, shift: float) -> None:

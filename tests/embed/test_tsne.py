@@ -437,20 +437,22 @@ def test_a_run_goes_on_from_a_state_to_the_same_bytes(rounds: int) -> None:
 
 
 def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loops in Python, where an index out of bounds is an error, from affinities to the divergence."""
+    """The loops in Python, where an index out of bounds is an error: from affinities to the divergence, and the nearest."""
     from alignedcut_cli.core.embed import blocks, forces
+    from alignedcut_cli.core.embed.on_host import nearest_marks
 
-    def run() -> tuple[np.ndarray, float, np.ndarray]:
+    def run() -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
         joint, places = joint_of(curved(80), 4.0), start(80)
         with Threads() as threads:
             trees = Tree(threads, leaf=4, group=8)(places)[0]
+            near = nearest_marks(places[:5], np.concatenate([places[5:]] * 4), threads)
         made = host(joint, places)
         for _ in range(2):
             made.step(12.0)
-        return made.state()["places"], made.divergence(), trees
+        return made.state()["places"], made.divergence(), trees, near
 
     compiled = run()
-    for name in set(kernels.__all__) - {"LANES"}:
+    for name in set(kernels.__all__) - {"CHUNK", "LANES"}:
         written = getattr(kernels, name).py_func
         monkeypatch.setattr(kernels, name, written)
         if hasattr(forces, name):

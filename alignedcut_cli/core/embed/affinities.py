@@ -51,7 +51,7 @@ def nearest_others(rows: Tensor, count: int, threads: Threads) -> tuple[Tensor, 
     Brute force, from differences: in a compiled loop on the CPU, elsewhere in tiles. Neighbours are not sorted.
     """
     if rows.device.type == "cpu":
-        indices, squares = on_host.nearest_among(rows.numpy(), None, count, threads)
+        indices, squares = on_host.nearest_among(rows.numpy(), count, threads)
         return torch.from_numpy(indices), torch.from_numpy(squares)
     columns = rows.T.contiguous()
     squares_of = compiled.squares_of if (compiled := triton_kernels(rows)) else _squares_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignedcut_cli.core.embed.on_host import nearest_among
+from alignedcut_cli.core.embed.on_host import nearest_marks
 from alignedcut_cli.core.embed.threads import Threads
 from alignedcut_cli.core.embed.tsne import ITERATIONS, Keep, State, tsne
 
@@ -138,7 +138,7 @@ def nearest_sampled(
 def nearest_rows(rows: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """The nearest landmark (m, C) of each row (M, C), by Euclidean distance in float32, brute force: (M,) int32."""
     with Threads() as threads:
-        return nearest_among(rows, landmarks, 1, threads)[0][:, 0]
+        return nearest_marks(rows, landmarks, threads)
 
 
 def colour_limits(coordinates: np.ndarray, counts: np.ndarray | None = None, margin: float = 0.01) -> np.ndarray:

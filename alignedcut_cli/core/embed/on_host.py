@@ -9,7 +9,17 @@ import numpy as np
 
 from alignedcut_cli.core.embed.threads import Threads
 
-__all__ = ["CLOSE", "MOST_STEPS", "REACH", "Affinities", "conditionals", "host_affinities", "joint", "nearest_among"]
+__all__ = [
+    "CLOSE",
+    "MOST_STEPS",
+    "REACH",
+    "Affinities",
+    "conditionals",
+    "host_affinities",
+    "joint",
+    "nearest_among",
+    "nearest_marks",
+]
 
 REACH = 3
 """Neighbours of each row, as a multiple of the perplexity."""
@@ -36,32 +46,46 @@ def host_affinities(rows: np.ndarray, perplexity: float, threads: Threads) -> Af
     p_j|i is 0 except for the 3 x perplexity nearest rows.
     """
     total = len(rows)
-    indices, squares = nearest_among(rows, None, min(total - 1, int(REACH * perplexity)), threads)
+    indices, squares = nearest_among(rows, min(total - 1, int(REACH * perplexity)), threads)
     return joint(indices, conditionals(squares, perplexity, threads) / (2 * total))
 
 
-def nearest_among(
-    rows: np.ndarray, landmarks: np.ndarray | None, count: int, threads: Threads
-) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` nearest landmarks (m, C), by default other rows, of each of rows (M, C): indices int32, squares float32.
+def nearest_among(rows: np.ndarray, count: int, threads: Threads) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` nearest others of each of rows (m, C): indices int32, squared distances float32; (m, count), not sorted.
 
-    Brute force, from differences in float32, in a compiled loop; (M, count), not sorted.
+    Brute force, from differences, in a compiled loop.
     """
-    from alignedcut_cli.core.embed.kernels import nearest
+    from alignedcut_cli.core.embed.kernels import nearest_others
 
-    targets = _columns(rows)
-    among = targets if landmarks is None else _columns(landmarks)
+    columns = _columns(rows)
     indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
-    work = lambda a, b: nearest(targets, among, landmarks is None, a, b, indices, squares)  # noqa: E731
-    threads.share(len(rows), work, large=len(rows) * among.shape[1] > _LARGE)
+    work = lambda a, b: nearest_others(columns, a, b, indices, squares)  # noqa: E731
+    threads.share(len(rows), work, large=len(rows) ** 2 > _LARGE)
     return indices, squares
 
 
-def _columns(rows: np.ndarray) -> np.ndarray:
-    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4."""
-    width = rows.shape[1]
-    found = np.zeros((-(-width // 4) * 4, len(rows)), np.float32)
-    found[:width] = rows.T
+def nearest_marks(rows: np.ndarray, marks: np.ndarray, threads: Threads) -> np.ndarray:
+    """The nearest of marks (m, C) to each of rows (M, C), by distances from differences in float32: (M,) int32.
+
+    Brute force, in a compiled loop. Each row's result depends on no other row.
+    """
+    from alignedcut_cli.core.embed.kernels import CHUNK, nearest_mark
+
+    columns = _columns(marks, CHUNK)
+    halves = np.full(columns.shape[1], np.finfo(np.float32).max, np.float32)
+    halves[: len(marks)] = np.square(marks, dtype=np.float64).sum(1) / 2
+    given, found = np.zeros((len(rows), len(columns)), np.float32), np.empty(len(rows), np.int32)
+    given[:, : rows.shape[1]] = rows
+    work = lambda a, b: nearest_mark(given, columns, halves, len(marks), a, b, found)  # noqa: E731
+    threads.share(len(rows), work, large=len(rows) * len(marks) > _LARGE)
+    return found
+
+
+def _columns(rows: np.ndarray, multiple: int = 1) -> np.ndarray:
+    """Rows (m, C) transposed, float32, with C padded by zeros to a multiple of 4, and m to one of `multiple`."""
+    total, width = rows.shape
+    found = np.zeros((-(-width // 4) * 4, -(-total // multiple) * multiple), np.float32)
+    found[:width, :total] = rows.T
     return found
 
 
