@@ -19,6 +19,7 @@ import typer
 from alignedcut_cli import __version__
 from alignedcut_cli.commands import COMMANDS, GROUPS, module_of
 from alignedcut_cli.errors import AlignedcutError, OutOfMemoryError, Stopped, UsageError
+from alignedcut_cli.frame.freed_memory import keep_freed_memory
 from alignedcut_cli.frame.help import GroupedApp, examples_epilog
 from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; every failure is one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
+    keep_freed_memory()
     previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with quiet_libraries(), rare_collection():

@@ -6,8 +6,6 @@ torch, the same project on its disk, the same recipe.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import functools
 import importlib
 import os
@@ -23,6 +21,7 @@ from typing import Any
 
 from alignedcut_cli import __version__
 from alignedcut_cli.errors import AlignedcutError, DataError, UnavailableError
+from alignedcut_cli.frame.freed_memory import keep_freed_memory
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.quiet import quiet_libraries
 from alignedcut_cli.frame.run import Frame
@@ -35,9 +34,6 @@ from alignedcut_cli.store.project import MACHINE, Project
 __all__ = ["Job", "dask_setup", "examine", "open_sweeps_of", "run_task", "versions"]
 
 _ONE_AT_A_TIME = threading.Lock()
-_TRIM, _TRIM_OF_DASK = "MALLOC_TRIM_THRESHOLD_", "65536"
-_ALLOCATOR = ((-3, 32 << 20), (-1, 64 << 20), (-2, 64 << 20))
-"""glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in bytes, at the values up to which it raises them by itself."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def _open(job: Job) -> _Opened:
     token = Path(job.asked.project) / MACHINE / job.token
     if not token.is_file() or token.read_text(encoding="utf-8") != job.token:
         raise _no_project(f"does not see the project {job.asked.project} of {job.folder}")
-    _keep_freed_memory()
+    keep_freed_memory()
     output = _Heard(job.command, quiet=True)
     frame = Frame(Project(job.asked.project), output, (job.command,), getattr(job.asked, "verify", False))
     try:
@@ -154,18 +150,6 @@ def _open(job: Job) -> _Opened:
             "Give the workers the files that the command reads",
         )
     return _Opened(output, {sweep.name: sweep for sweep in found[job.recipe]})
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed tiles, unless the user says otherwise.
-
-    It raises its limits itself, but slowly; and `dask worker` sets one by which it returns freed memory at once, which makes
-    a cut a third slower.
-    """
-    if os.environ.get(_TRIM, _TRIM_OF_DASK) == _TRIM_OF_DASK:
-        with contextlib.suppress(AttributeError, OSError):  # another C library
-            for option, value in _ALLOCATOR:
-                ctypes.CDLL(None).mallopt(option, value)
 
 
 def _no_project(fault: str) -> UnavailableError:

@@ -108,27 +108,30 @@ def test_where_that_process_cannot_start_workers_are_spawned(monkeypatch: pytest
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
-def test_a_worker_keeps_the_memory_of_tiles_which_dask_returns_to_the_system() -> None:
+@pytest.mark.parametrize("trim", ["65536", None])  # as `dask worker` sets it, and as it is
+def test_freed_tiles_stay_with_the_process_and_its_threads(trim: str | None) -> None:
     code = """if True:
         import resource
-        from alignedcut_cli.frame.cluster_task import _keep_freed_memory
+        from concurrent.futures import ThreadPoolExecutor
+        from alignedcut_cli.frame.freed_memory import keep_freed_memory
 
         def faults():
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            for _ in range(50):
-                bytearray(4 << 20)
+            for _ in range(10):
+                [bytearray(4 << 20) for _ in range(20)]
             return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-        first = faults()
-        _keep_freed_memory()
-        faults()
-        print(first, faults())
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(faults).result()
+            keep_freed_memory()
+            pool.submit(faults).result()
+            print(first, pool.submit(faults).result())
     """
-    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = {**os.environ, **({"MALLOC_TRIM_THRESHOLD_": trim} if trim else {})}
     argv = [sys.executable, "-c", code]
     ended = subprocess.run(argv, env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     returned, kept = map(int, ended.stdout.split())
-    assert returned > 20 * 1024 and kept < 1024  # 50 times 4 MiB are 51,200 pages of 4 KiB
+    assert returned > 20 * 1024 and kept < 1024  # 200 times 4 MiB are 204,800 pages of 4 KiB
 
 
 def test_a_scheduler_file_names_the_cluster_as_well(study: Frame, where: str) -> None:
