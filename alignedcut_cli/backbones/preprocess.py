@@ -49,10 +49,10 @@ class Preprocess:
 
     def normalise(self, pixels: np.ndarray, device: torch.device) -> Tensor:
         """(x / 255 - mean) / std of uint8 pixels (B, size, size, 3): float32 (B, 3, size, size) on the device."""
-        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float()
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous().float()  # bytes are moved fastest
         mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255
-        return (images - mean).div_(std).contiguous()
+        return images.sub_(mean).div_(std)
 
 
 def preprocess_from(size: int, config: Mapping[str, Any], model: str) -> Preprocess:
