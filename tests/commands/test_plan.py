@@ -18,6 +18,7 @@ from alignedcut_cli.commands.plan.shapes import Extraction, Shape
 from alignedcut_cli.commands.plan.steps import Limit, Machines, Step, Study, limits_of, steps_of
 from alignedcut_cli.core.graph import lowrank
 from alignedcut_cli.datasets.samples import sample_data
+from alignedcut_cli.frame.config import parse_layers
 from tests.conftest import Cli
 from tests.frame.test_command_line import require_error
 
@@ -95,15 +96,16 @@ def test_operations_are_those_of_the_equations() -> None:
 
 
 @pytest.mark.parametrize("model", ["tiny-clip", "tiny-dino", "vit_tiny_patch16_224"])
-def test_a_forward_pass_is_counted_as_torch_counts_it(rated: None, model: str) -> None:
+@pytest.mark.parametrize(("tap", "layers"), [("attn", "all"), ("block", "all"), ("q", "all"), ("mlp", "0,3")])
+def test_a_forward_pass_is_counted_as_torch_counts_it(rated: None, model: str, tap: str, layers: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    extraction = Extraction("attn", "all", None, "all", "float16", None, torch.device("cpu"))
+    extraction = Extraction(tap, layers, None, "all", "float16", None, torch.device("cpu"))
     shape, _ = extraction.measured(model, Path())
     backbone = build_backbone(parse_model(model), None, 0)
-    size = backbone.preprocess.size
+    size, chosen = backbone.preprocess.size, parse_layers(layers, len(backbone.blocks))
     with FlopCounterMode(display=False) as counted, torch.inference_mode():
-        backbone.forward(torch.zeros(1, 3, size, size))
+        backbone.features(torch.zeros(1, 3, size, size), chosen, tap)
     assert shape.operations == pytest.approx(counted.get_total_flops(), rel=0.02)
 
 

@@ -20,7 +20,8 @@ __all__ = ["Extraction", "Shape"]
 
 @dataclass(frozen=True)
 class Shape:
-    """The slots of one model: tokens P and width D of each, bytes stored and operations of a forward pass per image."""
+    """The slots of one model: tokens P and width D of each, bytes stored and operations of a forward pass per image,
+    up to the last tap that is read."""
 
     label: str
     tokens: tuple[int, ...]
@@ -83,7 +84,10 @@ class Extraction:
             raise UsageError("tokens-missing", "--tokens pooled keeps no nodes to cut", "Give all, or sample:K")
         with counting(backbone.module) as done:
             widths = backbone.widths(layers, self.tap)
-        done.append(sum(4 * backbone.tokens_of(layer) ** 2 * widths[0] for layer in range(len(backbone.blocks))))
+        attending = layers[-1] + (
+            self.tap not in ("q", "k", "v")
+        )  # blocks whose attention runs before the last tap is read
+        done.append(sum(4 * backbone.tokens_of(layer) ** 2 * widths[0] for layer in range(attending)))
         kept = [choice.sampled or count for count in counts]
         size = bytes_per_image(widths, counts, choice, self.dtype)
         shape = Shape(backbone.id.label, tuple(kept), tuple(widths), size, float(sum(done)))
