@@ -438,7 +438,7 @@ def test_a_run_goes_on_from_a_state_to_the_same_bytes(rounds: int) -> None:
 
 def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loops in Python, where an index out of bounds is an error: from affinities to the divergence, and the nearest."""
-    from alignedcut_cli.core.embed import blocks, forces
+    from alignedcut_cli.core.embed import blocks, forces, nearest
     from alignedcut_cli.core.embed.on_host import nearest_marks
 
     def run() -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
@@ -452,12 +452,14 @@ def test_compiled_loops_are_those_that_are_written(monkeypatch: pytest.MonkeyPat
         return made.state()["places"], made.divergence(), trees, near
 
     compiled = run()
-    for name in set(kernels.__all__) - {"CHUNK", "LANES"}:
+    for name in set(kernels.__all__) - {"LANES"}:
         written = getattr(kernels, name).py_func
         monkeypatch.setattr(kernels, name, written)
         if hasattr(forces, name):
             monkeypatch.setattr(forces, name, written)
     monkeypatch.setattr(kernels, "_push", kernels._push.py_func)
+    for name in ("_least_of_chunks", "_squares", "nearest_mark", "nearest_others"):
+        monkeypatch.setattr(nearest, name, getattr(nearest, name).py_func)
     monkeypatch.setattr(blocks, "_fill", blocks._fill.py_func)
     for found, wanted in zip(run(), compiled, strict=True):
         assert relative(np.asarray(found), np.asarray(wanted)) < 5e-4

@@ -84,9 +84,8 @@ class Extraction:
             raise UsageError("tokens-missing", "--tokens pooled keeps no nodes to cut", "Give all, or sample:K")
         with counting(backbone.module) as done:
             widths = backbone.widths(layers, self.tap)
-        attending = layers[-1] + (
-            self.tap not in ("q", "k", "v")
-        )  # blocks whose attention runs before the last tap is read
+        # of the last block attention runs too, unless its q, k or v is the last that is read
+        attending = layers[-1] + (self.tap not in ("q", "k", "v"))
         done.append(sum(4 * backbone.tokens_of(layer) ** 2 * widths[0] for layer in range(attending)))
         kept = [choice.sampled or count for count in counts]
         size = bytes_per_image(widths, counts, choice, self.dtype)

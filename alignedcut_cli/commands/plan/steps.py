@@ -200,7 +200,7 @@ def _colours(study: Study, rates: Rates, machines: Machines) -> Step:
         1,
         read,
         written,
-        3.0 * nodes * sample * study.count,
+        2.0 * nodes * sample * study.count,
         sample * 4 * (study.count + 3) + TASK + held_bytes(nodes, row),
         NEAREST if alone else 0,
         nodes,

@@ -55,7 +55,7 @@ def nearest_among(rows: np.ndarray, count: int, threads: Threads) -> tuple[np.nd
 
     Brute force, from differences, in a compiled loop.
     """
-    from alignedcut_cli.core.embed.kernels import nearest_others
+    from alignedcut_cli.core.embed.nearest import nearest_others
 
     columns = _columns(rows)
     indices, squares = np.empty((len(rows), count), np.int32), np.empty((len(rows), count), np.float32)
@@ -69,7 +69,7 @@ def nearest_marks(rows: np.ndarray, marks: np.ndarray, threads: Threads) -> np.n
 
     Brute force, in a compiled loop. Each row's result depends on no other row.
     """
-    from alignedcut_cli.core.embed.kernels import CHUNK, nearest_mark
+    from alignedcut_cli.core.embed.nearest import CHUNK, nearest_mark
 
     columns = _columns(marks, CHUNK)
     halves = np.full(columns.shape[1], np.finfo(np.float32).max, np.float32)
