@@ -9,7 +9,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,16 @@ from alignedcut_cli.store.files import disk_errors
 if TYPE_CHECKING:
     from distributed import Client, Nanny, SpecCluster
 
-__all__ = ["ALLOWED_FAILURES", "CONNECT_SECONDS", "begin_loading", "connect", "local_workers", "require_cluster"]
+__all__ = [
+    "ALLOWED_FAILURES",
+    "CONNECT_SECONDS",
+    "begin_loading",
+    "connect",
+    "connecting",
+    "local_threads",
+    "local_workers",
+    "require_cluster",
+]
 
 CONNECT_SECONDS = 10
 """Seconds to wait for a scheduler."""
@@ -56,6 +66,13 @@ def local_workers(text: str) -> int:
     return int(found[1]) if found else 0
 
 
+def local_threads(text: str) -> tuple[int, int]:
+    """The threads of one worker of local:N, and of all together, at most one a core; else none."""
+    count = local_workers(text)
+    each = _threads(count) if count else 0
+    return each, max(each, min(_cores(), count * each))
+
+
 def begin_loading(text: str) -> str:
     """For local:N, start the process that the workers will be forked from: it loads torch while the command plans.
 
@@ -74,6 +91,13 @@ def begin_loading(text: str) -> str:
     except OSError:
         return "spawn"
     return "forkserver"
+
+
+@contextmanager
+def connecting(text: str, *, gpu: bool) -> Iterator[Callable[[], Client]]:
+    """Connect in another thread while the block does something else: a function that waits for the client of `connect`."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as thread:
+        yield thread.submit(lambda: stack.enter_context(connect(text, gpu=gpu))).result
 
 
 @contextmanager
@@ -214,8 +238,13 @@ def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
 
 def _variables(count: int) -> dict[str, str]:
     """The environment of `count` local workers, which share the cores unless OMP_NUM_THREADS is set."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, _cores() // count))
-    return {**dict.fromkeys(_THREADS, threads), **_SILENT}
+    return {**dict.fromkeys(_THREADS, str(_threads(count))), **_SILENT}
+
+
+def _threads(count: int) -> int:
+    """The threads of each of `count` local workers."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else max(1, _cores() // count)
 
 
 def _cores() -> int:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from alignedcut_cli.core.numerics import torch_threads
 from alignedcut_cli.errors import DataError, Stopped
 from alignedcut_cli.frame.cluster_course import Course
 from alignedcut_cli.frame.cluster_crew import Crew
-from alignedcut_cli.frame.cluster_open import connect
+from alignedcut_cli.frame.cluster_open import connecting, local_threads
 from alignedcut_cli.frame.cluster_task import Job, open_sweeps_of, versions
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import Frame
 from alignedcut_cli.frame.sweep import Sweep
+from alignedcut_cli.frame.sweeps import run_here
 from alignedcut_cli.store.files import abandoned, remove, temporary_path, writing_text
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import MACHINE
@@ -31,14 +33,16 @@ SETTLE_SECONDS = 60.0
 def run_on_cluster(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Recipe | None = None) -> None:
     """Run every task whose file is missing on the workers at `asked.cluster`, sweep by sweep.
 
-    `recipe` is that of the artifact; None: of the only one that the command makes. Raises UsageError, UnavailableError,
-    DataError or the error of a failed task.
+    `recipe` is that of the artifact; None: of the only one that the command makes. Workers of local:N leave a sweep of one
+    task to this process, unless it has a GPU: it has the threads of all, or of one where digits depend on them, and does the
+    first such sweeps while the workers start. Raises UsageError, UnavailableError, DataError or the error of a failed task.
     """
     if not any(sweep.missing() for sweep in sweeps):
         return
     plain = for_workers(asked)
     recipe = recipe or _only(open_sweeps_of(frame, plain))
     gpu = str(getattr(plain, "device", "")).startswith("cuda")
+    of_one, of_all = (0, 0) if gpu else local_threads(asked.cluster)
     told: set[str] = set()
 
     def say_once(note: str) -> None:
@@ -46,14 +50,27 @@ def run_on_cluster(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Re
             told.add(note)
             frame.output.note(note)
 
-    with _told_when_stopped(frame, recipe, sweeps), _token(frame) as token, connect(asked.cluster, gpu=gpu) as client:
-        crew = Crew(client, asked.cluster, gpu=gpu)
-        job = Job(frame.output.command, plain, recipe.identity, str(Path.cwd()), token, versions())
-        if silent := crew.examine(job):
-            say_once(f"{len(silent)} workers have not answered yet, such as {silent[0]}: going on without them")
+    with (
+        _told_when_stopped(frame, recipe, sweeps),
+        _token(frame) as token,
+        connecting(asked.cluster, gpu=gpu) as client,
+    ):
+        job, crew = Job(frame.output.command, plain, recipe.identity, str(Path.cwd()), token, versions()), None
         for sweep in sweeps:
+            if of_one and len(sweep.sizes) == 1:
+                with torch_threads(of_one if sweep.by_threads else of_all):
+                    run_here(frame, [sweep])
+                continue
+            crew = crew or _examined(Crew(client(), asked.cluster, gpu=gpu), job, say_once)
             _run(frame, Course(crew, job, sweep, say_once), sweep)
             _settle(sweep, 0.0 if crew.local else SETTLE_SECONDS)
+
+
+def _examined(crew: Crew, job: Job, say: Callable[[str], None]) -> Crew:
+    """The crew, once its workers are known to match the client."""
+    if silent := crew.examine(job):
+        say(f"{len(silent)} workers have not answered yet, such as {silent[0]}: going on without them")
+    return crew
 
 
 def for_workers(asked: Any) -> Any:

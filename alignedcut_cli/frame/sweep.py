@@ -18,6 +18,7 @@ class Sweep:
     sizes     the number of units of each task
     missing   returns the numbers of the tasks whose file is missing
     run       does some of the tasks in this process, and calls its second argument with the count of units done
+    by_threads  whether the last digits of what its tasks write depend on the number of threads
     """
 
     name: str
@@ -26,6 +27,7 @@ class Sweep:
     sizes: Sequence[int]
     missing: Callable[[], list[int]]
     run: Callable[[Sequence[int], Callable[[int], None]], None]
+    by_threads: bool = False
 
     def count(self, numbers: Sequence[int]) -> int:
         """The units in some of the tasks."""

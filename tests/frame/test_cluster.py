@@ -85,6 +85,37 @@ def test_the_workers_write_the_bytes_of_a_run_without_them(study: Frame, where: 
     assert not list((study.project.root / ".alignedcut").glob(".*"))
 
 
+def test_local_workers_leave_a_sweep_of_one_task_to_the_command_with_the_threads_of_all(
+    study: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert made(study, cluster="local:2", trouble="who") == alone(study)
+    both = min(2, cluster_open._cores())
+    assert (study.project.root / "who").read_text() == f"{os.getpid()} {both}"
+    assert cluster_open.local_threads("local:2") == (1, both)
+    assert cluster_open.local_threads("local:1") == (1, 1)
+    assert cluster_open.local_threads("tcp://127.0.0.1:1") == (0, 0)
+
+
+def test_where_digits_depend_on_threads_it_has_those_of_one(study: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made(study, cluster="local:2", trouble="who", by_threads=True)
+    assert (study.project.root / "who").read_text() == f"{os.getpid()} 1"
+
+
+def test_workers_of_a_cluster_leave_no_sweep_to_the_command(study: Frame, where: str) -> None:
+    made(study, cluster=where, trouble="who")
+    assert int((study.project.root / "who").read_text().split()[0]) != os.getpid()
+
+
+def test_workers_that_were_starting_end_with_a_failure_beside_them(cluster: Any) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(DataError), cluster_open.connecting("local:1", gpu=False):
+        raise DataError("bad-toy", "the first sweep failed", "Give another")
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not psutil.wait_procs(list(left), timeout=10)[1]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker loads torch itself")
 def test_local_workers_are_forked_from_one_process_that_has_loaded_torch(cluster: Any) -> None:
     found = cluster.run(lambda: (os.getpid(), os.getppid(), os.environ["OMP_NUM_THREADS"], "torch" in sys.modules))

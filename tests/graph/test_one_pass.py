@@ -15,6 +15,7 @@ from alignedcut_cli.core.graph import lowrank
 from alignedcut_cli.core.graph.density import cell_weights, nearest_centres, voronoi_weights
 from alignedcut_cli.core.graph.lowrank import ncut_lowrank, pilot_lowrank, signing_nodes
 from alignedcut_cli.core.graph.one_pass import (
+    LEAST_RANGES,
     STEP,
     Projected,
     Sums,
@@ -180,12 +181,22 @@ def test_ranges_hold_whole_tiles_of_128_mib_at_most_or_one_step(width: int) -> N
 def test_ranges_hold_every_node_once(total: int, nodes: int) -> None:
     ranges = split(total, nodes)
     assert [node for start, stop in ranges for node in range(start, stop)] == list(range(total))
-    assert len(ranges) == -(-total // nodes) and max(stop - start for start, stop in ranges) <= nodes
+    assert max(stop - start for start, stop in ranges) <= nodes
+
+
+@given(some.integers(1, 1 << 40), some.integers(1, 64))
+def test_ranges_are_a_power_of_two_in_number_or_a_step_each(total: int, steps: int) -> None:
+    nodes = max(steps, total // STEP // 64) * STEP
+    count = len(split(total, nodes))
+    if count.bit_count() == 1 and count >= LEAST_RANGES:
+        assert count < 2 * max(LEAST_RANGES, -(-total // nodes))
+    else:
+        assert count == -(-total // STEP) < 2 * max(LEAST_RANGES, -(-total // nodes))
 
 
 @given(some.integers(1, 1 << 40), some.integers(1, 64))
 def test_ranges_are_equal_up_to_a_step(total: int, steps: int) -> None:
-    nodes = max(steps, total // STEP // 64) * STEP  # at most 65 ranges
+    nodes = max(steps, total // STEP // 64) * STEP  # at most 128 ranges
     *all_but_last, last = [stop - start for start, stop in split(total, nodes)]
     assert all(size % STEP == 0 for size in all_but_last)
     sizes = [*all_but_last, -(-last // STEP) * STEP]

@@ -107,7 +107,7 @@ def ablation_sweep(frame: Frame, plans: Sequence[Plan], device: torch.device, ov
             make(quiet, plans[number], device, overwrite)
             advance(1)
 
-    return Sweep("values", "ablating", "alignments", [1] * len(plans), missing, run)
+    return Sweep("values", "ablating", "alignments", [1] * len(plans), missing, run, by_threads=True)
 
 
 def _with_eigen(plan: Plan, name: str, value: float) -> Plan:

@@ -110,7 +110,7 @@ class Aligning:
             for number in numbers:
                 one(number, len(sizes), advance)
 
-        return Sweep(name, what, unit, sizes, lambda: self._parts.missing(name, len(sizes)), run)
+        return Sweep(name, what, unit, sizes, lambda: self._parts.missing(name, len(sizes)), run, by_threads=True)
 
     def _rows(self, fit: int) -> tuple[torch.Tensor, torch.Tensor]:
         from alignedcut_cli.commands.align.run import rows_of

@@ -42,7 +42,7 @@ def numerics(device: torch.device) -> dict[str, str]:
     """What the bytes of parts may depend on besides the recipe."""
     import torch
 
-    return {"torch": torch.__version__, "device": device.type, "ranges": "equal"}
+    return {"torch": torch.__version__, "device": device.type, "ranges": "a power of two"}
 
 
 def tensor_of(array: np.ndarray, device: torch.device | None = None) -> torch.Tensor:

@@ -62,7 +62,7 @@ class Scoring:
 
     def sweeps(self) -> list[Sweep]:
         """That of the layers."""
-        return [Sweep(LAYERS, "scoring", "layers", [1] * self._count, self.missing, self._score)]
+        return [Sweep(LAYERS, "scoring", "layers", [1] * self._count, self.missing, self._score, by_threads=True)]
 
     def _score(self, numbers: Sequence[int], advance: Callable[[int], None]) -> None:
         from alignedcut_cli.commands.score import layer

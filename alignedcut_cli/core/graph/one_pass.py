@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 RANGE_BYTES = 128 << 20
-MOST_NODES = 1 << 17
+MOST_NODES, LEAST_RANGES = 1 << 17, 32
 STEP = 8192
 """Ranges are multiples of it: of every tile, on a CPU and on a GPU."""
 _PART = 16_384
@@ -58,12 +58,15 @@ def range_nodes(width: int) -> int:
 
 
 def split(total: int, nodes: int) -> list[tuple[int, int]]:
-    """(start, stop) of the fewest ranges of at most so many `nodes` of `total`, as equal as steps allow.
+    """(start, stop) of ranges of at most so many `nodes` of `total`, as equal as steps allow.
 
-    Equal ranges keep all workers busy to the end. The last may be shorter by less than a step.
+    Their number is a power of two, at least LEAST_RANGES, or, where there are fewer steps, that of the steps: so the usual
+    numbers of workers get the same share each, and one that is a little slower leaves less to the others. The last may be
+    shorter by less than a step.
     """
     step = math.gcd(nodes, STEP)
-    count, steps = -(-total // nodes), -(-total // step)
+    steps, least = -(-total // step), max(LEAST_RANGES, -(-total // nodes))
+    count = min(steps, 1 << (least - 1).bit_length())
     ends = [min(total, steps * number // count * step) for number in range(count + 1)]
     return list(pairwise(ends))
 

@@ -21,3 +21,4 @@ class Asked(options.Asked):
     width: Annotated[int, typer.Option(help="float32 numbers that each task writes.")] = 4
     seconds: Annotated[float, typer.Option(help="How long each task takes.")] = 0.0
     trouble: Annotated[str, typer.Option(help="What goes wrong: see sweeps.py.")] = ""
+    by_threads: Annotated[bool, typer.Option(help="Whether digits of the pilot depend on threads.")] = False

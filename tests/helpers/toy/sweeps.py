@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from alignedcut_cli.errors import DataError, DiskError
 from alignedcut_cli.frame.run import Frame
@@ -42,6 +43,8 @@ def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
     parts = parts_of(frame, asked)
 
     def pilot(_: Sequence[int], advance: Callable[[int], None]) -> None:
+        if asked.trouble == "who":
+            (frame.project.root / "who").write_text(f"{os.getpid()} {torch.get_num_threads()}")
         parts.write(PILOT, 0, 1, {"scale": np.full(asked.width, 2, np.float32)})
         advance(1)
 
@@ -58,7 +61,7 @@ def open_sweeps(frame: Frame, asked: Asked) -> list[tuple[Recipe, list[Sweep]]]:
         (
             recipe_of(frame, asked),
             [
-                Sweep(PILOT, "looking", "nodes", [1], lambda: parts.missing(PILOT, 1), pilot),
+                Sweep(PILOT, "looking", "nodes", [1], lambda: parts.missing(PILOT, 1), pilot, asked.by_threads),
                 Sweep("rows", "cutting", "nodes", [10] * asked.count, lambda: parts.missing("rows", asked.count), rows),
             ],
         )
