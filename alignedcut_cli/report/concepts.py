@@ -27,7 +27,7 @@ def group_figure(mean: np.ndarray, se: np.ndarray, rois: Sequence[str], slots: S
         axis = panels[row, column]
         for group, colour, shift in ((0, ORANGE, -0.2), (1, BLUE, 0.2)):
             _bars(axis, np.arange(len(rois)) + shift, mean[number, group], se[number, group], colour, 2.4)
-        axis.set_title(f"{columns[column]} · layer {rows[row]}", fontsize=8, pad=2)
+        axis.set_title(f"{columns[column]} · layer {rows[row]}", y=1, fontsize=8, pad=2)
     for axis in panels.flat:
         axis.set_visible(bool(axis.get_title()))
     _roi_labels(panels, rois)
@@ -52,7 +52,7 @@ def contrast_figure(contrast: np.ndarray, se: np.ndarray, rois: Sequence[str], s
         if slots[number]["model"] != slots[number - 1]["model"]:
             axis.axhline(number - 0.5, color=INK, linewidth=1)
     figure.colorbar(picture, ax=axis, label="difference / its standard error", extend="both")
-    axis.set_title("foreground against background in brain space", fontsize=10)
+    axis.set_title("foreground against background in brain space", y=1, fontsize=10)
     return figure
 
 
@@ -73,7 +73,7 @@ def class_figure(mean: np.ndarray, classes: Sequence[str], rois: Sequence[str], 
     for axis, slot, values in zip(panels.flat, slots, mean, strict=False):
         largest = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 1.0
         axis.imshow(values / (largest or 1.0), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-        axis.set_title(f"layer {slot['layer']} (largest {largest:.2g})", fontsize=8)
+        axis.set_title(f"layer {slot['layer']} (largest {largest:.2g})", y=1, fontsize=8)
     for axis in panels[:, 0]:
         axis.set_yticks(range(len(classes)), classes, fontsize=7)
     _roi_labels(panels, rois)
@@ -106,13 +106,13 @@ def concept_figure(
     bars = np.array([[figure.add_subplot(grid[row, 0])] for row in range(count)])
     for row, (label, told) in enumerate(labels):
         _bars(bars[row, 0], np.arange(len(names)), rois[0][row], rois[1][row], ORANGE, 5)
-        bars[row, 0].set_title(label, fontsize=8, loc="left", pad=3)
+        bars[row, 0].set_title(label, y=1, fontsize=8, loc="left", pad=3)
         dots = figure.add_subplot(grid[row, 1])
         dots.plot(voxels[0][row, chosen], voxels[1][row, chosen], ".", color=BLUE, markersize=1.2)
         dots.axvline(0, color=GREY, linewidth=0.6)
         dots.tick_params(labelsize=6)
         dots.spines[["top", "right"]].set_visible(False)
-        dots.set_title(told, fontsize=7, pad=3)
+        dots.set_title(told, y=1, fontsize=7, pad=3)
         middle = dots.get_position().y0 + dots.get_position().y1
         figure.figimage(strips[row], 740, round(height * middle / 2 - strips[row].shape[0] / 2))
     _roi_labels(bars, names)

@@ -65,10 +65,10 @@ def pace_figure(header: Header, tensors: Tensors) -> Figure:
             f"{header.axes['K']['pairs'][number]['from']}→{header.axes['K']['pairs'][number]['to']}" for number in mine
         ]
         _draw_steps(panels[0, column], header, tensors, mine)
-        panels[0, column].set_title(f"{model}: how far a node moves", fontsize=10)
+        panels[0, column].set_title(f"{model}: how far a node moves", y=1, fontsize=10)
         if parted:
             _draw_divergence(panels[1, column], tensors, mine)
-            panels[1, column].set_title(f"{model}: foreground diverges from background", fontsize=10)
+            panels[1, column].set_title(f"{model}: foreground diverges from background", y=1, fontsize=10)
         for axis in panels[:, column]:
             axis.set_xticks(range(len(mine)), ticks)
             axis.set_xlabel("layers")
@@ -133,7 +133,7 @@ def _draw_layers(axis: Axes, header: Header, model: str, numbers: Sequence[int],
     colours = [_shade(order, len(numbers)) for order in range(len(numbers))]
     names = [str(header.axes["L"]["slots"][number]["layer"]) for number in numbers]
     _scatter_mixed(axis, places, colours, names)
-    axis.set_title(f"{model}: brighter is later", fontsize=10)
+    axis.set_title(f"{model}: brighter is later", y=1, fontsize=10)
     _legend(axis, np.concatenate(places), title="layer", title_fontsize=7, ncols=-(-len(numbers) // 6))
 
 
@@ -182,7 +182,7 @@ def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensor
     names = ("foreground", "background")
     places = [tensors["coordinates"][group, :2] for group in kept]
     _scatter_mixed(axis, places, [GROUP_COLOURS[name] for name in names], names)
-    axis.set_title(f"{model}: foreground, background", fontsize=10)
+    axis.set_title(f"{model}: foreground, background", y=1, fontsize=10)
     _legend(axis, np.concatenate(places))
 
 
@@ -196,7 +196,7 @@ def _draw_photos(part: Any, header: Header, tensors: Tensors, photos: Mapping[in
         shown = np.asarray(photo) if photo else np.full((rows, columns, 3), 225, np.uint8)
         proportion = shown.shape[0] / shown.shape[1] * columns / rows
         axis.imshow(shown, extent=(0, columns, rows, 0), aspect=proportion)
-        axis.set_title(str(header.axes["B"]["images"][image]["path"]).rsplit("/", 1)[-1][-22:], fontsize=6)
+        axis.set_title(str(header.axes["B"]["images"][image]["path"]).rsplit("/", 1)[-1][-22:], y=1, fontsize=6)
         for number, (_, row, column) in enumerate(tensors["pixels"].tolist()):
             if tensors["pixels"][number, 0] == image:
                 axis.text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def by_model(slots: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     return found
 
 
+@functools.cache
 def sized_font(size: int) -> Any:
+    """Pillow's own font at a size in pixels; decoding it takes longer than a word."""
     return ImageFont.load_default(size)
 
 

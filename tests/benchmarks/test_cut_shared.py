@@ -4,8 +4,8 @@
 
 The features are those of test_cut_scale (1.5 GB at this scale), in aligned space, C = 20. Workers have one thread each;
 the bytes must be those of one process on two threads. `local` workers are started by the command, and load torch, while it
-waits; standing ones, as in the README's recipe, have loaded it. Each way runs three times, in turn with the others: compared are the
-medians of the ratios of runs beside each other.
+waits; standing ones, as in the README's recipe, have loaded it. Each way runs three times, in turn with the others: compared
+are the medians of the ratios of runs beside each other.
 """
 
 from __future__ import annotations

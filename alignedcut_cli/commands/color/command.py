@@ -177,6 +177,7 @@ def _draw_if_needed(frame: Frame, header: Header, asked: Asked, folder: Path) ->
 
 
 def _draw(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
+    from alignedcut_cli.core.embed.threads import in_threads
     from alignedcut_cli.frame.photos import Photos
     from alignedcut_cli.report.sheets import Sheet, by_model, colour_grids, contact_sheet, image_rows, save_picture
 
@@ -186,12 +187,16 @@ def _draw(frame: Frame, header: Header, asked: Asked, folder: Path) -> None:
     grids = colour_grids(tensors["nodes"], tensors["rgb"], slots)
     rows = Sheet(128, asked.upscale, asked.overlay)
     cells = Sheet(56, asked.upscale, asked.overlay)
-    with frame.output.progress("drawing", len(images), "images") as advance:
-        for number, image in enumerate(images):
-            canvas = image_rows(rows, grids, slots, number, photos(number))
-            save_picture(canvas, folder / f"{number:04d}-{file_stem(Path(image['path']).stem)}.png")
-            advance(1)
     names = [Path(image["path"]).stem for image in images]
-    for model, numbers in by_model(slots).items():
-        canvas = contact_sheet(cells, grids, slots, numbers, names, photos)
+
+    def draw_image(number: int) -> None:
+        canvas = image_rows(rows, grids, slots, number, photos(number))
+        save_picture(canvas, folder / f"{number:04d}-{file_stem(names[number])}.png")
+
+    def draw_model(model: str) -> None:
+        canvas = contact_sheet(cells, grids, slots, by_model(slots)[model], names, photos)
         save_picture(canvas, folder / f"sheet-{file_stem(model)}.png")
+
+    with frame.output.progress("drawing", len(images), "images") as advance:
+        in_threads(draw_image, range(len(images)), advance)
+    in_threads(draw_model, list(by_model(slots)))

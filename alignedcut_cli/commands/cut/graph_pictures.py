@@ -24,6 +24,7 @@ def draw_eigenvectors(frame: Frame, header: Header, images: Path | None) -> None
 
 
 def _draw(frame: Frame, header: Header, images: Path | None) -> None:
+    from alignedcut_cli.core.embed.threads import in_threads
     from alignedcut_cli.core.groups.slot_scores import slot_grids
     from alignedcut_cli.report.eigenvectors import eigenvector_sheet
     from alignedcut_cli.report.sheets import save_picture
@@ -33,12 +34,14 @@ def _draw(frame: Frame, header: Header, images: Path | None) -> None:
     grids = slot_grids(tensors["nodes"], tensors["eigenvectors"], slots, len(names))
     limits = [_limits(one.eigenvectors) for one in grids]
     folder, photos = frame.project.pictures("cut", header.name), Photos(frame, header, images)
+
+    def draw_image(number: int) -> None:
+        maps = [one.eigenvectors[number] for one in grids]
+        sheet = eigenvector_sheet(maps, limits, slots, photos(number))
+        save_picture(sheet, folder / f"{number:04d}-{file_stem(Path(names[number]['path']).stem)}.png")
+
     with frame.output.progress("drawing", len(names), "images") as advance:
-        for number, image in enumerate(names):
-            maps = [one.eigenvectors[number] for one in grids]
-            sheet = eigenvector_sheet(maps, limits, slots, photos(number))
-            save_picture(sheet, folder / f"{number:04d}-{file_stem(Path(image['path']).stem)}.png")
-            advance(1)
+        in_threads(draw_image, range(len(names)), advance)
 
 
 def _limits(eigenvectors: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from alignedcut_cli.commands.segment.differences import difference_rows
 from alignedcut_cli.commands.segment.result import as_csv, best_slots, curve_lines
 from alignedcut_cli.commands.segment.run import cut_starts, open_slots, readings
+from alignedcut_cli.core.graph.parallel_tiles import share_items
 from alignedcut_cli.core.groups.slot_scores import Reading, predict
 from alignedcut_cli.frame.output import as_csv as plain_csv
 from alignedcut_cli.frame.photos import Photos
@@ -116,9 +117,12 @@ def _write_masks(
             slot = plan.slots[number]
             place = f"{slot['model']}-{slot['tap']}-layer-{slot['layer']}".replace("/", "-")
             below = folder / "predicted" / target.title / plan.cuts[plan.cut_of[number]].name / place
-            for image, about in enumerate(plan.images):
+
+            def write_mask(image: int, below: Path = below, read: Reading = read[number]) -> None:
+                about = plan.images[image]
                 size = (about["height"], about["width"])
-                found = predict(read[number], image, size, plan.recipe.params["to_pixels"])
+                found = predict(read, image, size, plan.recipe.params["to_pixels"])
                 picture = mask_picture(found, target.ids, target.background)
                 save_picture(picture, below / Path(about["path"]).with_suffix(".png"))
-                advance(1)
+
+            share_items([set()] * len(plan.images), write_mask, lambda _: advance(1))

@@ -39,6 +39,7 @@ def _tables(header: Header) -> dict[str, str]:
 
 
 def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> None:
+    from alignedcut_cli.core.embed.threads import in_threads
     from alignedcut_cli.report.figures import save_figure
     from alignedcut_cli.report.paths import pace_figure, paths_figure
     from alignedcut_cli.report.sheets import save_picture
@@ -49,8 +50,10 @@ def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> No
     shown = list(dict.fromkeys(tensors["pixels"][:, 0].tolist()))[:PHOTOS]
     save_figure(paths_figure(header, tensors, {image: photos(image) for image in shown}), folder / "paths.png")
     save_figure(pace_figure(header, tensors), folder / "pace.png")
-    for name, model in _pictures(header).items():
-        if model:
-            save_picture(transition_picture(header, tensors, model), folder / name)
+
+    def draw_model(name: str) -> None:
+        save_picture(transition_picture(header, tensors, _pictures(header)[name]), folder / name)
+
+    in_threads(draw_model, [name for name, model in _pictures(header).items() if model])
     for name, table in _tables(header).items():
         writing_text(folder / name, as_csv(TABLES[table](header, tensors)))

@@ -62,16 +62,22 @@ class Threads:
             one.result()
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def in_threads(
+    work: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[int], object] = lambda _: None
+) -> list[Result]:
     """The results of `work` for each item, in the order of the items: as many at a time as torch uses threads, at most 4.
 
-    Each has one thread for its products, so that the number of threads changes no bit. The error of the first item that has
-    one is raised, and no further item begun.
+    Each has one thread for its products, so that the number of threads changes no bit. `advance` counts items, in their
+    order, from this thread. The error of the first item that has one is raised, and no further item begun.
     """
+    found = []
     with ThreadPoolExecutor(min(_MOST, _thread_count())) as pool, threadpool_limits(1):
         begun = [pool.submit(work, item) for item in items]
         try:
-            return [one.result() for one in begun]
+            for one in begun:
+                found.append(one.result())
+                advance(1)
+            return found
         except BaseException:
             for one in begun:
                 one.cancel()

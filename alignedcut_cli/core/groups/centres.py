@@ -17,11 +17,11 @@ def farthest_centres(places: np.ndarray, count: int, seed: int) -> np.ndarray:
     """
     if not len(places):
         raise NumericsError("there is no place to choose from")
-    rows = places.astype(np.float64)
-    chosen = [int(np.random.default_rng(seed).integers(len(rows)))]
-    nearest = np.full(len(rows), np.inf)
+    columns = _columns(places)
+    chosen = [int(np.random.default_rng(seed).integers(len(places)))]
+    nearest = np.full(len(places), np.inf)
     while len(chosen) < count:
-        nearest = np.minimum(nearest, ((rows - rows[chosen[-1]]) ** 2).sum(1))
+        np.minimum(nearest, _squares(columns, columns[:, chosen[-1]]), out=nearest)
         farthest = int(nearest.argmax())
         if nearest[farthest] == 0:
             break
@@ -46,10 +46,20 @@ def ball_members(places: np.ndarray, centres: np.ndarray, radius: float) -> np.n
 
     A point at exactly the radius is inside; ties go to the smaller index.
     """
-    rows, nearest = places.astype(np.float64), np.full(len(places), np.inf)
+    columns, nearest = _columns(places), np.full(len(places), np.inf)
     found = np.full(len(places), -1, np.int64)
     for number, centre in enumerate(centres.astype(np.float64)):
-        apart = np.sqrt(((rows - centre) ** 2).sum(1))  # (M,)
+        apart = np.sqrt(_squares(columns, centre))  # (M,)
         closer = (apart <= radius) & (apart < nearest)
         found[closer], nearest[closer] = number, apart[closer]
     return found
+
+
+def _columns(places: np.ndarray) -> np.ndarray:
+    """Points (M, d) as (d, M) float64: sums over the d axes run along the points, several times as fast."""
+    return places.T.astype(np.float64, order="C")
+
+
+def _squares(columns: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """The squared distance of each of the points (d, M) to one (d,): (M,)."""
+    return ((columns - point[:, None]) ** 2).sum(0)
