@@ -18,8 +18,7 @@ from alignedcut_cli.frame.cluster_open import connecting, local_threads
 from alignedcut_cli.frame.cluster_task import Job, open_sweeps_of, versions
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.frame.sweep import Sweep
-from alignedcut_cli.frame.sweeps import run_here
+from alignedcut_cli.frame.sweep import Sweep, run_here
 from alignedcut_cli.store.files import abandoned, remove, temporary_path, writing_text
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import MACHINE

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Sweep"]
+if TYPE_CHECKING:
+    from alignedcut_cli.frame.run import Frame
+
+__all__ = ["Sweep", "run_here", "run_tasks"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,17 @@ class Sweep:
     def count(self, numbers: Sequence[int]) -> int:
         """The units in some of the tasks."""
         return sum(self.sizes[number] for number in numbers)
+
+
+def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
+    """Do in this process, sweep after sweep, every task whose file is missing."""
+    for sweep in sweeps:
+        run_tasks(frame, sweep, sweep.missing())
+
+
+def run_tasks(frame: Frame, sweep: Sweep, numbers: Sequence[int]) -> None:
+    """Do some tasks in this process, with the progress of the whole sweep."""
+    total = sweep.count(range(len(sweep.sizes)))
+    with frame.output.progress(sweep.what, total, sweep.unit, total - sweep.count(numbers)) as advance:
+        if numbers:
+            sweep.run(numbers, advance)

@@ -13,7 +13,7 @@ from typing import Any
 
 from alignedcut_cli.errors import LockedError, UsageError
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.frame.sweep import Sweep
+from alignedcut_cli.frame.sweep import Sweep, run_here, run_tasks
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.locks import hold
 
@@ -28,12 +28,6 @@ __all__ = [
     "share_of",
     "told_of_shard",
 ]
-
-
-def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
-    """Do in this process, sweep after sweep, every task whose file is missing."""
-    for sweep in sweeps:
-        _run(frame, sweep, sweep.missing())
 
 
 def run_sweeps(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Recipe | None = None) -> None:
@@ -103,9 +97,9 @@ def run_shard(frame: Frame, sweeps: Sequence[Sweep], shard: tuple[int, int], loc
     for sweep in sweeps:
         if len(sweep.sizes) == 1:
             with suppress(LockedError), hold(lock, sweep.name, wait=sweep is not sweeps[-1]):
-                _run(frame, sweep, sweep.missing())
+                run_tasks(frame, sweep, sweep.missing())
         else:
-            _run(frame, sweep, share_of(sweep, shard))
+            run_tasks(frame, sweep, share_of(sweep, shard))
         left = len(sweep.missing())
         if left:
             break
@@ -116,13 +110,6 @@ def share_of(sweep: Sweep, shard: tuple[int, int] | None) -> list[int]:
     """The tasks whose file is missing and that are for job i of n; of a sweep of one task, and without jobs, all."""
     job, jobs = shard if shard and len(sweep.sizes) > 1 else (1, 1)
     return [number for number in sweep.missing() if number % jobs == job - 1]
-
-
-def _run(frame: Frame, sweep: Sweep, numbers: Sequence[int]) -> None:
-    total = sweep.count(range(len(sweep.sizes)))
-    with frame.output.progress(sweep.what, total, sweep.unit, total - sweep.count(numbers)) as advance:
-        if numbers:
-            sweep.run(numbers, advance)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
