@@ -159,7 +159,7 @@ def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
         style = {"arrowstyle": "-|>", "color": _shade_of(pixel), "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
         for start, stop in pairwise(places):
             if not np.array_equal(start, stop):
-                axis.annotate("", xy=tuple(stop), xytext=tuple(start), arrowprops=style)
+                axis.annotate("", xy=tuple(stop), xytext=tuple(start), arrowprops=style).set_in_layout(False)
         axis.plot(*places[0], marker="o", markersize=4, color=_shade_of(pixel), markeredgecolor="white")
         axis.annotate(
             str(pixel),
@@ -169,7 +169,7 @@ def _draw_paths(axis: Axes, numbers: Sequence[int], tensors: Tensors) -> None:
             ha="center",
             va="center",
             bbox={"boxstyle": "circle,pad=0.15", "color": _shade_of(pixel)},
-        )
+        ).set_in_layout(False)
 
 
 def _draw_groups(axis: Axes, model: str, numbers: Sequence[int], tensors: Tensors) -> None:
