@@ -67,7 +67,7 @@ def local_workers(text: str) -> int:
 
 
 def local_threads(text: str) -> tuple[int, int]:
-    """The threads of one worker of local:N, and of all together, at most one a core; else none."""
+    """The threads of one worker of local:N, and of all together, at most one a core; else (0, 0)."""
     count = local_workers(text)
     each = _threads(count) if count else 0
     return each, max(each, min(_cores(), count * each))

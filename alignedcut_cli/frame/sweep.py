@@ -16,12 +16,12 @@ __all__ = ["Sweep", "run_here", "run_tasks"]
 class Sweep:
     """A list of independent tasks, numbered from 0.
 
-    name      its name among the sweeps of its artifact, such as "project"
-    what      the activity, for the progress, such as "cutting"
-    unit      the unit counted, such as "nodes"
-    sizes     the number of units of each task
-    missing   returns the numbers of the tasks whose file is missing
-    run       does some of the tasks in this process, and calls its second argument with the count of units done
+    name        its name among the sweeps of its artifact, such as "project"
+    what        the activity, for the progress, such as "cutting"
+    unit        the unit counted, such as "nodes"
+    sizes       the number of units of each task
+    missing     returns the numbers of the tasks whose file is missing
+    run         does some of the tasks in this process, and calls its second argument with the count of units done
     by_threads  whether the last digits of what its tasks write depend on the number of threads
     """
 

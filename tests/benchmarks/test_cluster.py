@@ -1,12 +1,13 @@
 """Commands whose work is shared: bytes, speed from one worker to two, overhead, messages, and kills at random moments.
 
-    pytest -m benchmark -s tests/benchmarks/test_cluster.py                        # an hour on two quiet cores
-    ALIGNEDCUT_BENCH_SCALE=0.02 ALIGNEDCUT_KILL_MOMENTS=1 pytest -m benchmark -s tests/benchmarks/test_cluster.py
+    pytest -m benchmark -s tests/benchmarks/test_cluster.py -k same_bytes  # 20 minutes on two quiet cores, 12 GB
+    ALIGNEDCUT_BENCH_SCALE=0.07 pytest -m benchmark -s tests/benchmarks/test_cluster.py -k kills
+    ALIGNEDCUT_BENCH_SCALE=0.005 ALIGNEDCUT_KILL_MOMENTS=1 pytest -m benchmark -s tests/benchmarks/test_cluster.py
 
-`extract` of 384 photographs by a random ViT-Ti, `cut` of 1e6 nodes of 256 channels (0.5 GB, made up), `color` of that cut,
-`align` of the photographs' features to made-up responses. Each is run here on one thread and on every core, on one worker
-and on two with a thread each, and as four shares with a merge. Times are by the clock, with the start of the workers; the
-bars are those of commands of 30 s and more. A command that cannot be shared is skipped. ALIGNEDCUT_KILL_MOMENTS (default 10)
+`extract` of 1,536 photographs by a random ViT-Ti, `cut` of 1e7 nodes of 256 channels (5 GB, made up), `color` of that cut,
+`align` with five folds of the photographs' features to made-up responses: about a minute each on one thread. Each is run
+here on one thread and on every core, on one worker and on two with a thread each, and as four shares with a merge. Times are
+by the clock, with the start of the workers; the bars are those of commands of 30 s and more. A command that cannot be shared is skipped. ALIGNEDCUT_KILL_MOMENTS (default 10)
 kills a worker, and then the command itself, at as many random moments.
 """
 
@@ -39,19 +40,23 @@ psutil = pytest.importorskip("psutil")
 ROOT = Path(__file__).resolve().parents[2]
 SCALE = float(os.environ.get("ALIGNEDCUT_BENCH_SCALE", "1"))
 MOMENTS = int(os.environ.get("ALIGNEDCUT_KILL_MOMENTS", "10"))
-PHOTOS, IMAGES, SLOTS, TOKENS, WIDTH = max(24, round(384 * SCALE)), max(6, round(141 * SCALE)), 36, 197, 256
+PHOTOS, IMAGES, SLOTS, TOKENS, WIDTH = max(24, round(1536 * SCALE)), max(6, round(1410 * SCALE)), 36, 197, 256
 SPEEDUP, OVERHEAD, MESSAGES, LONG = 1.7, 1.15, 0.02, 30.0
 """From one worker to two; over threads; of the features' bytes; seconds from which the first two are asked for."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A command that is measured: its words but for the place of the photographs, what it makes, the features it reads."""
+    """A command that is measured: its words but for the place of the photographs, what it makes, the features it reads.
+
+    With `by_threads` the last digits of what it makes depend on the number of threads.
+    """
 
     words: tuple[str, ...]
     kind: str
     name: str
     features: str
+    by_threads: bool = False
 
     def argv(self, world: World, project: Path) -> list[str]:
         places = {"PHOTOS": str(world.photos), "RESPONSES": str(world.responses)}
@@ -66,10 +71,24 @@ STAGES = {
     "cut": Stage(("cut", "--from", "features/big", "--solver", "lowrank", "-C", "20"), "cut", "big", "big"),
     "color": Stage(("color", "--from", "cut/big", "--no-pictures"), "color", "big", "big"),
     "align": Stage(
-        ("align", "--from", "features/photos", "--brain", "RESPONSES", "--dim", "64", "--epochs", "1", "--no-pictures"),
+        (
+            "align",
+            "--from",
+            "features/photos",
+            "--brain",
+            "RESPONSES",
+            "--dim",
+            "64",
+            "--epochs",
+            "1",
+            "--folds",
+            "5",
+            "--no-pictures",
+        ),
         "align",
         "photos",
         "photos",
+        by_threads=True,
     ),
 }
 """In the order in which one reads what another made."""
@@ -171,7 +190,7 @@ def test_shared_work_gives_the_same_bytes_in_less_time(world: World, tmp_path: P
     print(f"{name}: 1 to 2 workers {ratio:.2f} times as fast; {over:.2f} of plain threads")
     print(f"{name}: messages {moved['2 workers']:,} bytes, {moved['2 workers'] / features:.3%} of {features:,}")
     print(f"{name}: bytes as on one thread: " + ", ".join(f"{way} {value}" for way, value in same.items()))
-    assert all(same.values())
+    assert all(one for way, one in same.items() if way != "every core" or not stage.by_threads)
     assert moved["2 workers"] < MESSAGES * features or features < 100e6
     if alone > LONG:
         assert ratio >= SPEEDUP
