@@ -1,14 +1,14 @@
 """Commands whose work is shared: bytes, speed from one worker to two, overhead, messages, and kills at random moments.
 
     pytest -m benchmark -s tests/benchmarks/test_cluster.py -k same_bytes  # 20 minutes on two quiet cores, 12 GB
-    ALIGNEDCUT_BENCH_SCALE=0.07 pytest -m benchmark -s tests/benchmarks/test_cluster.py -k kills
+    ALIGNEDCUT_BENCH_SCALE=0.05 pytest -m benchmark -s tests/benchmarks/test_cluster.py -k kills
     ALIGNEDCUT_BENCH_SCALE=0.005 ALIGNEDCUT_KILL_MOMENTS=1 pytest -m benchmark -s tests/benchmarks/test_cluster.py
 
 `extract` of 1,536 photographs by a random ViT-Ti, `cut` of 1e7 nodes of 256 channels (5 GB, made up), `color` of that cut,
 `align` with five folds of the photographs' features to made-up responses: about a minute each on one thread. Each is run
 here on one thread and on every core, on one worker and on two with a thread each, and as four shares with a merge. Times are
-by the clock, with the start of the workers; the bars are those of commands of 30 s and more. A command that cannot be shared is skipped. ALIGNEDCUT_KILL_MOMENTS (default 10)
-kills a worker, and then the command itself, at as many random moments.
+by the clock, with the start of the workers; the bars are those of commands of 30 s and more. A command that cannot be shared
+is skipped. ALIGNEDCUT_KILL_MOMENTS (default 10) kills a worker, and then the command itself, at as many random moments.
 """
 
 from __future__ import annotations
