@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.align.consensus import Consensus, agree_on_places
-from tests.helpers.reference import consensus_transforms
+from tests.helpers.reference import consensus_transforms, normal
 
 WIDTHS = (5, 8, 3, 6)
 IMAGES, PLACES, CHANNELS, ALPHA, AGREE = 30, 70, 4, 2.0, 0.3
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def problem(widths: tuple[int, ...] = WIDTHS) -> tuple[list[Tensor], list[Tensor], Tensor]:

@@ -46,12 +46,9 @@ from tests.helpers.reference import (
     align_terms,
     consensus_transforms,
     dense_affinity,
+    normal,
     top_projector_of,
 )
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def rotation(size: int, seed: int = 0) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alignedcut_cli.core import numerics
 from alignedcut_cli.core.align import (
+    any_threads,
     consensus,
     influence,
     loss,
@@ -409,6 +410,20 @@ KERNELS: dict[str, Callable[[On, Any], Any]] = {
     "graph.sampling.choose_landmarks": chosen_landmarks,
     "graph.sampling.farthest_points": lambda on, _: sampling.farthest_points(on(rows()), 9, 0),
     "graph.sampling.nearest_means": lambda on, _: sampling.nearest_means(on(rows()), on(rows()[:9])),
+    "align.any_threads.cholesky": lambda on, _: any_threads.cholesky(on(torch.eye(4) + 1)),
+    "align.any_threads.cholesky_solve": lambda on, _: any_threads.cholesky_solve(on(drawn(4, 2)), on(torch.eye(4) + 1)),
+    "align.any_threads.eigh": lambda on, _: any_threads.eigh(on(torch.diag(torch.arange(1.0, 5)).expand(2, 4, 4)))[0],
+    "align.any_threads.mean_square": lambda on, _: any_threads.mean_square(on(drawn(9, 3))),
+    "align.any_threads.norm_of_all": lambda on, _: any_threads.norm_of_all(on(drawn(9, 3))),
+    "align.any_threads.qr": lambda on, _: any_threads.qr(on(drawn(9, 3)))[1].abs(),
+    "align.any_threads.side_by_side": lambda on, device: any_threads.side_by_side(
+        on(drawn(9, 3)).__getitem__, 9, device
+    ),
+    "align.any_threads.sum_of_all": lambda on, _: any_threads.sum_of_all(on(drawn(9, 3))),
+    "align.scores.mean_r_squared": lambda on, _: scores.mean_r_squared(on(drawn(9, 3)), on(drawn(9, 3, seed=1))),
+    "align.reduced_rank_ridge.spectra_of": lambda on, _: [
+        one.values for one in reduced_rank_ridge.spectra_of(on([drawn(20, 4), drawn(20, 3)]))
+    ],
     "align.units.rounding": lambda on, _: units.rounding(on(drawn(20, 4))),
     "align.units.slot_scales": lambda on, _: units.slot_scales(on([drawn(20, 4), drawn(20, 3)])),
     "align.consensus.Consensus": agreed,

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Standard normal numbers, float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def dense_affinity(features: Tensor, gamma: float = 1.0) -> Tensor:
     """A_ij = exp((cos(v_i, v_j) - 1) / gamma), entry by entry as written (Eq. 3): (M, M) float64."""
     values = features.double()

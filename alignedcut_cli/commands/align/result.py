@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import norm_of_all, sum_of_all
 from alignedcut_cli.core.align.descent import LOGGED
 from alignedcut_cli.core.align.influence import roi_scores
 from alignedcut_cli.core.align.loss import align_pooled
@@ -100,8 +101,8 @@ def channel_similarity(features: list[Tensor]) -> Tensor:
         for column, right in enumerate(centred[: row + 1]):
             width = min(left.shape[1], right.shape[1])
             one, other = left[:, :width], right[:, :width]
-            size = (one.norm() * other.norm()).clamp_min(torch.finfo(one.dtype).tiny)
-            found[row, column] = found[column, row] = float((one * other).sum() / size)
+            size = (norm_of_all(one) * norm_of_all(other)).clamp_min(torch.finfo(one.dtype).tiny)
+            found[row, column] = found[column, row] = float(sum_of_all(one * other) / size)
     return found
 
 

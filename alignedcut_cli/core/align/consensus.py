@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import cholesky, cholesky_solve, side_by_side, sum_of_all
 from alignedcut_cli.core.align.reduced_rank_ridge import mean_nodes
 
 __all__ = ["SHARE", "Consensus", "agree_on_places"]
@@ -33,7 +34,9 @@ class Consensus:
     @property
     def scale(self) -> float:
         """k, a tenth of the sum of squares of all pooled features over that of all tokens."""
-        images, places = (sum(float(one.square().sum()) for one in blocks) for blocks in (self.pooled, self.tokens))
+        images, places = (
+            sum(float(sum_of_all(one.square())) for one in blocks) for blocks in (self.pooled, self.tokens)
+        )
         return SHARE * images / max(places, torch.finfo(torch.float32).tiny)
 
 
@@ -84,15 +87,16 @@ class _System:
         self._widths = [block.shape[1] for block in data.pooled]
         self._count = [list(data.places).count(place) for place in data.places]
         self._tie = [agree * data.scale if count > 1 else 0.0 for count in self._count]
-        self._own: list[Tensor] = []
-        self._factors: list[Tensor] = []
-        for block, tokens, count, tie in zip(data.pooled, data.tokens, self._count, self._tie, strict=True):
+
+        def blocks_of(slot: int) -> tuple[Tensor, Tensor]:
+            block, tokens, count, tie = data.pooled[slot], data.tokens[slot], self._count[slot], self._tie[slot]
             images, places = block.T @ block, tokens.T @ tokens
             own = agree * images + tie * places
             own.diagonal().add_(alpha)
-            self._own.append(own)
-            block_of_system = own + images / len(self._widths) - (tie / count) * places
-            self._factors.append(torch.linalg.cholesky(block_of_system))
+            return own, cholesky(own + images / len(self._widths) - (tie / count) * places)
+
+        made = side_by_side(blocks_of, len(self._widths), data.pooled[0].device)
+        self._own, self._factors = [own for own, _ in made], [factor for _, factor in made]
 
     def applied(self, weights: Tensor) -> Tensor:
         """The left-hand side for weights (sum D_i, E)."""
@@ -113,4 +117,4 @@ class _System:
     def preconditioned(self, residual: Tensor) -> Tensor:
         """The block-diagonal preconditioner applied to residuals (sum D_i, E)."""
         parts = residual.split(self._widths)
-        return torch.cat([torch.cholesky_solve(one, factor) for one, factor in zip(parts, self._factors, strict=True)])
+        return torch.cat([cholesky_solve(one, factor) for one, factor in zip(parts, self._factors, strict=True)])

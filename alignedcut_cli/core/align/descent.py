@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alignedcut_cli.core.align.adam import Adam
+from alignedcut_cli.core.align.any_threads import mean_square
 from alignedcut_cli.core.align.loss import Losses
 from alignedcut_cli.core.numerics import Tick
 
@@ -35,7 +36,7 @@ class Descent:
         self.best = 0
         self._generator = generator
         weights, beta, eps = self.kept
-        self._rates = [rate * float(size.square().mean().sqrt()) for size in (weights, beta, torch.ones_like(eps))]
+        self._rates = [rate * float(mean_square(size).sqrt()) for size in (weights, beta, torch.ones_like(eps))]
         self._adam = Adam(self.parameters)
 
     def state(self) -> dict[str, Tensor]:

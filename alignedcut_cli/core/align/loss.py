@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import norm_of_all, sum_of_all
 from alignedcut_cli.core.align.projector import normalised_affinity, top_projector
 from alignedcut_cli.core.numerics import NumericsError
 
@@ -69,7 +70,7 @@ def align_pooled(pooled: Sequence[Tensor], transforms: Sequence[Tensor]) -> Tens
 
 def brain_loss(predicted: Tensor, responses: Tensor) -> Tensor:
     """Mean absolute error over images and voxels (Eq. 9) of two tensors (b, N)."""
-    return (predicted - responses).abs().mean()
+    return sum_of_all((predicted - responses).abs()) / predicted.numel()
 
 
 def eigen_loss(before: Sequence[Tensor], after: Tensor, count: int = EIGENVECTORS) -> tuple[Tensor, int]:
@@ -107,7 +108,7 @@ def covariance_loss(after: Tensor) -> Tensor:
     rows, channels = centred.shape
     gram = centred @ centred.T if rows < channels else centred.T @ centred
     variances = centred.square().sum(0)
-    return (gram.square().sum() - variances.square().sum()) / ((rows - 1) ** 2 * channels)
+    return (sum_of_all(gram.square()) - variances.square().sum()) / ((rows - 1) ** 2 * channels)
 
 
 def agreement_loss(each: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ def agreement_loss(each: Tensor) -> Tensor:
     centred = each - each.mean(1, keepdim=True)
     mean = centred.mean(0)
     tiny = torch.finfo(each.dtype).tiny
-    sizes = (centred.flatten(1).norm(dim=1) * mean.norm()).clamp_min(tiny)  # (n,)
+    sizes = (centred.flatten(1).norm(dim=1) * norm_of_all(mean)).clamp_min(tiny)  # (n,)
     return 1 - ((centred * mean).flatten(1).sum(1) / sizes).mean()
 
 

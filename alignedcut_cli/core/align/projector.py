@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from alignedcut_cli.core.align.any_threads import eigh
+
 __all__ = ["GAP", "normalised_affinity", "top_projector"]
 
 GAP = 1e-5
@@ -33,7 +35,7 @@ class _TopProjector(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, count: int, gap: float) -> tuple[Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(matrix)  # ascending
+        values, vectors = eigh(matrix)
         kept = vectors[..., -count:]
         is_open = values[..., -count] - values[..., -count - 1] > gap * values.abs().amax(-1)  # (…)
         ctx.save_for_backward(values, vectors, is_open)

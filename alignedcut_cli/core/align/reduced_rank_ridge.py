@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.align.any_threads import eigh, norm_of_all, qr, side_by_side
+from alignedcut_cli.core.align.scores import mean_r_squared
 from alignedcut_cli.core.numerics import NumericsError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "read_out",
     "reduced_rank",
     "smoother",
+    "spectra_of",
     "spectrum",
     "stacking_weights",
     "try_penalty",
@@ -87,9 +89,14 @@ def spectrum(features: Tensor) -> Spectrum:
     return Spectrum(values, (features @ vectors) / values.sqrt())
 
 
+def spectra_of(features: Sequence[Tensor]) -> list[Spectrum]:
+    """The spectrum of each slot."""
+    return side_by_side(lambda number: spectrum(features[number]), len(features), features[0].device)
+
+
 def _positive(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (k,) descending and eigenvectors (n, k) of a Gram matrix, without rounding errors."""
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = eigh(gram)
     kept = int((values > _LOST * values[-1]).sum())
     if not kept:
         raise NumericsError("the features of all images are equal: there is nothing to regress on")
@@ -147,7 +154,7 @@ def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
         product = left.T @ right
         return _positive(product.T @ product)[1][:, :rank].T
     gram = left.T @ (right @ right.T) @ left  # (k, k)
-    return torch.linalg.qr(right.T @ (left @ _positive(gram)[1][:, :rank])).Q.T
+    return qr(right.T @ (left @ _positive(gram)[1][:, :rank]))[0].T
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class Problem:
         count = responses.shape[1]
         columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
         known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
-        found = [spectrum(block) for block in features] if spectra is None else list(spectra)
+        found = spectra_of(features) if spectra is None else list(spectra)
         return cls(list(features), found, known, list(heldout), seen)
 
     def scaled(self, factors: Sequence[float]) -> Problem:
@@ -216,7 +223,11 @@ def choose(
 
     `tried` is `try_penalty` of each of `alphas`, where that is known already.
     """
-    tried = tried or {alpha: try_penalty(problem, ranks, agree, alpha) for alpha in alphas}
+    if not tried:
+        found = side_by_side(
+            lambda number: try_penalty(problem, ranks, agree, alphas[number]), len(alphas), problem.known.device
+        )
+        tried = dict(zip(alphas, found, strict=True))
     best = max(tried, key=tried.__getitem__)
     score, rank = tried[best]
     return Choice(best * _unit(problem), rank, score, {alpha: found[0] for alpha, found in tried.items()})
@@ -234,7 +245,7 @@ def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[floa
     factors, problem = torch.ones_like(squares), plain
     for _ in range(_ROUNDS):
         fit = problem.fit(choice.alpha, agree, choice.rank)
-        lengths = torch.stack([matrix.norm() for matrix in fit.transforms]).double()
+        lengths = torch.stack([norm_of_all(matrix) for matrix in fit.transforms]).double()
         trial = factors * (lengths / lengths.mean()).clamp_min(_LEAST).sqrt()
         trial *= (squares.sum() / (squares * trial.square()).sum()).sqrt()
         scaled = plain.scaled(trial.tolist())
@@ -249,7 +260,7 @@ def weigh_slots(plain: Problem, choice: Choice, agree: float) -> tuple[list[floa
 def best_rank(fit: Ridge, heldout: Sequence[Tensor], aim: Tensor, ranks: Sequence[int]) -> tuple[float, int]:
     """The best mean R^2 on held-out images over ascending `ranks`, and that rank (the smaller on ties)."""
     mean = mean_nodes(heldout, fit.transforms)
-    scores = {rank: float(r_squared(mean[:, :rank] @ fit.beta[:rank], aim).mean()) for rank in ranks}
+    scores = {rank: mean_r_squared(mean[:, :rank] @ fit.beta[:rank], aim) for rank in ranks}
     best = max(scores, key=scores.__getitem__)
     return scores[best], best
 
@@ -271,7 +282,7 @@ def stacking_weights(each: Tensor, target: Tensor, least: float = 0.05) -> Tenso
     from scipy.optimize import nnls
 
     flat = each.flatten(1).double() / len(each)  # (n, H E)
-    basis, factor = torch.linalg.qr(flat.T)  # (H E, n), (n, n): |t - flat^T c|^2 = |basis^T t - factor c|^2 + constant
+    basis, factor = qr(flat.T)  # (H E, n), (n, n): |t - flat^T c|^2 = |basis^T t - factor c|^2 + constant
     solved, _ = nnls(factor.cpu().numpy(), (basis.T @ target.flatten().double()).cpu().numpy())
     weights = torch.from_numpy(solved)
     if not float(weights.sum()) > 0:
@@ -293,7 +304,7 @@ def read_out(
     seen, best, score = heldout @ vectors, 0.0, -float("inf")
     for alpha in alphas:
         shrunk = seen / (values + alpha * values.mean())
-        if (found := float(r_squared(shrunk @ coordinates, aim).mean())) > score:
+        if (found := mean_r_squared(shrunk @ coordinates, aim)) > score:
             best, score = alpha, found
     coordinates /= (values + best * values.mean())[:, None]
     return vectors @ coordinates, score

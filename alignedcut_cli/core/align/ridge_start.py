@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import eigh
 from alignedcut_cli.core.align.consensus import Consensus, agree_on_places
 from alignedcut_cli.core.align.reduced_rank_ridge import (
     Choice,
@@ -26,6 +27,7 @@ from alignedcut_cli.core.align.reduced_rank_ridge import (
     read_out,
     reduced_rank,
     smoother,
+    spectra_of,
     spectrum,
     stacking_weights,
     weigh_slots,
@@ -181,7 +183,7 @@ def ridge_start(study: Study, dim: int | None, agree: float) -> Start:
     factors, choice = weigh_slots(problem, choice, agree)
     del problem
     data.scale(factors)
-    spectra = [spectrum(block) for block in data.features]
+    spectra = spectra_of(data.features)
     solved = reduced_rank(data.features, spectra, smoother(spectra, choice.alpha, agree), data.known, ranks[-1])
     del spectra
     score, rank = best_rank(solved, data.seen, data.aim, ranks)
@@ -226,7 +228,7 @@ def _balanced(transforms: Sequence[Tensor], beta: Tensor, nodes: Sequence[Tensor
     beta beta^T, as gradient descent from small weights tends to. Channels are then jointly scaled to mean square 1.
     """
     after = torch.cat([node @ matrix for node, matrix in zip(nodes, transforms, strict=True)])  # (n m, E)
-    values, vectors = torch.linalg.eigh((after.T @ after).double() / len(after))
+    values, vectors = eigh((after.T @ after).double() / len(after))
     values = values.clamp_min(_FLAT * float(values[-1]))
     scale = values.sqrt().mean().sqrt()
     turn = ((vectors * (values**-0.25 / scale)) @ vectors.T).to(beta.dtype)

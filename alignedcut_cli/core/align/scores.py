@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import sum_of_all
 from alignedcut_cli.core.resample.draws import random_orders
 from alignedcut_cli.core.resample.nulls import tail_p
 
-__all__ = ["Scores", "pearson", "permutation_p", "r_squared", "scores"]
+__all__ = ["Scores", "mean_r_squared", "pearson", "permutation_p", "r_squared", "scores"]
 
 _BLOCK = 2048
 Scores = tuple[Tensor, Tensor]
@@ -25,6 +26,12 @@ def r_squared(predicted: Tensor, responses: Tensor) -> Tensor:
     spread = (responses - responses.mean(0)).double().square_().sum(0)
     varies = _varies(responses) & (spread > 0)
     return torch.where(varies, 1 - residual / spread.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+
+
+def mean_r_squared(predicted: Tensor, responses: Tensor) -> float:
+    """The mean over voxels of `r_squared`."""
+    found = r_squared(predicted, responses)
+    return float(sum_of_all(found)) / len(found)
 
 
 def pearson(predicted: Tensor, responses: Tensor) -> Tensor:

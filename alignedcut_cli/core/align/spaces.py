@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import eigh
 from alignedcut_cli.core.numerics import NumericsError
 
 __all__ = ["brain_factor", "node_transform", "roi_voxels"]
@@ -33,7 +34,7 @@ def brain_factor(beta: Tensor, voxels: Tensor | None = None) -> Tensor:
     gram = _gram(beta, chosen)
     if not torch.isfinite(gram).all():
         raise NumericsError(f"beta is not finite at some of {len(chosen)} voxels")
-    values, vectors = torch.linalg.eigh(gram)  # (E,), (E, E)
+    values, vectors = eigh(gram)  # (E,), (E, E)
     floor = len(gram) * torch.finfo(gram.dtype).eps * values[-1]
     rank = min(int((values > floor).sum()), len(chosen))
     if not rank:

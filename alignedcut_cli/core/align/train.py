@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import mean_square
 from alignedcut_cli.core.align.descent import LOGGED, Descent, State
 from alignedcut_cli.core.align.loss import Losses, Weights, predict, total_loss
 from alignedcut_cli.core.align.reduced_rank_ridge import Choice
 from alignedcut_cli.core.align.ridge_start import PLACES, Ahead, Start, Study, ridge_start
-from alignedcut_cli.core.align.scores import r_squared
+from alignedcut_cli.core.align.scores import mean_r_squared
 from alignedcut_cli.core.align.units import slot_scales
 from alignedcut_cli.core.numerics import Tick, stream
 
@@ -151,7 +152,7 @@ class _Objective:
         """Mean R^2 of the prediction for the held-out images."""
         study, (_, beta, eps) = self.study, self.parameters
         made = predict(study.pooled_of(study.heldout), self.transforms(), beta, eps)
-        return float(r_squared(made, study.responses[study.heldout]).mean())
+        return mean_r_squared(made, study.responses[study.heldout])
 
 
 def start_numbers(choice: Choice | None) -> Tensor:
@@ -196,6 +197,6 @@ STARTS = {"ridge": _start_ridge, "random": _start_random}
 def _unit_scale(transforms: Tensor, nodes: Sequence[Tensor]) -> Tensor:
     """W c with c such that aligned nodes have mean square 1 over nodes and channels."""
     split = transforms.split([node.shape[1] for node in nodes])
-    squares = torch.stack([(node @ matrix).square().mean() for node, matrix in zip(nodes, split, strict=True)])
+    squares = torch.stack([mean_square(node @ matrix) for node, matrix in zip(nodes, split, strict=True)])
     scale = squares.mean().sqrt().clamp_min(torch.finfo(squares.dtype).tiny)
     return transforms / scale

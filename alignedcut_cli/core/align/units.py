@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alignedcut_cli.core.align.any_threads import mean_square
 from alignedcut_cli.core.numerics import NumericsError
 
 __all__ = ["LARGEST", "SlotError", "Units", "rounding", "slot_scales"]
@@ -73,7 +74,7 @@ def slot_scales(means: Sequence[Tensor]) -> list[float]:
         raise SlotError(dead, "the features are the same for all images")
     if beyond := [number for number, one in enumerate(varied) if not 1 / _LOUDEST < one < _LOUDEST]:
         raise SlotError(beyond, f"the features vary by {varied[beyond[0]]:.1g}, too much or too little for float32")
-    return [float(block.square().mean().sqrt()) for block in centred]
+    return [float(mean_square(block).sqrt()) for block in centred]
 
 
 def rounding(values: Tensor) -> float:
