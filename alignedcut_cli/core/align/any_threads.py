@@ -1,8 +1,8 @@
 """Operations of torch whose last digits depend on the number of threads, so done that they do not.
 
 These are decompositions of matrices, and sums over all elements of large tensors: one thread does each here, and several
-are shared among threads. Sums along some axes alone have the same digits on any number. Products had, on one, two and three
-threads, at all sizes tried; on five, some of a long inner axis and a result of 24 x 24 differed in the last digit.
+are shared among threads. Sums along some axes alone have the same digits on any number; products have at most sizes, but
+not where the inner axis is long and the result small.
 """
 
 from __future__ import annotations

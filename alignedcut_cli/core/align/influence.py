@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from alignedcut_cli.core.numerics import torch_threads
+
 __all__ = ["roi_scores"]
 
 _BLOCK = 2048
@@ -25,15 +27,18 @@ def roi_scores(predict: Callable[[slice], Tensor], responses: Tensor, masks: Ten
     for start in range(0, responses.shape[1], _BLOCK):
         columns = slice(start, min(start + _BLOCK, responses.shape[1]))
         seen = responses[:, columns].double()
-        left = (seen - predict(columns).double()).square()
+        with torch_threads(1):  # digits of products of few rows, or few columns, depend on the number of threads
+            predicted = predict(columns).double()
+        left = (seen - predicted).square()
         spread = (seen - seen.mean(0)).square()
         total = spread.sum(0)
         varies = (responses[:, columns] != responses[:1, columns]).any(0) & (total > 0)
         rest = total - spread * (images / max(1, images - 1))
         rest_varies = varies & (rest > _TINY * total)
         members = masks[:, columns].double() / sizes[:, None]
-        score = score + members @ (1 - left.sum(0) / total.where(varies, 1.0)).where(varies, 0.0)
+        explained = (1 - left.sum(0) / total.where(varies, 1.0)).where(varies, 0.0)
         without = ((left.sum(0) - left) / rest.where(rest_varies, 1.0)).where(rest_varies, 1.0)
-        missed = missed + members @ without.T
+        with torch_threads(1):
+            score, missed = score + members @ explained, missed + members @ without.T
     assert isinstance(score, Tensor) and isinstance(missed, Tensor)
     return score, (missed - missed.mean(1, keepdim=True)) * ((images - 1) / images)
