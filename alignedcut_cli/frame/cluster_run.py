@@ -18,7 +18,7 @@ from alignedcut_cli.frame.cluster_open import connecting, local_threads
 from alignedcut_cli.frame.cluster_task import Job, open_sweeps_of, versions
 from alignedcut_cli.frame.config import resolve_device
 from alignedcut_cli.frame.run import Frame
-from alignedcut_cli.frame.sweep import Sweep, run_here
+from alignedcut_cli.frame.sweep import Sweep, run_here, run_tasks
 from alignedcut_cli.store.files import abandoned, remove, temporary_path, writing_text
 from alignedcut_cli.store.header import Recipe
 from alignedcut_cli.store.project import MACHINE
@@ -61,7 +61,7 @@ def run_on_cluster(frame: Frame, asked: Any, sweeps: Sequence[Sweep], recipe: Re
                     run_here(frame, [sweep])
                 continue
             crew = crew or _examined(Crew(client(), asked.cluster, gpu=gpu), job, say_once)
-            _run(frame, Course(crew, job, sweep, say_once), sweep)
+            run_tasks(frame, sweep, sweep.missing(), Course(crew, job, sweep, say_once).run)
             _settle(sweep, 0.0 if crew.local else SETTLE_SECONDS)
 
 
@@ -84,12 +84,6 @@ def _only(found: Sequence[tuple[Recipe, Sequence[Sweep]]]) -> Recipe:
     if others:
         raise ValueError("a command that makes several artifacts says whose sweeps are run")
     return recipe
-
-
-def _run(frame: Frame, course: Course, sweep: Sweep) -> None:
-    numbers, total = sweep.missing(), sweep.count(range(len(sweep.sizes)))
-    with frame.output.progress(sweep.what, total, sweep.unit, total - sweep.count(numbers)) as advance:
-        course.run(numbers, advance)
 
 
 def _settle(sweep: Sweep, seconds: float) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 __all__ = ["Sweep", "run_here", "run_tasks"]
 
 
+Run = Callable[[Sequence[int], Callable[[int], None]], None]
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A list of independent tasks, numbered from 0.
@@ -30,7 +33,7 @@ class Sweep:
     unit: str
     sizes: Sequence[int]
     missing: Callable[[], list[int]]
-    run: Callable[[Sequence[int], Callable[[int], None]], None]
+    run: Run
     by_threads: bool = False
 
     def count(self, numbers: Sequence[int]) -> int:
@@ -44,9 +47,9 @@ def run_here(frame: Frame, sweeps: Sequence[Sweep]) -> None:
         run_tasks(frame, sweep, sweep.missing())
 
 
-def run_tasks(frame: Frame, sweep: Sweep, numbers: Sequence[int]) -> None:
-    """Do some tasks in this process, with the progress of the whole sweep."""
+def run_tasks(frame: Frame, sweep: Sweep, numbers: Sequence[int], run: Run | None = None) -> None:
+    """Do some tasks, in this process or by another `run`, with the progress of the whole sweep."""
     total = sweep.count(range(len(sweep.sizes)))
     with frame.output.progress(sweep.what, total, sweep.unit, total - sweep.count(numbers)) as advance:
         if numbers:
-            sweep.run(numbers, advance)
+            (run or sweep.run)(numbers, advance)

@@ -44,16 +44,8 @@ def side_by_side(work: Callable[[int], Result], count: int, device: torch.device
 
 def eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (…, m), ascending, and eigenvectors (…, m, m) of symmetric (…, m, m), without a gradient."""
-    matrices = matrices.detach()
-    if matrices.ndim == 2:
-        with torch_threads(1):
-            return torch.linalg.eigh(matrices)
-    if matrices.device.type != "cpu":
-        return torch.linalg.eigh(matrices)
-    each = matrices.flatten(0, -3)
-    found = side_by_side(lambda number: torch.linalg.eigh(each[number]), len(each), matrices.device)
-    values, vectors = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return values.reshape(matrices.shape[:-1]), vectors.reshape(matrices.shape)
+    with torch_threads(1):
+        return torch.linalg.eigh(matrices.detach())
 
 
 def cholesky(matrix: Tensor) -> Tensor:
