@@ -25,7 +25,7 @@ from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
 from alignedcut_cli.frame.rare_collection import rare_collection
 
-__all__ = ["app", "main"]
+__all__ = ["app", "failure_of", "main"]
 
 EXAMPLES = (
     "alignedcut demo",
@@ -139,14 +139,12 @@ def _run(arguments: list[str]) -> int:
         name = signal.Signals(stopped.signal_number).name
         _tell(arguments, AlignedcutError("stopped", f"stopped by {name}", stopped.remedy), stopped.exit_status)
         return stopped.exit_status
-    except AlignedcutError as error:
-        return _tell(arguments, error, error.exit_status)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(error.format_message() + "\n")  # type: ignore[attr-defined]
             return 2
-        known = _known(error)
-        return _tell(arguments, known, known.exit_status)
+        failure = failure_of(error)
+        return _tell(arguments, failure, failure.exit_status)
 
 
 def _reader_gone() -> int:
@@ -155,8 +153,10 @@ def _reader_gone() -> int:
     return 141
 
 
-def _known(error: Exception) -> AlignedcutError:
-    """The failure for an exception of a library; anything else is a bug (exit 70)."""
+def failure_of(error: Exception) -> AlignedcutError:
+    """The failure that an exception is, or stands for if it is a library's; anything else is a bug (exit 70)."""
+    if isinstance(error, AlignedcutError):
+        return error
     if hasattr(error, "format_message"):  # the command-line parser's own errors
         told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
         return UsageError("usage", told, "See --help")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +16,12 @@ import typer
 from alignedcut_cli.datasets.samples import sample_brain, sample_data, sample_models
 from alignedcut_cli.errors import UsageError
 from alignedcut_cli.frame import options
-from alignedcut_cli.frame.chain import Step, run_chain
+from alignedcut_cli.frame.chain import Step
 from alignedcut_cli.frame.config import require_folder
 from alignedcut_cli.frame.output import table
 from alignedcut_cli.frame.pace import format_seconds
 from alignedcut_cli.frame.run import Frame
+from alignedcut_cli.frame.side_by_side import Line, run_side_by_side
 from alignedcut_cli.store.files import disk_errors, make_folder, remove
 from alignedcut_cli.store.project import KINDS, MACHINE, REPORTS
 
@@ -29,6 +32,8 @@ SCENES, MASKS, BRAIN = "scenes", "masks", "brain"
 CATEGORY, NAMES = "category", "names.json"
 PATCH = "0:4:8"
 PAGE = "demo"
+SIMULATED = "brain"
+"""What the commands call the simulated brain that they wait for."""
 NARROWEST = 30
 """The least width of the closing table, in characters."""
 SCORED = shlex.split("--split given --metric ereg --roi V1,V4,EBA,FFA,VWFA,PPA --bootstrap 200 --permutations 99")
@@ -73,13 +78,14 @@ def command(
     """
     frame = Frame.open(ctx, folder, json=json, quiet=quiet, verbose=verbose)
     _prepare(folder, fresh)
-    _simulate(frame, folder / BRAIN)
-    steps = run_chain(frame, chain(folder, device))
+    began = time.monotonic()
+    steps = run_side_by_side(frame.output, chain(folder, device), SIMULATED, partial(_simulate, frame, folder / BRAIN))
+    seconds = time.monotonic() - began
     pictures = sorted(str(path) for pattern in PICTURES for path in (folder / "pictures").glob(pattern))
     first = _worth_opening(folder / "pictures")
     page = frame.project.path(REPORTS, PAGE)
     frame.output.result(
-        _summary(steps, page, folder / "pictures", shutil.get_terminal_size().columns),
+        _summary(steps, seconds, page, folder / "pictures", shutil.get_terminal_size().columns),
         {
             "schema": "alignedcut.demo/2",
             "steps": [step.as_object() for step in steps],
@@ -97,16 +103,15 @@ def _worth_opening(folder: Path) -> list[dict[str, str]]:
     return [{"path": str(path), "shows": shows} for path, shows in found.items() if path.is_file()]
 
 
-def _summary(steps: Sequence[Step], page: Path, pictures: Path, width: int) -> str:
+def _summary(steps: Sequence[Step], seconds: float, page: Path, pictures: Path, width: int) -> str:
     """The commands that ran, in lines of at most `width` characters, and the one file to open.
 
     The program and the project, common to all lines, are left out; each line was printed in full before it ran.
     """
     room = max(NARROWEST, width) - len("  seconds")
     rows = [[_cut(_short(step.command), room), f"{step.seconds:.1f}"] for step in steps]
-    total = format_seconds(sum(step.seconds for step in steps))
     told = [
-        f"Done in {total}.",
+        f"Done in {format_seconds(seconds)}, commands side by side.",
         "Open this one file in a browser:",
         str(page),
         "Every picture on its own:",
@@ -125,54 +130,79 @@ def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 2]} …"
 
 
-def chain(folder: Path, device: str) -> list[list[str]]:
-    """The command lines of the demo, in order."""
+def chain(folder: Path, device: str) -> list[Line]:
+    """The command lines of the demo: those that others wait for longest come first."""
     models = list(sample_models())
     place = ["-p", str(folder)]
-    chosen = [] if device == "auto" else ["--device", device]
-    place_on = [*place, *chosen]
+    place_on = [*place, *([] if device == "auto" else ["--device", device])]
     wanted = [word for model in models for word in ("--model", model)]
     masks = ["--masks", str(folder / MASKS / CATEGORY)]
-    lines = [["extract", str(folder / SCENES), *wanted, *place_on]]
-    for model in models:
-        lines.append(["cut", "--from", f"features/{model}", "--per-slot", *place_on])
-        lines.append(["color", "--from", f"cut/{model}-per-slot", "--nodes", "600", *place_on])
     brain = folder / BRAIN
     seen = [str(brain / f"{kind}_split" / f"{kind}_images") for kind in ("training", "test")]
     names = [word for model in models for word in ("--name", f"{model}-brain")]
-    sources = [word for model in models for word in ("--from", f"features/{model}-brain")]
-    joined = [word for model in models for word in ("--from", f"features/{model}")]
-    cuts = [word for model in models for word in ("--from", f"cut/{model}-per-slot")]
+    sources = _from(f"features/{model}-brain" for model in models)
+    alone = [f"cut/{model}-per-slot" for model in models]
+    joined = [*_from(f"features/{model}" for model in models), "--space", "aligned", "--align", "world"]
+    lines = [
+        _line("seen", ["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place_on], SIMULATED),
+        _line("world", ["align", "--brain", str(brain), *sources, "--name", "world", *place_on], "seen"),
+        _line("scenes", ["extract", str(folder / SCENES), *wanted, *place_on]),
+        _line("joint", ["cut", *joined, "--name", "joint", *place_on], "world", "scenes"),
+        _line("joint colors", ["color", "--from", "cut/joint", "--nodes", "3000", *place_on], "joint"),
+        *(
+            _line(f"cut/{model}-per-slot", ["cut", "--from", f"features/{model}", "--per-slot", *place_on], "scenes")
+            for model in models
+        ),
+        *_pathways(folder, models[0], masks, place, place_on),
+        _line("trace", ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place], "joint"),
+        _line(
+            "concepts",
+            ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
+            "joint colors",
+        ),
+        _line(
+            "segment",
+            ["segment", *masks, *_from([*alone, "cut/joint"]), "--merge", "both", "--name", "world", *place],
+            "joint",
+            *alone,
+        ),
+        _line("score", ["score", "--brain", str(brain), *sources, *SCORED, "--name", "world", *place_on], "seen"),
+        *(_line(f"colors of {cut}", ["color", "--from", cut, "--nodes", "600", *place_on], cut) for cut in alone),
+        _line("responses", ["brain", str(brain)], SIMULATED),
+    ]
+    made = [line.makes for line in lines]
     return [
         *lines,
-        ["brain", str(brain)],
-        ["extract", *seen, *wanted, *names, "--tokens", "sample:16", *place_on],
-        ["align", "--brain", str(brain), *sources, "--name", "world", *place_on],
-        ["score", "--brain", str(brain), *sources, *SCORED, "--name", "world", *place_on],
-        ["cut", *joined, "--space", "aligned", "--align", "world", "--name", "joint", *place_on],
-        ["color", "--from", "cut/joint", "--nodes", "3000", *place_on],
-        ["segment", *masks, *cuts, "--from", "cut/joint", "--merge", "both", "--name", "world", *place],
-        *_pathways(folder, models[0], masks, place, chosen),
-        ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place],
-        ["concepts", "--from", "color/joint", *masks, "--pixel", PATCH, "--layers", "3,5", *place_on],
-        ["report", "--name", PAGE, "--budget", "8MB", *place],
-        ["check", "--exit-code", *place],
-        ["status", *place],
+        _line("page", ["report", "--name", PAGE, "--budget", "8MB", *place], *made),
+        _line("checked", ["check", "--exit-code", *place], "page"),
+        _line("status", ["status", *place], "checked"),
     ]
 
 
+def _line(makes: str, argv: Sequence[str], *needs: str) -> Line:
+    return Line(tuple(argv), makes, frozenset(needs))
+
+
+def _from(sources: Iterable[str]) -> list[str]:
+    return [word for source in sources for word in ("--from", source)]
+
+
 def _pathways(
-    folder: Path, model: str, masks: Sequence[str], place: Sequence[str], device: Sequence[str]
-) -> list[list[str]]:
+    folder: Path, model: str, masks: Sequence[str], place: Sequence[str], place_on: Sequence[str]
+) -> list[Line]:
     """What and where in one model: the cuts of its values, and of its queries with its keys, over all layers together."""
     taps = [word for tap in ("q", "k", "v") for word in ("--tap", tap)]
     graphs = {"vv": f"features/{model}-v", "qk": f"features/{model}-q"}
-    cuts = [word for graph in graphs for word in ("--from", f"cut/{model}-{graph}")]
+    cuts = [f"cut/{model}-{graph}" for graph in graphs]
+    found = ["--bootstrap", "200", "--permutations", "50", "--name", "what-where"]
     return [
-        ["extract", str(folder / SCENES), "--model", model, *taps, *place, *device],
-        *(["cut", "--graph", graph, "--from", source, "--no-pictures", *place] for graph, source in graphs.items()),
-        *(["color", "--from", f"cut/{model}-{graph}", "--nodes", "600", *place, *device] for graph in graphs),
-        ["pathways", *cuts, *masks, "--bootstrap", "200", "--permutations", "50", "--name", "what-where", *place],
+        _line("taps", ["extract", str(folder / SCENES), "--model", model, *taps, *place_on]),
+        *(
+            _line(cut, ["cut", "--graph", graph, "--from", source, "--no-pictures", *place], "taps")
+            for cut, (graph, source) in zip(cuts, graphs.items(), strict=True)
+        ),
+        *(_line(f"colors of {cut}", ["color", "--from", cut, "--nodes", "600", *place_on], cut) for cut in cuts),
+        _line("pathways", ["pathways", *_from(cuts), *masks, *found, *place], *cuts),
     ]
 
 
@@ -204,8 +234,8 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def _simulate(frame: Frame, brain: Path) -> None:
-    """Make the simulated brain once: 800 training and 200 test scenes, and responses to them."""
+def _simulate(frame: Frame, brain: Path, tend: Callable[[], object]) -> None:
+    """Make the simulated brain once: 800 training and 200 test scenes, and responses to them; `tend` after each scene."""
     if brain.is_dir():
         return
     write_brain = sample_brain()
@@ -219,6 +249,7 @@ def _simulate(frame: Frame, brain: Path) -> None:
             nonlocal last
             advance(done - last)
             last = done
+            tend()
 
         write_brain(partial, tick=tick)
         partial.rename(brain)

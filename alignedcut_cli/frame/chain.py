@@ -16,7 +16,7 @@ from typing import Any
 from alignedcut_cli.errors import AlignedcutError
 from alignedcut_cli.frame.run import Frame
 
-__all__ = ["Step", "run_chain", "typed"]
+__all__ = ["Step", "run_chain", "run_line", "typed"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def run_chain(frame: Frame, lines: Sequence[Sequence[str]]) -> list[Step]:
     for argv in lines:
         frame.output.note(f"$ {typed(argv)}")
         began = time.monotonic()
-        out = _run(frame.app, argv, frame.output.quiet)
+        out = run_line(frame.app, argv, quiet=frame.output.quiet)
         steps.append(Step(typed(argv), out, round(time.monotonic() - began, 1)))
     return steps
 
 
-def _run(app: Any, argv: Sequence[str], quiet: bool) -> str:
+def run_line(app: Any, argv: Sequence[str], *, quiet: bool) -> str:
     """The stdout of one command line, which is shown on stderr unless `quiet`."""
     told = io.StringIO()
     try:
@@ -56,7 +56,7 @@ def _run(app: Any, argv: Sequence[str], quiet: bool) -> str:
             if quiet:
                 nowhere = streams.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
                 streams.enter_context(contextlib.redirect_stderr(nowhere))
-            status = app.main(list(argv), prog_name="alignedcut", standalone_mode=False, obj=tuple(argv))
+            status = app(list(argv), prog_name="alignedcut", standalone_mode=False, obj=tuple(argv))
     finally:
         if not quiet:
             sys.stderr.write(told.getvalue())

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.backbones.hub import require_package
 from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
+from alignedcut_cli.frame.child_processes import (
+    begin_loading,
+    cores,
+    environment,
+    thread_variables,
+    threads_of_each,
+    without_interrupts,
+)
 from alignedcut_cli.store.files import disk_errors
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALLOWED_FAILURES",
     "CONNECT_SECONDS",
-    "begin_loading",
+    "begin_loading_workers",
     "connect",
     "connecting",
     "local_threads",
@@ -38,7 +44,6 @@ CONNECT_SECONDS = 10
 ALLOWED_FAILURES = 3
 """Lost local workers after which a task counts as the cause."""
 _ADDRESS = re.compile(r"(tcp|tls)://[^/\s]+:\d+")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SILENT = {
     "DASK_LOGGING__DISTRIBUTED": "critical",
     "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",  # after a killed command
@@ -69,28 +74,14 @@ def local_workers(text: str) -> int:
 def local_threads(text: str) -> tuple[int, int]:
     """The threads of one worker of local:N, and of all together, at most one a core; else (0, 0)."""
     count = local_workers(text)
-    each = _threads(count) if count else 0
-    return each, max(each, min(_cores(), count * each))
+    each = threads_of_each(count) if count else 0
+    return each, max(each, min(cores(), count * each))
 
 
-def begin_loading(text: str) -> str:
-    """For local:N, start the process that the workers will be forked from: it loads torch while the command plans.
-
-    Returns the method of multiprocessing by which workers start: "forkserver", or "spawn" where there is no such process:
-    on other systems than Linux, and where the temporary folder's path is too long for its socket.
-    """
+def begin_loading_workers(text: str) -> str:
+    """For local:N, `begin_loading` what its workers need, which they are forked from; returns how they start."""
     count = local_workers(text)
-    if not count or sys.platform != "linux":
-        return "spawn"
-    from multiprocessing.forkserver import ensure_running
-
-    multiprocessing.get_context("forkserver").set_forkserver_preload([f"{__package__}.cluster_load"])
-    try:
-        with _environment(_variables(count)), _without_interrupts():
-            ensure_running()
-    except OSError:
-        return "spawn"
-    return "forkserver"
+    return begin_loading(f"{__package__}.cluster_load", _variables(count)) if count else "spawn"
 
 
 @contextmanager
@@ -177,8 +168,8 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
         nannies.append(Nanny(*given, **options))
         return nannies[-1]
 
-    method = begin_loading(f"local:{count}")
-    with _environment(_variables(count)) as variables:
+    method, variables = begin_loading_workers(f"local:{count}"), _variables(count)
+    with environment(variables):
         settings: Any = {
             "distributed.worker.multiprocessing-method": method,
             "distributed.worker.profile.enabled": False,
@@ -190,7 +181,7 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
             "distributed.deploy.lost-worker-timeout": "1 day",  # a process may take long to start again
         }
         with dask.config.set(settings):  # pyright: ignore[reportPrivateImportUsage]
-            with _without_interrupts():
+            with without_interrupts():
                 cluster = SpecCluster({}, scheduler)
             try:
                 options = {**listening, "nthreads": 1, "memory_limit": None, "preload": [f"{__package__}.cluster_task"]}
@@ -200,16 +191,6 @@ def _workers_here(count: int, gpu: bool) -> Iterator[SpecCluster]:
                 yield cluster
             finally:
                 _end(cluster, nannies)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Threads started in the block, and their child processes, ignore Ctrl-C, which this thread handles."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _gpu(number: int) -> dict[str, Any]:
@@ -222,33 +203,9 @@ def _gpu(number: int) -> dict[str, Any]:
     return {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": one}}
 
 
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Environment variables for child processes, restored after the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield variables
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
 def _variables(count: int) -> dict[str, str]:
-    """The environment of `count` local workers, which share the cores unless OMP_NUM_THREADS is set."""
-    return {**dict.fromkeys(_THREADS, str(_threads(count))), **_SILENT}
-
-
-def _threads(count: int) -> int:
-    """The threads of each of `count` local workers."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else max(1, _cores() // count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The environment of `count` local workers."""
+    return {**thread_variables(count), **_SILENT}
 
 
 def _end(cluster: SpecCluster, nannies: Sequence[Nanny]) -> None:

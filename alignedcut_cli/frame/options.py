@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from alignedcut_cli.frame.cluster_open import begin_loading, require_cluster
+from alignedcut_cli.frame.cluster_open import begin_loading_workers, require_cluster
 from alignedcut_cli.frame.config import (
     PROJECT_VARIABLE,
     SHARED_OPTIONS,
@@ -165,7 +165,7 @@ def taken_as(kind: type[A]) -> Callable[[Callable[[Frame, A], None]], Callable[.
             if where := getattr(asked, "cluster", None):
                 require_cluster(where, getattr(asked, "shard", None))
                 if not asked.dry_run:
-                    begin_loading(where)
+                    begin_loading_workers(where)
             frame = Frame.open(
                 ctx,
                 asked.project,

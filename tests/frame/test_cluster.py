@@ -130,12 +130,12 @@ def test_where_that_process_cannot_start_workers_are_spawned(monkeypatch: pytest
 
     before = dict(os.environ)
     monkeypatch.setattr("multiprocessing.forkserver.ensure_running", refused)
-    assert cluster_open.begin_loading("local:2") == "spawn" and dict(os.environ) == before
+    assert cluster_open.begin_loading_workers("local:2") == "spawn" and dict(os.environ) == before
     with connect("local:1", gpu=False) as client:
         client.wait_for_workers(1, 120)
         assert list(client.run(os.getppid).values()) == [os.getpid()]
     monkeypatch.undo()
-    assert cluster_open.begin_loading("tcp://127.0.0.1:1") == "spawn"
+    assert cluster_open.begin_loading_workers("tcp://127.0.0.1:1") == "spawn"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")

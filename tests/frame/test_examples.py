@@ -157,8 +157,8 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     copied = Path(shutil.copytree("alignedcut-demo/masks/category", tmp_path / "mymasks"))
     names = json.loads((sample_data() / "scenes/names.json").read_text())["category"]
     assert open_folder(copied).names == dict(enumerate(names))
-    for argv in demo.chain(Path("alignedcut-demo"), "auto"):
-        assert f"$ alignedcut {shlex.join(argv)}\n" in first.err
+    for line in demo.chain(Path("alignedcut-demo"), "auto"):
+        assert f"$ alignedcut {shlex.join(line.argv)}\n" in first.err
     listing, ending = (part.splitlines() for part in first.out.split("Open this one file in a browser:\n"))
     assert len(listing) == len(demo.chain(Path(), "auto")) + 3
     assert max(map(len, listing)) <= 60
@@ -178,7 +178,7 @@ def test_the_demo_runs_prints_its_commands_and_is_then_up_to_date(
     assert second.object["page"] == str(page)
     assert [Path(one["path"]).is_file() for one in second.object["worth_opening"]] == [True] * len(demo.WORTH_OPENING)
     assert {one["command"] for one in second.object["steps"]} == {
-        shlex.join(["alignedcut", *argv]) for argv in demo.chain(Path("alignedcut-demo"), "auto")
+        shlex.join(["alignedcut", *line.argv]) for line in demo.chain(Path("alignedcut-demo"), "auto")
     }
 
 

@@ -43,7 +43,7 @@ def study(folder: Path) -> Path:
 
 def lines(folder: Path, device: str) -> list[list[str]]:
     """The demo's command lines, with a solver that does not depend on the device where all slots are cut together."""
-    found = [list(argv) for argv in chain(folder, device)]
+    found = [list(line.argv) for line in chain(folder, device)]
     for argv in found:
         if argv[0] == "cut" and "--per-slot" not in argv:
             argv += ["--solver", "lowrank"]
