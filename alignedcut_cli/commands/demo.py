@@ -234,7 +234,7 @@ def _copy(files: Sequence[Path], folder: Path) -> None:
                 shutil.copyfile(path, copy)
 
 
-def _simulate(frame: Frame, brain: Path, tend: Callable[[], object]) -> None:
+def _simulate(frame: Frame, brain: Path, threads: int, tend: Callable[[], object]) -> None:
     """Make the simulated brain once: 800 training and 200 test scenes, and responses to them; `tend` after each scene."""
     if brain.is_dir():
         return
@@ -251,5 +251,5 @@ def _simulate(frame: Frame, brain: Path, tend: Callable[[], object]) -> None:
             last = done
             tend()
 
-        write_brain(partial, tick=tick)
+        write_brain(partial, threads=threads, tick=tick)
         partial.rename(brain)

@@ -23,12 +23,13 @@ def begin_loading(module: str, variables: Mapping[str, str]) -> str:
     """
     if sys.platform != "linux":
         return "spawn"
-    from multiprocessing.forkserver import ensure_running
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload([module])
     try:
+        resource_tracker.ensure_running()  # which lets interrupts through again
         with environment(variables), without_interrupts():
-            ensure_running()
+            forkserver.ensure_running()
     except OSError:
         return "spawn"
     return "forkserver"

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -23,7 +24,7 @@ from typing import Any
 
 from alignedcut_cli.errors import AlignedcutError, Stopped, error_from
 from alignedcut_cli.frame.chain import Step, run_line, typed
-from alignedcut_cli.frame.child_processes import begin_loading, cores, environment, thread_variables
+from alignedcut_cli.frame.child_processes import begin_loading, cores, environment, thread_variables, threads_of_each
 from alignedcut_cli.frame.freed_memory import keep_freed_memory
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.quiet import quiet_libraries
@@ -45,19 +46,21 @@ class Line:
 
 
 def run_side_by_side(
-    output: Output, lines: Sequence[Line], first: str, make_first: Callable[[Callable[[], object]], None]
+    output: Output, lines: Sequence[Line], first: str, make_first: Callable[[int, Callable[[], object]], None]
 ) -> list[Step]:
     """Run command lines in processes that share the cores; their steps, in the order in which they began.
 
     Of the lines that could begin, the earliest begins. Meanwhile this process makes what is called `first`, in place of one
-    of them: `make_first` calls its argument often. The first error is raised, and what still runs is stopped.
+    of them: `make_first` gets the number of threads of each, and a function that it calls often. The first error is raised,
+    and what still runs is stopped.
     """
     count = min(_MOST, cores())
     try:
-        with _processes(count, output) as processes:
+        with _processes(count, output) as (processes, wait_for_all):
             board = _Board(output, list(lines), processes)
-            make_first(functools.partial(board.tend, count - 1))
+            make_first(threads_of_each(count), functools.partial(board.tend, count - 1))
             board.there.add(first)
+            wait_for_all()
             while board.tend(count):
                 wait([one.connection for one in processes if one.line])
             return [board.steps[line.makes] for line in board.begun]
@@ -74,6 +77,16 @@ class _Process:
     connection: Connection
     line: Line | None = None
     began: float = 0.0
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Convert the errors of a connection whose other end was closed."""
+        try:
+            yield
+        except (EOFError, OSError):
+            self.child.join()
+            told = f"{typed(self.line.argv if self.line else ())} was killed (exit {self.child.exitcode})"
+            raise AlignedcutError("step-failed", told, "Run that command alone, then this one again") from None
 
 
 @dataclass
@@ -99,17 +112,14 @@ class _Board:
                 self.begun.append(ready)
                 self.output.note(f"$ {typed(ready.argv)}")
                 one.line, one.began = ready, time.monotonic()
-                one.connection.send(ready.argv)
+                with one.alive():
+                    one.connection.send(ready.argv)
         return any(one.line for one in self.processes)
 
     def _hear(self, one: _Process, line: Line) -> None:
         """Take one message: a remark, which is shown, the result of a line, or its failure, which is raised."""
-        try:
+        with one.alive():
             kind, told = one.connection.recv()
-        except EOFError:
-            one.child.join()
-            told = f"{typed(line.argv)} was killed (exit {one.child.exitcode})"
-            raise AlignedcutError("step-failed", told, "Run that command alone, then this one again") from None
         if kind == "remark":
             sys.stderr.write(told)
             sys.stderr.flush()
@@ -124,12 +134,15 @@ class _Board:
 
 
 @contextmanager
-def _processes(count: int, output: Output) -> Iterator[list[_Process]]:
-    """`count` processes that share the cores; those that still run when the block ends are stopped, as by SIGTERM."""
-    variables = thread_variables(count)
+def _processes(count: int, output: Output) -> Iterator[tuple[list[_Process], Callable[[], object]]]:
+    """Processes that share the cores, started by another thread, and a function that waits until all `count` are there.
+
+    Those that still run when the block ends are stopped, as by SIGTERM.
+    """
+    variables, begun = thread_variables(count), []
     context: Any = multiprocessing.get_context(begin_loading(f"{__package__}.side_by_side_load", variables))
-    begun: list[_Process] = []
-    try:
+
+    def begin() -> None:
         with environment(variables):
             for _ in range(count):
                 here, there = multiprocessing.Pipe()
@@ -137,7 +150,10 @@ def _processes(count: int, output: Output) -> Iterator[list[_Process]]:
                 child.start()
                 there.close()
                 begun.append(_Process(child, here))
-        yield begun
+
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            yield begun, thread.submit(begin).result
     finally:
         for one in begun:
             one.connection.close()

@@ -96,7 +96,9 @@ def _write_rows(folder: Path, kind: str, rows: slice, subjects: dict[str, Subjec
         np.save(folder / f"{kind}_split/{kind}_fmri/{hemisphere}_{kind}_fmri.npy", subject.response[rows])
 
 
-def _render(folder: Path, training: int, test: int, tick: Callable[[int, int], None]) -> tuple[np.ndarray, dict]:
+def _render(
+    folder: Path, training: int, test: int, threads: int, tick: Callable[[int, int], None]
+) -> tuple[np.ndarray, dict]:
     """Write all pictures and their captions; their maps and features, training scenes first."""
     short = {"training": "train", "test": "test"}
     jobs = [("training", row) for row in range(training)] + [("test", row) for row in range(test)]
@@ -111,7 +113,7 @@ def _render(folder: Path, training: int, test: int, tick: Callable[[int, int], N
         return name, made, early_maps(made.image)
 
     maps, scenes, captions = [], [], {}
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:  # numpy and PIL release the GIL
+    with ThreadPoolExecutor(min(_MOST_THREADS, threads)) as pool:  # numpy and PIL release the GIL
         for number, (name, made, early) in enumerate(pool.map(draw, range(len(jobs)))):
             maps.append(early)
             scenes.append(made)
@@ -125,6 +127,7 @@ def write_brain(
     folder: Path,
     training: int = TRAINING,
     test: int = TEST,
+    threads: int = os.cpu_count() or 1,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the subject into `folder`: pictures, their captions, responses, region masks and noise ceilings.
@@ -133,9 +136,9 @@ def write_brain(
     float32 (scenes, voxels), the same for test (whose responses the challenge held back),
     roi_masks/{lh,rh}.*_challenge_space.npy, roi_masks/mapping_*.npy, and noise_ceiling/{lh,rh}_noise_ceiling.npy
     float32 (voxels,) in 0..1; captions.csv has a sentence for each picture. The number after nsd is the
-    scene's seed. `tick(done, total)` is called after each scene.
+    scene's seed. At most four `threads` draw, with the same result. `tick(done, total)` is called after each scene.
     """
-    maps, features = _render(folder, training, test, tick)
+    maps, features = _render(folder, training, test, threads, tick)
     subjects = {hemisphere: simulate(hemisphere, maps, features, training) for hemisphere in _HEMISPHERES}
     _write_masks(folder / "roi_masks", subjects)
     _write_rows(folder, "training", slice(0, training), subjects)

@@ -29,6 +29,7 @@ from alignedcut_cli.errors import (
     UsageError,
 )
 from alignedcut_cli.frame import cluster_course, cluster_crew, cluster_open, cluster_run
+from alignedcut_cli.frame.child_processes import cores
 from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.cluster_open import connect, require_cluster
 from alignedcut_cli.frame.options import ConfiguredCommand
@@ -90,7 +91,7 @@ def test_local_workers_leave_a_sweep_of_one_task_to_the_command_with_the_threads
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert made(study, cluster="local:2", trouble="who") == alone(study)
-    both = min(2, cluster_open._cores())
+    both = min(2, cores())
     assert (study.project.root / "who").read_text() == f"{os.getpid()} {both}"
     assert cluster_open.local_threads("local:2") == (1, both)
     assert cluster_open.local_threads("local:1") == (1, 1)
