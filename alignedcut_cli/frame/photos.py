@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from multiprocessing import Lock
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ class Photos:
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
         self._frame, self._remedy = frame, remedy
-        self._unsaid = threading.Lock()
+        self._unsaid = Lock()  # shared with forked processes
 
     def _path(self, number: int) -> Path | None:
         entry = self._images[number]
@@ -44,7 +44,7 @@ class Photos:
             photo = decode(path, 256)
             photo.thumbnail((256, 256))
             return photo
-        if self._unsaid.acquire(blocking=False):  # once, from whichever thread
+        if self._unsaid.acquire(block=False):  # once, from whichever thread or process
             place = self._roots[0] / entry["path"] if self._roots else entry["path"]
             more = f" (looked for in {len(self._roots)} folders)" if self._roots[1:] else ""
             self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without{self._remedy}")

@@ -1,7 +1,8 @@
-"""Rarer garbage collection while libraries are loaded and a command runs."""
+"""Rarer garbage collection while libraries are loaded and a command runs, and none when the process ends."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ def rare_collection() -> Iterator[None]:
     """Within the block, Python looks for garbage in circles after 10,000 new objects instead of 700.
 
     Loading torch and timm makes 660,000 objects that stay: by default they are looked through some thousand times, which is
-    a sixth of the time that loading takes.
+    a sixth of the time that loading takes. When the process ends, they are not looked through at all, which would take
+    0.7 s: their memory is returned as it is.
     """
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     before = gc.get_threshold()
     gc.set_threshold(*_THRESHOLDS)
     try:

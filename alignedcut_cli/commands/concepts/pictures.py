@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from alignedcut_cli.commands.concepts.plan import Pixel
 from alignedcut_cli.commands.concepts.result import UNNAMED, name_of, rows_of, tables
 from alignedcut_cli.core.groups.concept_stability import UNSTABLE
+from alignedcut_cli.frame.drawing import draw_all
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
@@ -47,35 +49,42 @@ def draw(
     for name in tables(arrays):
         writing_text(folder / f"{name}.csv", as_csv(rows_of(name, header, arrays)))
     photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
+    slots = range(len(header.axes["S"]["slots"]))
+    drawings: list[Callable[[], object]] = [
+        partial(_draw_concepts, header, arrays, folder, slot, photo) for slot in slots
+    ]
     if "contrast" in arrays:
-        _draw_groups(header, arrays, folder)
+        drawings += _of_groups(header, arrays, folder)
     for pixel in range(len(arrays.get("similarity", ()))):
-        _draw_pixel(header, arrays, folder, pixel, shown, photo)
-    slots = header.axes["S"]["slots"]
-    with frame.output.progress("drawing concepts", len(slots), "slots") as advance:
-        for number in range(len(slots)):
-            _draw_concepts(header, arrays, folder, number, photo)
-            advance(1)
+        drawings.append(partial(_draw_pixel, header, arrays, folder, pixel, shown, photo))
     if on_surface:
-        with frame.output.progress("drawing flat maps", len(slots), "slots") as advance:
-            _draw_flat(header, arrays, folder, advance)
+        drawings += _flat_maps(header, arrays, folder)
+    with frame.output.progress("drawing", len(drawings), "figures") as advance:
+        draw_all(drawings, advance)
 
 
 def _file(*parts: object) -> str:
     return file_stem("-".join(map(str, parts))) + ".png"
 
 
-def _draw_groups(header: Header, arrays: Arrays, folder: Path) -> None:
+def _of_groups(header: Header, arrays: Arrays, folder: Path) -> list[Callable[[], object]]:
+    """What draws figure and ground, their contrast, and the classes of each model."""
     slots, rois = header.axes["S"]["slots"], header.axes["R"]["labels"]
     mean, se = arrays["group.mean"], arrays["group.se"]
-    save_figure(group_figure(mean[:, :2], se[:, :2], rois, slots), folder / "figure-ground.png")
-    save_figure(contrast_figure(arrays["contrast"], arrays["contrast.se"], rois, slots), folder / "contrast.png")
     classes = header.axes["G"]["labels"][2:]
-    if len(classes) < 2:
-        return
-    for model, numbers in by_model(slots).items():
+
+    def draw_group() -> None:
+        save_figure(group_figure(mean[:, :2], se[:, :2], rois, slots), folder / "figure-ground.png")
+
+    def draw_contrast() -> None:
+        save_figure(contrast_figure(arrays["contrast"], arrays["contrast.se"], rois, slots), folder / "contrast.png")
+
+    def draw_classes(model: str, numbers: Sequence[int]) -> None:
         chosen = [slots[number] for number in numbers]
         save_figure(class_figure(mean[numbers, 2:], classes, rois, chosen), folder / _file("classes", model))
+
+    models = by_model(slots).items() if len(classes) > 1 else ()
+    return [draw_group, draw_contrast, *(partial(draw_classes, model, numbers) for model, numbers in models)]
 
 
 def _draw_concepts(header: Header, arrays: Arrays, folder: Path, number: int, photo: Photo) -> None:
@@ -123,17 +132,20 @@ def _label(header: Header, arrays: Arrays, slot: int, concept: int) -> tuple[str
     return told, f"sd against mean: r {r:+.2f}, z-scored {scored:+.2f}"
 
 
-def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[int], None]) -> None:
-    """Flat maps of the cortex: the figure-ground contrast of all slots, and the concepts of each slot."""
+def _flat_maps(header: Header, arrays: Arrays, folder: Path) -> list[Callable[[], object]]:
+    """What draws flat maps of the cortex: the figure-ground contrast of all slots, and the concepts of each slot."""
     slots, flat = header.axes["S"]["slots"], flat_of(arrays, header.axes)
-    if "contrast.voxel" in arrays:
+
+    def draw_contrast() -> None:
         places, _, layers = grid_of(slots)
         panels: list[list[Panel | None]] = [[None] * (1 + max(column for _, column in places)) for _ in layers]
         for slot, values, (row, column) in zip(slots, arrays["contrast.voxel"], places, strict=True):
             panels[row][column] = Panel(values, f"{slot['model']} · {slot['tap']} · layer {slot['layer']}")
         title = "brain-space activation: mean over the foreground - mean over the background"
         save_figure(flat_figure(title, flat, panels), folder / "flat-contrast.png")
-    for number, slot in enumerate(slots):
+
+    def draw_slot(number: int) -> None:
+        slot = slots[number]
         lines = [
             [
                 Panel(arrays["voxel.mean"][number, concept], f"{_called(header, arrays, number, int(concept))}, mean"),
@@ -144,7 +156,9 @@ def _draw_flat(header: Header, arrays: Arrays, folder: Path, advance: Callable[[
         title = f"{slot['model']} · {slot['tap']} · layer {slot['layer']}: brain-space activation over patches"
         figure = flat_figure(title, flat, lines)
         save_figure(figure, folder / _file("flat", slot["model"], slot["tap"], f"L{slot['layer']:02d}"))
-        advance(1)
+
+    of_slots = [partial(draw_slot, number) for number in range(len(slots))]
+    return [*([draw_contrast] if "contrast.voxel" in arrays else []), *of_slots]
 
 
 def _draw_pixel(header: Header, arrays: Arrays, folder: Path, pixel: int, shown: int, photo: Photo) -> None:

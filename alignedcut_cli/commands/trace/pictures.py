@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from alignedcut_cli.commands.trace.tables import TABLES
+from alignedcut_cli.frame.drawing import draw_all
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
@@ -39,21 +41,29 @@ def _tables(header: Header) -> dict[str, str]:
 
 
 def _draw(frame: Frame, header: Header, images: Path | None, folder: Path) -> None:
-    from alignedcut_cli.core.embed.threads import in_threads
-    from alignedcut_cli.report.figures import save_figure
-    from alignedcut_cli.report.paths import pace_figure, paths_figure
-    from alignedcut_cli.report.sheets import save_picture
-    from alignedcut_cli.report.transitions import transition_picture
-
     _, tensors = load_tensors(frame.project.path("trace", header.name))
     photos = Photos(frame, header, images)
-    shown = list(dict.fromkeys(tensors["pixels"][:, 0].tolist()))[:PHOTOS]
-    save_figure(paths_figure(header, tensors, {image: photos(image) for image in shown}), folder / "paths.png")
-    save_figure(pace_figure(header, tensors), folder / "pace.png")
 
-    def draw_model(name: str) -> None:
-        save_picture(transition_picture(header, tensors, _pictures(header)[name]), folder / name)
+    def draw_paths() -> None:
+        from alignedcut_cli.report.figures import save_figure
+        from alignedcut_cli.report.paths import paths_figure
 
-    in_threads(draw_model, [name for name, model in _pictures(header).items() if model])
+        shown = list(dict.fromkeys(tensors["pixels"][:, 0].tolist()))[:PHOTOS]
+        save_figure(paths_figure(header, tensors, {image: photos(image) for image in shown}), folder / "paths.png")
+
+    def draw_pace() -> None:
+        from alignedcut_cli.report.figures import save_figure
+        from alignedcut_cli.report.paths import pace_figure
+
+        save_figure(pace_figure(header, tensors), folder / "pace.png")
+
+    def draw_transitions(name: str, model: str) -> None:
+        from alignedcut_cli.report.sheets import save_picture
+        from alignedcut_cli.report.transitions import transition_picture
+
+        save_picture(transition_picture(header, tensors, model), folder / name)
+
+    of_models = [partial(draw_transitions, name, model) for name, model in _pictures(header).items() if model]
+    draw_all([draw_paths, draw_pace, *of_models])
     for name, table in _tables(header).items():
         writing_text(folder / name, as_csv(TABLES[table](header, tensors)))

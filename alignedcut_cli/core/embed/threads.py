@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-__all__ = ["Threads", "in_threads"]
+__all__ = ["Threads", "in_threads", "thread_count"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,7 +20,7 @@ _MOST = 4
 """More threads would wait for the GIL, and hold more memory."""
 
 
-def _thread_count() -> int:
+def thread_count() -> int:
     """Torch's number of threads; where it is not loaded, the cores there are, at most OMP_NUM_THREADS."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
@@ -33,7 +33,7 @@ class Threads:
     """As many threads as torch uses, started when first needed and ended with the context."""
 
     def __init__(self) -> None:
-        self.count = _thread_count()
+        self.count = thread_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Threads:
@@ -71,7 +71,7 @@ def in_threads(
     order, from this thread. The error of the first item that has one is raised, and no further item begun.
     """
     found = []
-    with ThreadPoolExecutor(min(_MOST, _thread_count())) as pool, threadpool_limits(1):
+    with ThreadPoolExecutor(min(_MOST, thread_count())) as pool, threadpool_limits(1):
         begun = [pool.submit(work, item) for item in items]
         try:
             for one in begun:
