@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,11 +21,16 @@ def rare_collection() -> Iterator[None]:
     a sixth of the time that loading takes. When the process ends, they are not looked through at all, which would take
     0.7 s: their memory is returned as it is.
     """
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    atexit.unregister(_end_at_once)
+    atexit.register(_end_at_once)
     before = gc.get_threshold()
     gc.set_threshold(*_THRESHOLDS)
     try:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _end_at_once() -> None:
+    if "triton" not in sys.modules:  # which prints what it finds left, where its own were not looked through
+        gc.freeze()
