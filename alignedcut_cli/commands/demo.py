@@ -149,10 +149,9 @@ def chain(folder: Path, device: str) -> list[Line]:
         _line("scenes", ["extract", str(folder / SCENES), *wanted, *place_on]),
         _line("joint", ["cut", *joined, "--name", "joint", *place_on], "world", "scenes"),
         _line("joint colors", ["color", "--from", "cut/joint", "--nodes", "3000", *place_on], "joint"),
-        *(
-            _line(f"cut/{model}-per-slot", ["cut", "--from", f"features/{model}", "--per-slot", *place_on], "scenes")
-            for model in models
-        ),
+        _cut_alone(models[0], place_on),
+        _color(alone[0], place_on),  # before others: in a new installation the first one compiles for all
+        *(_cut_alone(model, place_on) for model in models[1:]),
         *_pathways(folder, models[0], masks, place, place_on),
         _line("trace", ["trace", "--from", "cut/joint", *masks, "--nodes", "1500", *place], "joint"),
         _line(
@@ -167,7 +166,7 @@ def chain(folder: Path, device: str) -> list[Line]:
             *alone,
         ),
         _line("score", ["score", "--brain", str(brain), *sources, *SCORED, "--name", "world", *place_on], "seen"),
-        *(_line(f"colors of {cut}", ["color", "--from", cut, "--nodes", "600", *place_on], cut) for cut in alone),
+        *(_color(cut, place_on) for cut in alone[1:]),
         _line("responses", ["brain", str(brain)], SIMULATED),
     ]
     made = [line.makes for line in lines]
@@ -181,6 +180,14 @@ def chain(folder: Path, device: str) -> list[Line]:
 
 def _line(makes: str, argv: Sequence[str], *needs: str) -> Line:
     return Line(tuple(argv), makes, frozenset(needs))
+
+
+def _cut_alone(model: str, place_on: Sequence[str]) -> Line:
+    return _line(f"cut/{model}-per-slot", ["cut", "--from", f"features/{model}", "--per-slot", *place_on], "scenes")
+
+
+def _color(cut: str, place_on: Sequence[str]) -> Line:
+    return _line(f"colors of {cut}", ["color", "--from", cut, "--nodes", "600", *place_on], cut)
 
 
 def _from(sources: Iterable[str]) -> list[str]:
@@ -201,7 +208,7 @@ def _pathways(
             _line(cut, ["cut", "--graph", graph, "--from", source, "--no-pictures", *place], "taps")
             for cut, (graph, source) in zip(cuts, graphs.items(), strict=True)
         ),
-        *(_line(f"colors of {cut}", ["color", "--from", cut, "--nodes", "600", *place_on], cut) for cut in cuts),
+        *(_color(cut, place_on) for cut in cuts),
         _line("pathways", ["pathways", *_from(cuts), *masks, *found, *place], *cuts),
     ]
 
