@@ -27,15 +27,15 @@ def draw_all(drawings: Sequence[Drawing], advance: Callable[[int], object] = lam
     error. Elsewhere, and with one thread, one after another.
     """
     count = min(len(drawings), thread_count(), _MOST) if sys.platform == "linux" else 1
-    if count > 1 and _forked(drawings, count, advance):
-        return
-    for draw in drawings:
-        draw()
-        advance(1 if count == 1 else 0)
+    done = _forked(drawings, count, advance) if count > 1 else 0
+    if done < len(drawings):
+        for number, draw in enumerate(drawings):
+            draw()
+            advance(int(number >= done))
 
 
-def _forked(drawings: Sequence[Drawing], count: int, advance: Callable[[int], object]) -> bool:
-    """Whether all was drawn by this process and `count` - 1 others, which end with it."""
+def _forked(drawings: Sequence[Drawing], count: int, advance: Callable[[int], object]) -> int:
+    """How many were drawn by this process and `count` - 1 others, which end with it."""
     queue, fill = os.pipe()
     drawn, tell = os.pipe()
     children: list[int] = []
@@ -50,7 +50,7 @@ def _forked(drawings: Sequence[Drawing], count: int, advance: Callable[[int], ob
         while told := os.read(drawn, len(drawings)):
             advance(len(told))
             done += len(told)
-        return done == len(drawings)
+        return done
     except BaseException:
         for child in children:
             with contextlib.suppress(ProcessLookupError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from multiprocessing import Lock
+import mmap
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ class Photos:
         self._roots = [folder] if folder else frame.journal.image_roots(manifests)
         self._images = header.axes["B"]["images"]
         self._frame, self._remedy = frame, remedy
-        self._unsaid = Lock()  # shared with forked processes
+        self._lock, self._said = threading.Lock(), mmap.mmap(-1, 1)  # shared with forked processes
 
     def _path(self, number: int) -> Path | None:
         entry = self._images[number]
@@ -44,11 +45,17 @@ class Photos:
             photo = decode(path, 256)
             photo.thumbnail((256, 256))
             return photo
-        if self._unsaid.acquire(block=False):  # once, from whichever thread or process
+        if self._first_to_say():
             place = self._roots[0] / entry["path"] if self._roots else entry["path"]
             more = f" (looked for in {len(self._roots)} folders)" if self._roots[1:] else ""
             self._frame.output.note(f"{str(place)!r} is gone or has changed{more}: pictures go without{self._remedy}")
         return None
+
+    def _first_to_say(self) -> bool:
+        """True once, in whichever thread, here or in a forked process."""
+        with self._lock:
+            said, self._said[0] = self._said[0], 1
+            return not said
 
 
 def _unchanged(path: Path, sha256: str) -> Path | None:

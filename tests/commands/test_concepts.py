@@ -345,7 +345,9 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_pictures_are_drawn_again_if_they_are_gone_or_others(cli: Cli, place: Path) -> None:
+def test_pictures_are_drawn_again_if_they_are_gone_or_others(
+    cli: Cli, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = place / "study/pictures/concepts/joint"
     draw = ("--masks", "masks", "--layers", 4)
     assert concepts(cli, *draw).status == 0
@@ -359,8 +361,11 @@ def test_pictures_are_drawn_again_if_they_are_gone_or_others(cli: Cli, place: Pa
     (folder / "drawn.json").write_text("{")
     assert concepts(cli, *draw).status == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    monkeypatch.setattr(
+        "alignedcut_cli.frame.drawing.thread_count", lambda: 1
+    )  # what another process says is not caught
     run = cli("concepts", *draw, "--images", "nowhere", "-p", "study")
-    assert "is gone or has changed: pictures go without" in run.err
+    assert run.err.count("is gone or has changed: pictures go without") == 1
     page = "concepts-other-attn-L04.png"
     assert (folder / page).read_bytes() != first[page]
 

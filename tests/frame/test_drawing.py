@@ -84,8 +84,9 @@ def test_what_a_killed_process_leaves_is_drawn_by_this_one(tmp_path: Path) -> No
             os.kill(os.getpid(), signal.SIGKILL)
         written(tmp_path, number)
 
-    draw_all([partial(die, number) for number in range(5)])
-    assert who(tmp_path) == [str(this)] * 5
+    counted: list[int] = []
+    draw_all([partial(die, number) for number in range(5)], counted.append)
+    assert who(tmp_path) == [str(this)] * 5 and sum(counted) == 5
 
 
 @forks
@@ -113,6 +114,30 @@ def test_a_stop_ends_the_other_process_which_leaves_no_half_file(tmp_path: Path)
         draw_all([partial(draw, stop), partial(draw, stop)])
     signal.signal(signal.SIGTERM, before)
     assert time.monotonic() - began < 30 and not list(tmp_path.iterdir())
+
+
+@forks
+def test_a_photograph_that_is_gone_is_told_once_by_whichever_process(tmp_path: Path) -> None:
+    code = f"""if True:
+        import os, time
+        import torch
+        from pathlib import Path
+        from alignedcut_cli.frame.drawing import draw_all
+        from alignedcut_cli.frame.photos import Photos
+        from alignedcut_cli.frame.output import Output
+        from types import SimpleNamespace
+        torch.set_num_threads(2)
+        frame = SimpleNamespace(output=Output("show"), journal=SimpleNamespace(image_roots=lambda _: []))
+        image = {{"path": "a.png", "sha256": ""}}
+        photos = Photos(frame, SimpleNamespace(history=[], axes={{"B": {{"images": [image]}}}}), None)
+        def draw():
+            assert photos(0) is None
+            Path({str(tmp_path)!r}, str(os.getpid())).touch()
+            time.sleep(.1)
+        draw_all([draw] * 6)
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr.count("'a.png' is gone") == 1 and len(list(tmp_path.iterdir())) == 2
 
 
 def test_without_room_for_a_process_this_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
