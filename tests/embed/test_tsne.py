@@ -225,9 +225,9 @@ def test_without_torch_the_threads_are_as_many_as_told(told: str) -> None:
 import sys
 from alignedcut_cli.core.embed import threads
 assert "torch" not in sys.modules
-alone = threads._thread_count()
+alone = threads.thread_count()
 import torch
-print(alone, torch.get_num_threads(), threads._thread_count())
+print(alone, torch.get_num_threads(), threads.thread_count())
 """
     done = fresh_python(f"import os\nos.environ.update(OMP_NUM_THREADS={told!r}, MKL_NUM_THREADS={told!r})\n{code}")
     alone, torchs, beside = done.stdout.split()
