@@ -119,7 +119,12 @@ def smoother(spectra: Sequence[Spectrum], alpha: float, agree: float) -> Smoothe
 
 
 def reduced_rank(
-    features: Sequence[Tensor], spectra: Sequence[Spectrum], found: Smoother, responses: Tensor, rank: int
+    features: Sequence[Tensor],
+    spectra: Sequence[Spectrum],
+    found: Smoother,
+    responses: Tensor,
+    rank: int,
+    products: Tensor | None = None,
 ) -> Ridge:
     """The minimiser of |Y - 1/n sum_i f_i|^2 + agree/n sum_i |Y - f_i|^2 + alpha/n sum_i |W_i beta|^2, f_i = X_i W_i beta.
 
@@ -128,9 +133,9 @@ def reduced_rank(
     and Zhu 2011), in which slots may predict by their differences; the second term makes every slot predict on its own.
     With H = Q diag(shares) Q^T of `smoother`, beta are the top right singular vectors of diag(shares)^(1/2) Q^T Y, T =
     Y beta^T and W_i = X_i^T (alpha + agree X_i X_i^T)^-1 ((1 + agree) T - H T). The first E' columns are the solution
-    of rank E'. If Y has a rank below E, the rest is zero.
+    of rank E'. If Y has a rank below E, the rest is zero. `products` is Y Y^T, where that is known.
     """
-    beta = _right_singular(found.vectors * found.shares.sqrt(), responses, rank)  # (e, N)
+    beta = _right_singular(found.vectors * found.shares.sqrt(), responses, rank, products)  # (e, N)
     target = responses @ beta.T  # (B, e)
     mean = found.vectors @ (found.shares[:, None] * (found.vectors.T @ target))
     residual = (1 + found.agree) * target - mean
@@ -145,28 +150,29 @@ def reduced_rank(
     )
 
 
-def _right_singular(left: Tensor, right: Tensor, rank: int) -> Tensor:
+def _right_singular(left: Tensor, right: Tensor, rank: int, products: Tensor | None = None) -> Tensor:
     """The top right singular vectors of L^T Y for L (B, k) and Y (B, N) as orthonormal rows (e, N), e <= rank.
 
-    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, without a (k, N) array.
+    By the smaller Gram matrix, L^T Y Y^T L or Y^T L L^T Y; for the first, without a (k, N) array, and from Y Y^T if known.
     """
     if left.shape[1] > right.shape[1]:
         product = left.T @ right
         return _positive(product.T @ product)[1][:, :rank].T
-    gram = left.T @ (right @ right.T) @ left  # (k, k)
+    gram = left.T @ (right @ right.T if products is None else products) @ left  # (k, k)
     return qr(right.T @ (left @ _positive(gram)[1][:, :rank]))[0].T
 
 
 @dataclass(frozen=True)
 class Problem:
     """The data of model selection: centred X_i (B, D_i) with their spectra, and Y (B, N'), of training images; X_i and Y
-    of held-out ones with the same centring; of at most 2048 voxels, evenly spaced."""
+    of held-out ones with the same centring; of at most 2048 voxels, evenly spaced; and Y Y^T, which all solutions need."""
 
     features: list[Tensor]
     spectra: list[Spectrum]
     known: Tensor
     heldout: list[Tensor]
     aim: Tensor
+    products: Tensor
 
     @classmethod
     def of(
@@ -182,7 +188,8 @@ class Problem:
         columns = torch.linspace(0, count - 1, min(count, _SCORED_VOXELS)).long()
         known, seen = responses[:, columns.to(responses.device)], aim[:, columns.to(aim.device)]
         found = spectra_of(features) if spectra is None else list(spectra)
-        return cls(list(features), found, known, list(heldout), seen)
+        (products,) = side_by_side(lambda _: known @ known.T, 1, known.device)
+        return cls(list(features), found, known, list(heldout), seen, products)
 
     def scaled(self, factors: Sequence[float]) -> Problem:
         """The same with each slot's features times a factor."""
@@ -198,7 +205,8 @@ class Problem:
 
     def fit(self, alpha: float, agree: float, rank: int) -> Ridge:
         """The solution of `reduced_rank`."""
-        return reduced_rank(self.features, self.spectra, smoother(self.spectra, alpha, agree), self.known, rank)
+        found = smoother(self.spectra, alpha, agree)
+        return reduced_rank(self.features, self.spectra, found, self.known, rank, self.products)
 
 
 def try_penalty(problem: Problem, ranks: Sequence[int], agree: float, alpha: float) -> tuple[float, int]:
