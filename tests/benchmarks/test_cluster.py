@@ -47,12 +47,14 @@ SPEEDUP, OVERHEAD, MESSAGES, LONG = 1.7, 1.15, 0.02, 30.0
 
 @dataclass(frozen=True)
 class Stage:
-    """A command that is measured: its words but for the place of the photographs, what it makes, the features it reads."""
+    """A command that is measured: its words but for the place of the photographs, what it makes, the features it reads,
+    and how many sweeps it has, each of which is an array of jobs."""
 
     words: tuple[str, ...]
     kind: str
     name: str
     features: str
+    sweeps: int
 
     def argv(self, world: World, project: Path) -> list[str]:
         places = {"PHOTOS": str(world.photos), "RESPONSES": str(world.responses)}
@@ -62,10 +64,10 @@ class Stage:
 
 STAGES = {
     "extract": Stage(
-        ("extract", "PHOTOS", "-m", "vit_tiny_patch16_224", "--weights", "random"), "features", "photos", "photos"
+        ("extract", "PHOTOS", "-m", "vit_tiny_patch16_224", "--weights", "random"), "features", "photos", "photos", 1
     ),
-    "cut": Stage(("cut", "--from", "features/big", "--solver", "lowrank", "-C", "20"), "cut", "big", "big"),
-    "color": Stage(("color", "--from", "cut/big", "--no-pictures"), "color", "big", "big"),
+    "cut": Stage(("cut", "--from", "features/big", "--solver", "lowrank", "-C", "20"), "cut", "big", "big", 3),
+    "color": Stage(("color", "--from", "cut/big", "--no-pictures"), "color", "big", "big", 2),
     "align": Stage(
         (
             "align",
@@ -84,6 +86,7 @@ STAGES = {
         "align",
         "photos",
         "photos",
+        3,
     ),
 }
 """In the order in which one reads what another made."""
@@ -193,10 +196,10 @@ def test_shared_work_gives_the_same_bytes_in_less_time(world: World, tmp_path: P
 
 
 def shares(world: World, folder: Path, stage: Stage, wanted: dict[str, bytes]) -> tuple[float, bool]:
-    """Seconds of 1/4 to 4/4, two at a time with a thread each, until nothing is left, and the merge; whether bytes agree."""
+    """Seconds of 1/4 to 4/4, two at a time with a thread each, for each sweep, and the merge; whether bytes agree."""
     project, began = begin(world, folder, stage), time.monotonic()
     words = stage.argv(world, project)
-    for pair in ((1, 2), (3, 4)):
+    for pair in ((1, 2), (3, 4)) * stage.sweeps:
         jobs = [started([*words, "--shard", f"{job}/4"], 1) for job in pair]
         for job in jobs:
             _, told = job.communicate()

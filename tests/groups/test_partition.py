@@ -66,9 +66,14 @@ def test_the_nearest_centre_is_the_first_of_the_nearest(dtype: type) -> None:
     apart = ((places[:, None].astype(np.float64) - centres) ** 2).sum(-1)
     found = nearest_centre(places[:, ::-1], centres[:, ::-1])
     assert (found == apart.argmin(1)).all() and 2 in found and 5 not in found
-    written = np.empty(90, np.int64)
-    partition._find_nearest.py_func(places.astype(np.float64), centres, written)
-    assert (written == found).all()
+    written, sums, sizes = np.empty(90, np.int64), np.zeros((7, 5)), np.zeros(7, np.int64)
+    partition._assign.py_func(places.astype(np.float64), centres, written, sums, sizes)
+    assert (written == found).all() and (sizes == np.bincount(found, minlength=7)).all()
+    wanted = np.stack([places[found == cell].astype(np.float64).sum(0) for cell in range(7)])
+    np.testing.assert_allclose(sums, wanted, atol=1e-12)
+    again, compiled_sums, _ = partition._assigned(places, centres)
+    assert (again == found).all()
+    np.testing.assert_allclose(compiled_sums, wanted, atol=1e-12)
 
 
 def test_rows_are_added_up_by_group() -> None:

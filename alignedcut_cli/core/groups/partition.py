@@ -63,25 +63,33 @@ def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """k-means from these centres until no cell changes, at most 20 rounds; an empty cell keeps its centre."""
     cells = np.full(len(rows), -1)
     for _ in range(_ROUNDS):
-        now = nearest_centre(rows, centres)
+        now, sums, sizes = _assigned(rows, centres)
         if (now == cells).all():
             break
         cells = now
-        sums, sizes = _sums(rows, cells, len(centres))
         centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
     return centres
 
 
 def nearest_centre(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The nearest centre (k, C) of each point (M, C), the first on ties: (M,) int64."""
-    found = np.empty(len(places), np.int64)
-    _find_nearest(*(np.ascontiguousarray(one, np.float64) for one in (places, centres)), found)
-    return found
+    return _assigned(places, centres)[0]
+
+
+def _assigned(places: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`nearest_centre` of each point, and the sums (k, C) and sizes (k,) of the cells."""
+    found, sizes = np.empty(len(places), np.int64), np.zeros(len(centres), np.int64)
+    sums = np.zeros((len(centres), places.shape[1]))
+    _assign(*(np.ascontiguousarray(one, np.float64) for one in (places, centres)), found, sums, sizes)
+    return found, sums, sizes
 
 
 @compiled
-def _find_nearest(places: np.ndarray, centres: np.ndarray, found: np.ndarray) -> None:
-    """found[i] = argmin_k |c_k|^2 / 2 - c_k y_i of places (M, C) and centres (k, C) float64; found (M,) int64."""
+def _assign(places: np.ndarray, centres: np.ndarray, found: np.ndarray, sums: np.ndarray, sizes: np.ndarray) -> None:
+    """found[i] = argmin_k |c_k|^2 / 2 - c_k y_i of places (M, C) and centres (k, C) float64; found (M,) int64.
+
+    The places of each cell are added to its row of `sums` (k, C) float64, in their order, and counted in `sizes` (k,) int64.
+    """
     width = places.shape[1]
     halves = np.zeros(len(centres))
     for k in range(len(centres)):
@@ -96,3 +104,6 @@ def _find_nearest(places: np.ndarray, centres: np.ndarray, found: np.ndarray) ->
             if k == 0 or halves[k] - along < least:
                 least, nearest = halves[k] - along, k
         found[i] = nearest
+        sizes[nearest] += 1
+        for j in range(width):
+            sums[nearest, j] += places[i, j]
