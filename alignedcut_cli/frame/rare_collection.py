@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 __all__ = ["rare_collection"]
 
-_THRESHOLDS = (10_000, 10, 10)
+_THRESHOLDS = (50_000, 10, 10)
 
 
 @contextmanager
 def rare_collection() -> Iterator[None]:
-    """Within the block, Python looks for garbage in circles after 10,000 new objects instead of 700.
+    """Within the block, Python looks for garbage in circles after 50,000 new objects instead of 700.
 
     Loading torch and timm makes 660,000 objects that stay: by default they are looked through some thousand times, which is
     a sixth of the time that loading takes. When the process ends, they are not looked through at all, which would take
