@@ -25,7 +25,7 @@ from alignedcut_cli.frame.options import ConfiguredCommand
 from alignedcut_cli.frame.quiet import quiet_libraries
 from alignedcut_cli.frame.rare_collection import rare_collection
 
-__all__ = ["app", "failure_of", "main"]
+__all__ = ["app", "failure_of", "main", "stop"]
 
 EXAMPLES = (
     "alignedcut demo",
@@ -97,7 +97,8 @@ def _root(
     """
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def stop(number: int, _: FrameType | None) -> None:
+    """Handle a signal by raising Stopped."""
     raise Stopped(number)
 
 
@@ -106,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     keep_freed_memory()
-    previous = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with quiet_libraries(), rare_collection():
             return _run(arguments)

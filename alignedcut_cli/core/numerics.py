@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NumericsError",
     "compiled",
+    "cores",
     "fix_signs",
     "fixing_signs",
     "halving",
@@ -25,6 +27,11 @@ __all__ = [
 Result = TypeVar("Result")
 Tick = Callable[[int], None]
 _SIGN_ROWS = 16384
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class NumericsError(ValueError):

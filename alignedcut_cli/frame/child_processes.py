@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["begin_loading", "cores", "environment", "thread_variables", "threads_of_each", "without_interrupts"]
+from alignedcut_cli.core.numerics import cores
+from alignedcut_cli.frame.rare_collection import rare_collection
+
+__all__ = ["begin_loading", "environment", "loading", "thread_variables", "threads_of_each", "without_interrupts"]
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -33,6 +37,14 @@ def begin_loading(module: str, variables: Mapping[str, str]) -> str:
     except OSError:
         return "spawn"
     return "forkserver"
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """The block imports what processes forked from this one share; none of them looks for garbage in it again."""
+    with rare_collection():
+        yield
+    gc.freeze()
 
 
 @contextmanager
@@ -68,8 +80,3 @@ def threads_of_each(count: int) -> int:
     """The threads of each of `count` processes."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else max(1, cores() // count)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 
-from alignedcut_cli.frame.rare_collection import rare_collection
+from alignedcut_cli.frame.child_processes import loading
 
 __all__: list[str] = []
 
-with rare_collection():
+with loading():
     for name in ("distributed", "torch", f"{__package__}.cluster_task"):
         importlib.import_module(name)
-gc.freeze()  # forked processes share what is never looked through again

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignedcut_cli.backbones.hub import require_package
+from alignedcut_cli.core.numerics import cores
 from alignedcut_cli.errors import DataError, InputMissingError, UnavailableError, UsageError, first_line
 from alignedcut_cli.frame.child_processes import (
     begin_loading,
-    cores,
     environment,
     thread_variables,
     threads_of_each,

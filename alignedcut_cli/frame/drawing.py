@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from alignedcut_cli.core.embed.threads import thread_count
 
-__all__ = ["draw_all"]
+__all__ = ["Drawing", "draw_all"]
 
 _MOST = 4
 """More processes would wait for the disk, and hold more memory."""

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from alignedcut_cli.core.numerics import cores
 from alignedcut_cli.errors import AlignedcutError, Stopped, error_from
 from alignedcut_cli.frame.chain import Step, run_line, typed
-from alignedcut_cli.frame.child_processes import begin_loading, cores, environment, thread_variables, threads_of_each
+from alignedcut_cli.frame.child_processes import begin_loading, environment, thread_variables, threads_of_each
 from alignedcut_cli.frame.freed_memory import keep_freed_memory
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.quiet import quiet_libraries
@@ -175,15 +176,11 @@ class _Remarks(io.TextIOBase):
         return len(text)
 
 
-def _stop(number: int, _: Any) -> None:
-    raise Stopped(number)
-
-
 def _serve(connection: Connection, quiet: bool, verbose: bool) -> None:
     """Run the command lines that arrive, one after the other, until there will be no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that sends the lines handles it
-    signal.signal(signal.SIGTERM, _stop)
     main = importlib.import_module("alignedcut_cli.main")
+    signal.signal(signal.SIGTERM, main.stop)
     keep_freed_memory()
     with contextlib.suppress(EOFError, OSError, Stopped), quiet_libraries(), rare_collection():
         while argv := connection.recv():

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 
 from alignedcut_cli.backbones.libraries import import_libraries
 from alignedcut_cli.errors import UnavailableError
-from alignedcut_cli.frame.rare_collection import rare_collection
+from alignedcut_cli.frame.child_processes import loading
 
 __all__: list[str] = []
 
-with rare_collection():
+with loading():
     with contextlib.suppress(UnavailableError):  # extract tells
         import_libraries()
     for name in ("numba", "matplotlib.figure", f"{__package__}.side_by_side"):
         importlib.import_module(name)
-gc.freeze()  # forked processes share what is never looked through again

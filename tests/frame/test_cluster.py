@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("distributed")
 import psutil
 
+from alignedcut_cli.core.numerics import cores
 from alignedcut_cli.errors import (
     AlignedcutError,
     DataError,
@@ -29,7 +30,6 @@ from alignedcut_cli.errors import (
     UsageError,
 )
 from alignedcut_cli.frame import cluster_course, cluster_crew, cluster_open, cluster_run
-from alignedcut_cli.frame.child_processes import cores
 from alignedcut_cli.frame.cluster_costs import shared_counts
 from alignedcut_cli.frame.cluster_open import connect, require_cluster
 from alignedcut_cli.frame.options import ConfiguredCommand

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from alignedcut_cli.core.numerics import cores
 from alignedcut_cli.errors import AlignedcutError, InputMissingError, Stopped
-from alignedcut_cli.frame.child_processes import cores
 from alignedcut_cli.frame.output import Output
 from alignedcut_cli.frame.side_by_side import Line, run_side_by_side
 from alignedcut_cli.main import main

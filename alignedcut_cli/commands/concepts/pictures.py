@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from alignedcut_cli.commands.concepts.plan import Pixel
 from alignedcut_cli.commands.concepts.result import UNNAMED, name_of, rows_of, tables
 from alignedcut_cli.core.groups.concept_stability import UNSTABLE
-from alignedcut_cli.frame.drawing import draw_all
+from alignedcut_cli.frame.drawing import Drawing, draw_all
 from alignedcut_cli.frame.output import as_csv
 from alignedcut_cli.frame.photos import Photos
 from alignedcut_cli.frame.pictures import draw_once, file_stem
@@ -50,9 +50,7 @@ def draw(
         writing_text(folder / f"{name}.csv", as_csv(rows_of(name, header, arrays)))
     photo = functools.lru_cache(maxsize=256)(Photos(frame, header, images))
     slots = range(len(header.axes["S"]["slots"]))
-    drawings: list[Callable[[], object]] = [
-        partial(_draw_concepts, header, arrays, folder, slot, photo) for slot in slots
-    ]
+    drawings: list[Drawing] = [partial(_draw_concepts, header, arrays, folder, slot, photo) for slot in slots]
     if "contrast" in arrays:
         drawings += _of_groups(header, arrays, folder)
     for pixel in range(len(arrays.get("similarity", ()))):
@@ -67,7 +65,7 @@ def _file(*parts: object) -> str:
     return file_stem("-".join(map(str, parts))) + ".png"
 
 
-def _of_groups(header: Header, arrays: Arrays, folder: Path) -> list[Callable[[], object]]:
+def _of_groups(header: Header, arrays: Arrays, folder: Path) -> list[Drawing]:
     """What draws figure and ground, their contrast, and the classes of each model."""
     slots, rois = header.axes["S"]["slots"], header.axes["R"]["labels"]
     mean, se = arrays["group.mean"], arrays["group.se"]
@@ -132,7 +130,7 @@ def _label(header: Header, arrays: Arrays, slot: int, concept: int) -> tuple[str
     return told, f"sd against mean: r {r:+.2f}, z-scored {scored:+.2f}"
 
 
-def _flat_maps(header: Header, arrays: Arrays, folder: Path) -> list[Callable[[], object]]:
+def _flat_maps(header: Header, arrays: Arrays, folder: Path) -> list[Drawing]:
     """What draws flat maps of the cortex: the figure-ground contrast of all slots, and the concepts of each slot."""
     slots, flat = header.axes["S"]["slots"], flat_of(arrays, header.axes)
 

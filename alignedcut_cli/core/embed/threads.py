@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from alignedcut_cli.core.numerics import cores
+
 __all__ = ["Threads", "in_threads", "thread_count"]
 
 Item = TypeVar("Item")
@@ -24,9 +26,8 @@ def thread_count() -> int:
     """Torch's number of threads; where it is not loaded, the cores there are, at most OMP_NUM_THREADS."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(told)) if told.isdecimal() and int(told) else cores
+    return min(cores(), int(told)) if told.isdecimal() and int(told) else cores()
 
 
 class Threads:
